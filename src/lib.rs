@@ -1,0 +1,3 @@
+//! Headwater: a durable, NATS-compatible messaging server. The map is in `docs/ARCHITECTURE.md`.
+
+pub mod protocol;
