@@ -1,4 +1,7 @@
 //! Headwater: a durable, NATS-compatible messaging server. The map is in `docs/ARCHITECTURE.md`.
 
+pub mod account;
+pub mod auth;
 pub mod jetstream;
 pub mod protocol;
+pub mod router;
