@@ -9,6 +9,8 @@ pub mod consumer_info;
 pub mod duration;
 pub mod error;
 pub mod error_codes;
+#[cfg(test)]
+mod golden_tests;
 pub mod json;
 pub mod message_get;
 pub mod pub_ack;
@@ -18,6 +20,7 @@ mod skip;
 pub mod stream_config;
 pub mod stream_info;
 pub mod stream_source;
+pub mod subjects;
 pub mod time;
 pub mod validate;
 

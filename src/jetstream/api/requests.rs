@@ -21,7 +21,7 @@ pub fn read_optional<T: Fields>(body: &[u8], strict: bool) -> Result<T, ApiError
 /// True for a body that counts as absent where one is required or forbidden.
 pub fn is_empty(body: &[u8]) -> bool {
     let trimmed = body.trim_ascii();
-    trimmed.is_empty() || (trimmed.first() == Some(&b'{') && trimmed[1..].trim_ascii() == b"}")
+    body.is_empty() || (trimmed.starts_with(b"{") && trimmed[1..].trim_ascii() == b"}")
 }
 
 /// STREAM.CREATE and STREAM.UPDATE.

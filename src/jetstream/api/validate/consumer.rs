@@ -30,19 +30,20 @@ pub struct OtherConsumer<'a> {
 /// The outcome of a legal request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConsumerCreate {
-    /// A new consumer. `config.name` may be empty: then the server makes a name.
+    /// A new consumer. `config.name` may be empty: then the server makes a name, which the configuration does not show.
     New(Box<ConsumerConfig>),
     /// An existing one gets this configuration, which may be the same.
     Update { name: String, config: Box<ConsumerConfig> },
 }
 
-/// Checks a request to create or update a consumer of `stream`.
+/// Checks a request to create or update a consumer of `stream`, which is `None` when there is no such stream.
+/// That the stream in the subject is the one in the body (10056) is checked by the caller.
 ///
 /// `deliver_has_interest` tells whether somebody listens on a deliver subject: a bound push consumer can not be moved.
 pub fn check_consumer(
     name: ConsumerName<'_>,
     request: CreateConsumerRequest,
-    stream: &StreamConfig,
+    stream: Option<&StreamConfig>,
     others: &[OtherConsumer<'_>],
     environment: &Environment<'_>,
     deliver_has_interest: &dyn Fn(&str) -> bool,
@@ -52,6 +53,7 @@ pub fn check_consumer(
     if config.num_replicas > 1 && !environment.clustered {
         return Err(error_codes::STREAM_REPLICAS_NOT_SUPPORTED.error());
     }
+    let stream = stream.ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())?;
     let existing = others.iter().find(|other| !name.is_empty() && other.name == name);
     if let Some(existing) = existing {
         // Only the PAUSE request moves the pause of an existing consumer.
@@ -73,6 +75,7 @@ pub fn check_consumer(
     if config.durable_name.len() > NAME_BYTES_MAX {
         return Err(error_codes::CONSUMER_NAME_TOO_LONG.with(NAME_BYTES_MAX));
     }
+    consumer_config::set_inactive_threshold(&mut config);
     Ok(ConsumerCreate::New(Box::new(config)))
 }
 
@@ -129,6 +132,7 @@ fn update(
         return Err(error_codes::CONSUMER_WQ_CONSUMER_NOT_UNIQUE.error());
     }
     check_consumer_update(existing.config, &config, deliver_has_interest)?;
+    consumer_config::set_inactive_threshold(&mut config);
     Ok(ConsumerCreate::Update { name: existing.name.to_owned(), config: Box::new(config) })
 }
 

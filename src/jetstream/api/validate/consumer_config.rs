@@ -16,6 +16,7 @@ const MAX_WAITING_DEFAULT: i64 = 512;
 const ACK_WAIT_DEFAULT: DurationNs = 30 * SECOND;
 const MAX_ACK_PENDING_DEFAULT: i64 = 1000;
 const PRIORITY_TIMEOUT_DEFAULT: DurationNs = 2 * MINUTE;
+const INACTIVE_THRESHOLD_DEFAULT: DurationNs = 5 * SECOND;
 const HEARTBEAT_MIN: DurationNs = 100 * MILLISECOND;
 /// The heartbeat that the flow control ack policy demands.
 const FLOW_CONTROL_HEARTBEAT: DurationNs = SECOND;
@@ -85,6 +86,14 @@ pub fn set_defaults(
         config.idle_heartbeat = FLOW_CONTROL_HEARTBEAT;
     }
     Ok(())
+}
+
+/// A consumer that is not durable is removed when nobody uses it. This default is set after the comparison with an
+/// existing configuration, so it makes a repeated strict create fail, as it does on the genuine server.
+pub fn set_inactive_threshold(config: &mut ConsumerConfig) {
+    if !config.is_durable() && config.inactive_threshold <= 0 {
+        config.inactive_threshold = INACTIVE_THRESHOLD_DEFAULT;
+    }
 }
 
 /// Checks every rule that does not look at other consumers.
@@ -256,8 +265,13 @@ fn check_sampling(config: &ConsumerConfig) -> Result<(), ApiError> {
         Ok(0..) => Ok(()),
         // The genuine server prints its missing error here.
         Ok(_) => Err(error_codes::CONSUMER_INVALID_SAMPLING.with("<nil>")),
-        Err(_) => {
-            let problem = format!("strconv.Atoi: parsing {}: invalid syntax", json::quote(text));
+        Err(problem) => {
+            use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+            let reason = match problem.kind() {
+                PosOverflow | NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            let problem = format!("strconv.Atoi: parsing {}: {reason}", json::quote(text));
             Err(error_codes::CONSUMER_INVALID_SAMPLING.with(problem))
         }
     }
