@@ -6,3 +6,4 @@ pub mod error;
 pub mod headers;
 pub mod info;
 pub mod subject;
+pub mod transform;
