@@ -17,6 +17,7 @@ use super::syntax::Map;
 
 pub(super) use authorization::single_user;
 pub(super) use tls::check_files as check_tls_files;
+pub use tls::{CIPHER_SUITE_NAMES, CURVE_NAMES};
 
 /// Options while file and flags are being read: what is not decided yet is `None` and gets its default, which may
 /// depend on other options, at the end.
