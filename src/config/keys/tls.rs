@@ -76,6 +76,7 @@ fn read_block(block: Entry<'_>, map: &Map, report: &mut Report) -> TlsOptions {
     let mut key_file = None;
     let mut insecure_suites = Vec::new();
     let mut insecure_suites_allowed = false;
+    let mut suites_span = None;
     for (key, node) in map.iter() {
         let entry = Entry::new(key, node);
         match key.to_ascii_lowercase().as_str() {
@@ -96,7 +97,10 @@ fn read_block(block: Entry<'_>, map: &Map, report: &mut Report) -> TlsOptions {
                 }
             }
             "allow_insecure_cipher_suites" => set(&mut insecure_suites_allowed, flag(entry, report)),
-            "cipher_suites" => (tls.cipher_suites, insecure_suites) = read_cipher_suites(entry, report),
+            "cipher_suites" => {
+                (tls.cipher_suites, insecure_suites) = read_cipher_suites(entry, report);
+                suites_span = Some(&node.span);
+            }
             "curve_preferences" => tls.curve_preferences = read_curves(entry, report),
             "timeout" => {
                 let timeout = entry.timeout("tls", report);
@@ -132,6 +136,9 @@ fn read_block(block: Entry<'_>, map: &Map, report: &mut Report) -> TlsOptions {
                 insecure_suites.join(", ")
             ),
         );
+    } else if let Some(span) = suites_span.filter(|_| tls.cipher_suites.is_empty() && report.errors.is_empty()) {
+        // Falling back to all suites would be the opposite of what was asked for.
+        report.error(span, "none of the listed cipher suites is available in this server");
     }
     match (cert_file, key_file) {
         (Some(_), _) if !tls.certificates.is_empty() => {
@@ -193,10 +200,6 @@ fn read_cipher_suites(entry: Entry<'_>, report: &mut Report) -> (Vec<String>, Ve
         } else {
             report.error(&node.span, format_args!("unrecognized cipher {name}"));
         }
-    }
-    // Falling back to all suites would be the opposite of what was asked for.
-    if suites.is_empty() && report.errors.is_empty() {
-        report.error(&entry.node.span, "none of the listed cipher suites is available in this server");
     }
     (suites, insecure)
 }
@@ -263,6 +266,7 @@ fn read_pairs(entry: Entry<'_>, report: &mut Report) -> Vec<CertificatePair> {
             continue;
         };
         let (mut cert, mut key) = ("", "");
+        let errors = report.errors.len();
         for (name, node) in map.iter() {
             let Value::String(text) = &node.value else {
                 report.error(&node.span, wrong_type(&node.value));
@@ -273,6 +277,9 @@ fn read_pairs(entry: Entry<'_>, report: &mut Report) -> Vec<CertificatePair> {
                 "key_file" => key = text,
                 _ => report.error(&node.span, format_args!("error parsing tls certs config, unknown field {name:?}")),
             }
+        }
+        if report.errors.len() > errors {
+            continue;
         }
         if cert.is_empty() || key.is_empty() {
             report.error(
