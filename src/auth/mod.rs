@@ -210,9 +210,34 @@ impl Directory {
         self.no_auth_user.is_some()
     }
 
-    /// Whether a user, by name or nkey, still exists; asked after a reload.
-    pub fn knows(&self, user: &str) -> bool {
-        self.users.contains_key(user) || self.nkeys.contains_key(user)
+    /// What a client that was let in by `old` may do now; none when it would not be let in any more.
+    ///
+    /// Credentials are not kept, so it stays exactly if they would still be asked for in the same way.
+    pub fn recheck(&self, old: &Directory, user: &str, kind: ConnectionType) -> Option<Grant> {
+        if !self.required {
+            return Some(Grant { account: GLOBAL.into(), permissions: None, user: user.into() });
+        }
+        let known = |directory: &'_ Directory| directory.users.contains_key(user) || directory.nkeys.contains_key(user);
+        if known(self) {
+            let find = |directory: &Directory| {
+                let found = directory.users.get(user).or_else(|| directory.nkeys.get(user));
+                found.map(|found| (found.password.clone(), found.account.clone()))
+            };
+            let same = find(self) == find(old);
+            let entry = self.users.get(user).or_else(|| self.nkeys.get(user)).filter(|entry| entry.allows(kind));
+            return entry.filter(|_| same).map(|entry| Grant {
+                account: entry.account.clone(),
+                permissions: entry.permissions.clone(),
+                user: user.into(),
+            });
+        }
+        let same = old.required && !known(old) && old.user == self.user && old.token == self.token;
+        let single = self.user.is_some() || self.token.is_some();
+        (same && single).then(|| Grant {
+            account: GLOBAL.into(),
+            permissions: self.permissions.clone(),
+            user: user.into(),
+        })
     }
 
     pub fn check(&self, request: &Request<'_>) -> Outcome {
@@ -381,6 +406,19 @@ mod tests {
         let directory = Directory::new(&single).unwrap();
         assert!(account(check(&directory, r#"{"user":"u","pass":"p"}"#)).is_some());
         assert!(account(check(&directory, "{}")).is_none());
+    }
+
+    #[test]
+    fn a_reload_keeps_those_whose_login_is_still_good() {
+        let directory =
+            |users: Vec<UserSettings>| Directory::new(&AuthSettings { users, ..AuthSettings::default() }).unwrap();
+        let old = directory(vec![user("a", "x", "A"), user("b", "x", "A"), user("c", "x", "A"), user("d", "x", "A")]);
+        let new = directory(vec![user("a", "x", "A"), user("b", "y", "A"), user("c", "x", "C")]);
+        let stays = |name: &str| new.recheck(&old, name, ConnectionType::Standard).is_some();
+        assert_eq!(["a", "b", "c", "d", ""].map(stays), [true, false, false, false, false]);
+        let open = Directory::new(&AuthSettings::default()).unwrap();
+        assert!(open.recheck(&old, "a", ConnectionType::Standard).is_some());
+        assert!(old.recheck(&open, "", ConnectionType::Standard).is_none());
     }
 
     #[test]

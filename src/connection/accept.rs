@@ -54,6 +54,12 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
         // Without a session there is no way to say why.
         return;
     }
+    if !tls.admits(Instant::now()) {
+        if !first {
+            send_now(&stream, &error::line(error::THROTTLED));
+        }
+        return;
+    }
     let (mut stream, mut info) = match tls.handshake(stream).await {
         Ok(session) => session,
         Err(cause) => {

@@ -14,9 +14,9 @@ mod timers;
 mod tls;
 
 pub use accept::serve;
-pub use connection::{ClosedConnection, Connection, ConnectionSnapshot, SubscriptionSnapshot, TlsInfo};
+pub use connection::{ClosedConnection, Connection, ConnectionSnapshot, SubscriptionSnapshot, TlsInfo, Update};
 pub use hub::{ConnectionObserver, Hub, HubCounters};
 pub use register::Register;
 pub use settings::Settings;
 pub use timers::Alarm;
-pub use tls::{HandshakeFirst, TlsError, TlsListener, TlsSettings};
+pub use tls::{CertificateFiles, HandshakeFirst, TlsError, TlsListener, TlsSettings};
