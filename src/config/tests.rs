@@ -519,7 +519,7 @@ mod arbitrary {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(512))]
+        #![proptest_config(ProptestConfig::with_cases(256))]
 
         /// Whatever is given to whatever key: an answer, and no panic.
         #[test]
@@ -876,6 +876,15 @@ const REFUSED_ALIKE: &[(&str, &str)] = &[
 ];
 
 const REFUSED_DIFFERENTLY: &[(&str, &str)] = &[
+    (
+        "cluster { write_timeout: x }",
+        "x.conf:1:10: expected \"write_timeout\" to be one of 'default', 'close', 'retry', got \"x\"",
+    ),
+    (
+        "jetstream { cipher: x }",
+        "x.conf:1:12: expected \"cipher\" to be one of 'chacha', 'chachapoly', 'aes', got \"x\"",
+    ),
+    ("resolver: 5", "x.conf:1:0: expected \"resolver\" to be a string, got an integer"),
     ("http: [1]", "x.conf:1:0: expected port or host:port, got []interface {}"),
     ("authorization { users: [{password: b}] }", "x.conf:1:37: User entry requires a user"),
     ("authorization { users: [{nkey: x}] }", "x.conf:1:33: Not a valid public nkey for a user"),
