@@ -13,6 +13,11 @@ pub(crate) fn put(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
+/// Small numbers of either sign are short (zigzag).
+pub(crate) fn put_signed(out: &mut Vec<u8>, number: i64) {
+    put(out, (number << 1 ^ number >> 63) as u64);
+}
+
 /// Reads from the front of a slice.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -55,6 +60,17 @@ impl<'a> Reader<'a> {
         Err(Malformed)
     }
 
+    pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
+        let number = self.varint()?;
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (array, rest) = self.rest.split_first_chunk().ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(*array)
+    }
+
     /// A number that counts something in memory, at most `max`.
     pub(crate) fn length(&mut self, max: usize) -> Result<usize, Malformed> {
         usize::try_from(self.varint()?).ok().filter(|length| *length <= max).ok_or(Malformed)
@@ -74,6 +90,15 @@ mod tests {
             assert_eq!(reader.varint(), Ok(number));
             assert!(reader.is_empty());
             assert_eq!(Reader::new(&bytes[..bytes.len() - 1]).varint(), Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn signed_numbers_come_back() {
+        for number in [0, -1, 1, 63, -64, i64::MIN, i64::MAX] {
+            let mut bytes = Vec::new();
+            put_signed(&mut bytes, number);
+            assert_eq!(Reader::new(&bytes).signed(), Ok(number));
         }
     }
 
