@@ -1,5 +1,6 @@
 //! Bytes on disk: the node journal is the truth, everything else here is derived from it. Synchronous, no network.
 
+mod catalogue;
 mod dedupe;
 mod memory;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod subjects;
 mod timer_wheel;
 mod varint;
 
+pub use catalogue::{Applied, Batch, Catalogue, Condition, Doubt, IsDurable, OnDoubt, Row, Table, Unavailable};
 pub use dedupe::{DedupeDecodeError, DedupeWindow};
 pub use memory::{MemoryAppendError, MemoryInput, MemoryLog, MemoryMessage};
 pub use sequence_set::{SequenceSet, SequenceSetDecodeError};
