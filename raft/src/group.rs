@@ -144,6 +144,11 @@ impl Group {
         self.log().compacted()
     }
 
+    /// `None` for what is compacted or not appended.
+    pub fn entry_term(&self, index: u64) -> Option<u64> {
+        self.log().term(index)
+    }
+
     /// Entries up to here are durable on this node.
     pub fn durable_index(&self) -> u64 {
         self.node.raft.raft_log.persisted
@@ -364,7 +369,7 @@ impl Group {
         raft.raft_log.store.append(term, count);
         raft.raft_log.unstable.offset = first + count;
         self.writes.entries(first, first + count - 1);
-        if !self.is_alone() {
+        if self.has_peers() {
             for _ in 0..count.div_ceil(ENTRIES_PER_MESSAGE_MAX) {
                 self.node.raft.bcast_append();
             }
@@ -423,8 +428,9 @@ impl Group {
         &self.node.raft.raft_log.store
     }
 
-    fn is_alone(&self) -> bool {
-        self.node.raft.prs().iter().len() == 1
+    /// There are others to talk to: the group must be ticked.
+    pub fn has_peers(&self) -> bool {
+        self.node.raft.prs().iter().len() > 1 || !self.node.raft.promotable()
     }
 
     fn is_sole_voter(&self) -> bool {

@@ -64,6 +64,10 @@ impl GroupState {
 }
 
 impl CheckpointBody {
+    pub fn new(members: &Membership, machine: Bytes) -> CheckpointBody {
+        CheckpointBody { conf: members.to_conf_state(), machine }
+    }
+
     pub fn encode(&self) -> Bytes {
         Bytes::from(self.encode_to_vec())
     }

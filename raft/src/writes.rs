@@ -91,11 +91,6 @@ impl WriteQueue {
         self.open.is_none() && self.closed.is_empty()
     }
 
-    /// Something was handed out and not yet appended.
-    pub fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
     pub fn settle(&mut self) -> Option<Settled> {
         let mut settled: Option<Settled> = None;
         while self.closed.front().is_some_and(|write| write.position <= self.durable) {
