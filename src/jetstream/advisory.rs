@@ -11,6 +11,8 @@ use crate::account::{Account, ClientIdentity};
 use crate::router::Publisher;
 
 const SUBJECT_PREFIX: &str = "$JS.EVENT.ADVISORY.";
+/// What the type of every advisory begins with.
+pub const TYPE_PREFIX: &str = "io.nats.jetstream.advisory.v1.";
 
 /// Who did something, as advisories and events show a connection.
 #[derive(Serialize)]
@@ -49,26 +51,34 @@ pub fn client_info(client: &ClientIdentity, account: &str) -> ClientInfo {
 
 /// The body of an advisory: type, id and time, then its own fields.
 pub fn encode<B: Serialize>(kind: &str, now: i64, body: B) -> Vec<u8> {
-    json::write(&Envelope {
-        kind: format!("io.nats.jetstream.advisory.v1.{kind}"),
-        id: super::names::unique_id(),
-        timestamp: Timestamp(now),
-        body,
-    })
+    json::write(&Envelope { kind, id: super::names::unique_id(), timestamp: Timestamp(now), body })
 }
 
-/// Publishes an advisory when somebody listens. `suffix` is the subject behind `$JS.EVENT.ADVISORY.`.
+/// Publishes an advisory when somebody listens. `suffix` is the subject behind `$JS.EVENT.ADVISORY.`, `kind` the last
+/// part of its type.
 pub fn publish<B: Serialize>(publisher: &mut Publisher, account: &Account, suffix: &str, kind: &str, now: i64, body: B) {
     let subject = format!("{SUBJECT_PREFIX}{suffix}");
-    if account.has_any_interest(subject.as_bytes()) {
+    publish_raw(publisher, account, &subject, &format!("{TYPE_PREFIX}{kind}"), now, body);
+}
+
+/// As [`publish`], with the whole subject and type.
+pub fn publish_raw<B: Serialize>(
+    publisher: &mut Publisher,
+    account: &Account,
+    subject: &str,
+    kind: &str,
+    now: i64,
+    body: B,
+) {
+    if account.interest.any_match(subject.as_bytes(), |_| true) {
         publisher.publish(subject.as_bytes(), None, &[], &[&encode(kind, now, body)]);
     }
 }
 
 #[derive(Serialize)]
-struct Envelope<B> {
+struct Envelope<'a, B> {
     #[serde(rename = "type")]
-    kind: String,
+    kind: &'a str,
     id: String,
     timestamp: Timestamp,
     #[serde(flatten)]

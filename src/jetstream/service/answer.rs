@@ -78,7 +78,7 @@ impl Answer {
                 response: &String::from_utf8_lossy(quoted),
                 domain: self.node.domain().unwrap_or_default(),
             };
-            let text = advisory::encode("api_audit", self.node.now(), body);
+            let text = advisory::encode("io.nats.jetstream.advisory.v1.api_audit", self.node.now(), body);
             publisher.publish(AUDIT_SUBJECT, None, &[], &[&text]);
         }
         publisher.flush();
