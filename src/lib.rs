@@ -3,6 +3,8 @@
 pub mod account;
 pub mod auth;
 pub mod config;
+pub mod connection;
 pub mod jetstream;
 pub mod protocol;
 pub mod router;
+pub mod server;

@@ -407,7 +407,8 @@ impl Queue {
     fn push_front(&mut self, rest: &[u8]) {
         assert_eq!(self.head, 0, "nobody writes chunks while a direct write is under way");
         self.progress.queued_more(rest.len());
-        let mut chunk = Vec::with_capacity(if self.chunks.is_empty() { CHUNK_BYTES.max(rest.len()) } else { rest.len() });
+        let mut chunk =
+            Vec::with_capacity(if self.chunks.is_empty() { CHUNK_BYTES.max(rest.len()) } else { rest.len() });
         chunk.extend_from_slice(rest);
         self.chunks.push_front(chunk);
     }

@@ -277,8 +277,8 @@ mod tests {
         assert_eq!(matches(&trie, b"foo.*"), [0, 1]);
         assert_eq!(matches(&trie, b"foo.>"), [0, 1]);
         assert_eq!(matches(&trie, b"foo.x"), [0, 1, 2]);
-        assert_eq!(matches(&trie, b"foo..x"), []);
-        assert_eq!(matches(&trie, b"foo"), []);
+        assert!(matches(&trie, b"foo..x").is_empty());
+        assert!(matches(&trie, b"foo").is_empty());
     }
 
     #[test]

@@ -119,7 +119,11 @@ pub enum Outcome {
     Granted(Grant),
     Denied(ClosedReason),
     /// The decision needs [`verify_bcrypt`], off the threads that serve connections.
-    Bcrypt { hash: Secret, given: Secret, grant: Grant },
+    Bcrypt {
+        hash: Secret,
+        given: Secret,
+        grant: Grant,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -247,8 +251,7 @@ impl Directory {
     }
 
     fn check_single(&self, options: &ConnectOptions) -> Outcome {
-        let grant =
-            Grant { account: GLOBAL.into(), permissions: self.permissions.clone(), user: shown_user(options) };
+        let grant = Grant { account: GLOBAL.into(), permissions: self.permissions.clone(), user: shown_user(options) };
         if let Some(token) = &self.token {
             return compare(token, &options.token, grant);
         }

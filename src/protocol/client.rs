@@ -57,7 +57,9 @@ pub enum Step<'a> {
     /// An operation and how many bytes it took.
     Op(Op<'a>, usize),
     /// The operation is not complete; it takes `bytes_needed` in all, or 0 when that isn't known yet.
-    More { bytes_needed: usize },
+    More {
+        bytes_needed: usize,
+    },
     Fault(Fault),
 }
 

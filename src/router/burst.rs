@@ -233,9 +233,18 @@ impl Burst {
         self.epoch += 1;
     }
 
+    pub fn has_services(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
     /// Calls the services with the messages deferred so far; true when there were any. `buffer` is the one that
     /// they were deferred with.
-    pub fn run_services(&mut self, account: &Arc<Account>, client: Option<&Arc<ClientIdentity>>, buffer: &[u8]) -> bool {
+    pub fn run_services(
+        &mut self,
+        account: &Arc<Account>,
+        client: Option<&Arc<ClientIdentity>>,
+        buffer: &[u8],
+    ) -> bool {
         if self.deferred.is_empty() {
             return false;
         }

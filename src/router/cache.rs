@@ -192,8 +192,7 @@ impl MatchCache {
 impl Entry {
     /// Asks the interest graph. The generation must have been read before.
     fn compute(subject: &[u8], account: &Account, rights: &Rights) -> Entry {
-        let mut entry =
-            Entry { subject: subject.into(), verdict: verdict(subject, rights), ..Entry::default() };
+        let mut entry = Entry { subject: subject.into(), verdict: verdict(subject, rights), ..Entry::default() };
         if entry.verdict == Verdict::Denied {
             return entry;
         }

@@ -35,7 +35,13 @@ impl Reached {
 
 /// Stages the message for all targets of the cache's entry `at`.
 #[inline]
-pub fn deliver(burst: &mut Burst, cache: &mut MatchCache, at: usize, account: &Account, message: &Outgoing<'_>) -> Reached {
+pub fn deliver(
+    burst: &mut Burst,
+    cache: &mut MatchCache,
+    at: usize,
+    account: &Account,
+    message: &Outgoing<'_>,
+) -> Reached {
     let entry = cache.entry(at);
     let mut clients = 0;
     for target in &mut entry.plain {
