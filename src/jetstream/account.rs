@@ -13,6 +13,7 @@ use super::api::{ApiError, StreamConfig};
 use super::meta_group::MetaGuard;
 use super::node::Node;
 use super::replica::Replica;
+use super::usage::Usage;
 use crate::account::Account;
 
 /// An account with JetStream enabled.
@@ -21,14 +22,17 @@ pub struct JetStreamAccount {
     tiers: RwLock<AccountTiers>,
     /// Read by every request and every acknowledgement, changed by create and delete.
     streams: RwLock<BTreeMap<String, Arc<Replica>>>,
+    usage: Arc<Usage>,
     requests: AtomicU64,
     errors: AtomicU64,
 }
 
 impl JetStreamAccount {
-    pub fn new(account: Arc<Account>, tiers: AccountTiers) -> Self {
+    pub fn new(account: Arc<Account>, tiers: AccountTiers, usage: Arc<Usage>) -> Self {
+        usage.set_limits(tiers.flat.as_ref());
         Self {
             account,
+            usage,
             tiers: RwLock::new(tiers),
             streams: RwLock::default(),
             requests: AtomicU64::new(0),
@@ -44,7 +48,12 @@ impl JetStreamAccount {
         self.account.name()
     }
 
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
     pub fn set_tiers(&self, tiers: AccountTiers) {
+        self.usage.set_limits(tiers.flat.as_ref());
         *self.tiers.write() = tiers;
     }
 

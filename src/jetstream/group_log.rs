@@ -7,9 +7,12 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Append, EntryKind, Group, GroupConfig, GroupState, NodeId, PeerId, ProposeError, RestartError, Settings, TermLog,
+    Append, CheckpointBody, EntryKind, Group, GroupConfig, GroupState, NodeId, PeerId, ProposeError, RestartError, Settings, TermLog,
 };
 use headwater_storage::{Appender, GroupId, Location, RecordHeader, RecordKind};
+
+const TAG_EMPTY: u8 = 0xf1;
+const TAG_MEMBERSHIP: u8 = 0xf2;
 
 /// One raft group and the clock of its log.
 pub struct GroupLog {
@@ -71,12 +74,6 @@ impl GroupLog {
         self.group.is_leader()
     }
 
-    /// The log time for an entry made now.
-    pub fn stamp(&mut self, now: i64) -> i64 {
-        self.time = now.max(self.time + 1);
-        self.time
-    }
-
     /// The time of the last entry.
     pub fn time(&self) -> i64 {
         self.time
@@ -96,7 +93,7 @@ impl GroupLog {
                 self.write(appender.as_deref_mut(), RecordKind::State, (0, 0, 0), state);
             }
             for Append { index, term, kind, payload } in &output.appends {
-                self.write(appender.as_deref_mut(), RecordKind::Entry, (*index, *term, *kind as u8), payload);
+                self.write(appender.as_deref_mut(), RecordKind::Entry, (*index, *term, raft_tag(*kind)), payload);
             }
             self.written();
         }
@@ -113,21 +110,27 @@ impl GroupLog {
         self.position = position(location);
     }
 
-    /// Appends a control entry.
+    /// Appends a control entry of this log time.
     ///
     /// # Errors
     /// When the group does not lead or has too much under way; nothing was appended.
     pub fn append_control(
         &mut self,
         appender: Option<&mut Appender<'_>>,
+        tag: u8,
         payload: &Bytes,
-        now: i64,
+        time: i64,
     ) -> Result<Placed, ProposeError> {
         let placed = self.propose()?;
-        self.stamp(now);
-        self.write(appender, RecordKind::Entry, (placed.index, placed.term, EntryKind::Normal as u8), payload);
+        self.set_time(time);
+        self.write(appender, RecordKind::Entry, (placed.index, placed.term, tag), payload);
         self.written();
         Ok(placed)
+    }
+
+    /// The body of a checkpoint record: what the machine made of it, and the members as of the same entry.
+    pub fn wrap_checkpoint(&self, machine: Bytes) -> Bytes {
+        CheckpointBody::new(&self.group.membership(), machine).encode()
     }
 
     fn write(
@@ -188,6 +191,24 @@ impl GroupLog {
     /// A durable checkpoint covers everything up to `index`.
     pub fn compact(&mut self, index: u64) {
         self.group.compact(index);
+    }
+}
+
+/// The tag under which an entry of raft's own is recorded; the machines never see it.
+pub fn raft_tag(kind: EntryKind) -> u8 {
+    match kind {
+        EntryKind::Normal => 0,
+        EntryKind::Empty => TAG_EMPTY,
+        EntryKind::Membership => TAG_MEMBERSHIP,
+    }
+}
+
+/// Which kind of entry a tag stands for.
+pub fn raft_kind(tag: u8) -> EntryKind {
+    match tag {
+        TAG_EMPTY => EntryKind::Empty,
+        TAG_MEMBERSHIP => EntryKind::Membership,
+        _ => EntryKind::Normal,
     }
 }
 

@@ -17,6 +17,17 @@ pub struct Job {
     pub consumer: u64,
 }
 
+impl Job {
+    /// The stream itself has something to follow up outside of its lock; consumers are numbered from 1.
+    pub fn of_stream(group: GroupId) -> Self {
+        Self { group, consumer: 0 }
+    }
+
+    pub fn is_of_stream(&self) -> bool {
+        self.consumer == 0
+    }
+}
+
 /// Does a job; called on a worker thread, for one job at a time per thread.
 pub trait JobTarget: Send + Sync {
     /// True asks for the job to be queued again behind the others: there is more to do.

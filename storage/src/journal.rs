@@ -50,6 +50,8 @@ pub enum AppendClass {
     Message,
     /// What frees space or keeps the group going: may use the reserve.
     Control,
+    /// Messages that [`Journal::admit`] has let in: refused only by a journal that takes nothing at all.
+    Admitted,
 }
 
 /// How soon appended records must be written.
@@ -98,13 +100,21 @@ impl Journal {
             QueueState::Poisoned(error) => return Err(error.clone().into()),
             _ => return Err(AppendError::Closed),
         }
-        if queue.bytes_queued() > self.shared.options.queue_bytes_max {
-            return Err(AppendError::Busy);
-        }
-        if queue.full && !self.has_room(&queue, class) {
-            return Err(AppendError::Full);
+        if class != AppendClass::Admitted {
+            if queue.bytes_queued() > self.shared.options.queue_bytes_max {
+                return Err(AppendError::Busy);
+            }
+            if queue.full && !self.has_room(&queue, class) {
+                return Err(AppendError::Full);
+            }
         }
         Ok(Appender { shared: &self.shared, queue, finished: false })
+    }
+
+    /// Whether a burst of messages may be appended. What is let in is appended soon, as [`AppendClass::Admitted`], even
+    /// when the answer has changed by then: the bounds may be exceeded by one burst of each thread.
+    pub fn admit(&self) -> Result<(), AppendError> {
+        self.append(AppendClass::Message).map(|mut appender| appender.finished = true)
     }
 
     /// On a full disk, messages may use three quarters of the present segment; the rest and the last spare are for
@@ -113,7 +123,7 @@ impl Journal {
         let remaining = queue.segment_remaining();
         match class {
             AppendClass::Message => remaining > queue.placement.capacity / 4,
-            AppendClass::Control => {
+            AppendClass::Control | AppendClass::Admitted => {
                 let reserve = queue.next.is_some() || self.shared.pool.lock().count() > 0;
                 reserve || remaining > queue.placement.capacity / 16
             }
@@ -395,6 +405,11 @@ impl Record {
     /// True when the content was erased.
     pub fn is_erased(&self) -> bool {
         self.erased
+    }
+
+    /// The record, borrowed.
+    pub fn as_ref(&self) -> crate::format::record::RecordRef<'_> {
+        crate::format::record::RecordRef::of(self.header, self.erased, &self.bytes)
     }
 
     /// The subject.

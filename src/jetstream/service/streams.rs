@@ -1,7 +1,5 @@
 //! `STREAM.*`: create, update, names, list, info, delete, purge (J-02 to J-08).
 
-use std::collections::BTreeMap;
-
 use super::Request;
 use crate::jetstream::api::requests::{
     self, PurgeRequest, StreamConfigRequest, StreamInfoRequest, StreamListRequest, StreamNamesRequest,
@@ -14,6 +12,7 @@ use crate::jetstream::api::validate::{self, StreamCreate};
 use crate::jetstream::api::{ApiError, error_codes};
 use crate::jetstream::replica::Replica;
 use crate::jetstream::stream::{Control, Outcome};
+use crate::jetstream::workers::Job;
 use crate::protocol::subject;
 use std::sync::Arc;
 
@@ -34,7 +33,11 @@ impl Request<'_> {
         let answer = self.answer();
         match checked {
             StreamCreate::Existing => meta.after_pending(self.account, name, answer),
-            StreamCreate::New(config) => meta.create(self.account, *config, Some(answer))?,
+            StreamCreate::New(config) => {
+                if let Err((error, Some(answer))) = meta.create(self.account, *config, Some(answer)) {
+                    answer.send::<StreamCreated>(Err(error));
+                }
+            }
         }
         Ok(())
     }
@@ -58,9 +61,12 @@ impl Request<'_> {
         let stream = stream.ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())?;
         let answer = self.answer();
         let of_answer = stream.clone();
+        // New subjects first: whoever has the answer may publish to them. Old ones are left once the update is applied.
+        self.node.subscribe_to(&stream, &config);
         stream.propose(Control::Update { config: Box::new(config) }, move |core, outcome| {
             let reply = outcome.map(|_| StreamUpdated(Some(of_answer.info_locked(core, false))));
             answer.send(reply);
+            core.shared.queue(Job::of_stream(of_answer.group()));
         });
         Ok(())
     }
@@ -111,11 +117,11 @@ impl Request<'_> {
         let mut info = stream.info(request.deleted_details);
         let mut paging = Paging::default();
         if !request.subjects_filter.is_empty() {
-            let subjects = stream.subject_totals(&request.subjects_filter);
-            if !subjects.is_empty() {
-                let range;
-                (paging, range) = Paging::of(subjects.len(), request.offset, responses::SUBJECTS_LIMIT);
-                info.state.subjects = BTreeMap::from_iter(subjects[range].iter().cloned());
+            let offset = u64::try_from(request.offset).unwrap_or(0);
+            let page = stream.subjects_page(&request.subjects_filter, offset);
+            if page.total > 0 {
+                paging = Paging { total: page.total, offset, limit: responses::SUBJECTS_LIMIT as u64 };
+                info.state.subjects = page.subjects;
             }
         }
         Ok(StreamInfoReply { paging, info: Some(info) })
@@ -134,7 +140,10 @@ impl Request<'_> {
         }
         let mut meta = self.node.meta();
         let stream = self.stream(name)?;
-        meta.delete(&stream, Some(self.answer()))
+        if let Err((error, Some(answer))) = meta.delete(&stream, Some(self.answer())) {
+            answer.send::<StreamDeleted>(Err(error));
+        }
+        Ok(())
     }
 
     pub(super) fn stream_purge(&self, name: &str) {

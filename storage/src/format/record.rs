@@ -270,6 +270,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RecordRef<'_>, Malformed> {
 }
 
 impl<'a> RecordRef<'a> {
+    /// A record that was taken apart before.
+    pub(crate) fn of(header: RecordHeader, erased: bool, bytes: &'a [u8]) -> Self {
+        Self { header, erased, bytes }
+    }
+
     /// The record as it lies on disk.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes

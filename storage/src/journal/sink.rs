@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::queue::visit_records;
 use crate::error::JournalError;
-use crate::format::record::{GroupId, RecordRef, parse};
+use crate::format::batch::BATCH_HEADER_BYTES;
+use crate::format::record::{GroupId, RecordRef, parse, record_position};
 use crate::location::Location;
 
 /// The receiver of completions. Called on the completion thread, or on the writer thread when nothing else waits;
@@ -35,6 +36,11 @@ impl DurableBatch {
         &self.groups
     }
 
+    /// The records in order of append, the journal's own left out.
+    pub fn records(&self) -> Records<'_> {
+        Records { bytes: &self.bytes[..self.length], segment: self.segment, base: self.base, at: first_record() }
+    }
+
     /// Visits the records in order of append, the journal's own left out.
     pub fn for_each_record(&self, mut visit: impl FnMut(Location, RecordRef<'_>)) {
         visit_records(&self.bytes[..self.length], self.segment, self.base, &mut |location, bytes| {
@@ -45,6 +51,35 @@ impl DurableBatch {
             }
         });
     }
+}
+
+/// Iterates over the records of a batch; a clone looks ahead.
+#[derive(Clone)]
+pub struct Records<'a> {
+    bytes: &'a [u8],
+    segment: u32,
+    base: u32,
+    at: usize,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (Location, RecordRef<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
+            let record = parse(rest).ok()?;
+            let location = Location { segment: self.segment, offset: self.base + self.at as u32 };
+            self.at = record_position(self.at + record.bytes().len());
+            if record.header.group != GroupId::JOURNAL {
+                return Some((location, record));
+            }
+        }
+    }
+}
+
+fn first_record() -> usize {
+    record_position(BATCH_HEADER_BYTES)
 }
 
 /// A sink that ignores everything.
