@@ -73,6 +73,8 @@ pub struct Group {
     seen: Role,
     seed: u64,
     attempts: u64,
+    #[cfg(any(test, feature = "sim"))]
+    trusts_stale_rejections: bool,
 }
 
 impl Group {
@@ -113,6 +115,8 @@ impl Group {
             seen: Role::Follower { term, leader: None },
             seed,
             attempts: 0,
+            #[cfg(any(test, feature = "sim"))]
+            trusts_stale_rejections: false,
         })
     }
 

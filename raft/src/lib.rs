@@ -14,6 +14,8 @@ mod payload;
 mod replica;
 mod settings;
 mod shard;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod sleep;
 mod snapshot;
 mod state;

@@ -275,9 +275,9 @@ impl raft::Storage for TermLog {
         Ok(self.last)
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         match &self.prepared {
-            Some(metadata) if metadata.index >= request_index.max(self.compacted) => {
+            Some(metadata) if metadata.index >= request_index.max(self.compacted) && names(metadata, to) => {
                 Ok(Snapshot { data: Bytes::new(), metadata: Some(metadata.clone()) })
             }
             _ => {
@@ -286,6 +286,12 @@ impl raft::Storage for TermLog {
             }
         }
     }
+}
+
+/// A peer ignores a snapshot taken before it became a member.
+fn names(metadata: &SnapshotMetadata, peer: u64) -> bool {
+    let members = metadata.get_conf_state();
+    [&members.voters, &members.learners, &members.voters_outgoing].iter().any(|list| list.contains(&peer))
 }
 
 /// The journal's entries of a group do not form a log.

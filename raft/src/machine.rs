@@ -38,9 +38,22 @@ pub struct RestoreError;
 /// One record to append to the journal.
 #[derive(Clone, Copy, Debug)]
 pub enum Record<'a> {
-    Entry { index: u64, term: u64, kind: EntryKind, payload: &'a Bytes },
-    State { body: &'a Bytes },
-    Checkpoint { index: u64, term: u64, body: &'a Bytes },
+    Entry {
+        index: u64,
+        term: u64,
+        kind: EntryKind,
+        payload: &'a Bytes,
+    },
+    State {
+        body: &'a Bytes,
+    },
+    /// `reset`: it came from another peer, and every entry appended before this record is dead, even those after `index`.
+    Checkpoint {
+        index: u64,
+        term: u64,
+        body: &'a Bytes,
+        reset: bool,
+    },
 }
 
 /// An entry read back.

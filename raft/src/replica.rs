@@ -28,6 +28,8 @@ pub struct Replica<M: Machine, T> {
     message_bytes_max: usize,
     /// Proposals not applied yet, by index.
     waiting: VecDeque<Waiting<T>>,
+    /// Tokens of proposals that lost their place in the log, not yet reported.
+    lost: Vec<T>,
     /// Position of the last record appended.
     position: u64,
     committed: Option<RangeInclusive<u64>>,
@@ -103,6 +105,7 @@ impl<M: Machine, T> Replica<M, T> {
             machine,
             message_bytes_max,
             waiting: VecDeque::new(),
+            lost: Vec::new(),
             position: 0,
             committed: None,
             checkpoint: None,
@@ -132,6 +135,10 @@ impl<M: Machine, T> Replica<M, T> {
         };
         let (index, term) = (proposed.first_index, proposed.term);
         self.position = log.append(self.group.id(), Record::Entry { index, term, kind: EntryKind::Normal, payload });
+        // A leader again, and what it once proposed here is not in its log: nobody will ever commit that.
+        while self.waiting.back().is_some_and(|waiting| waiting.index >= index) {
+            self.lost.extend(self.waiting.pop_back().map(|waiting| waiting.token));
+        }
         self.waiting.push_back(Waiting { index, term, token });
         Ok(index)
     }
@@ -173,7 +180,7 @@ impl<M: Machine, T> Replica<M, T> {
         let index = self.group.applied();
         let Some(term) = self.group.entry_term(index).filter(|_| index > self.group.compacted()) else { return };
         let body = CheckpointBody::new(&self.group.membership(), self.machine.checkpoint()).encode();
-        self.position = log.append(self.group.id(), Record::Checkpoint { index, term, body: &body });
+        self.position = log.append(self.group.id(), Record::Checkpoint { index, term, body: &body, reset: false });
         self.checkpoint = Some((self.position, index));
     }
 
@@ -210,6 +217,7 @@ impl<M: Machine, T> Replica<M, T> {
             self.apply(log, events)?;
             report(output, events);
         }
+        events.extend(self.lost.drain(..).map(|token| Event::Lost { token }));
         self.shipping.forget_staged();
         self.shipping.ship(rate, &self.group, outbox);
         Ok(())
@@ -226,7 +234,7 @@ impl<M: Machine, T> Replica<M, T> {
             let content = self.shipping.take_staged(index, term).ok_or(ReplicaError::SnapshotUnreadable(index))?;
             self.machine.install(content).map_err(|_| ReplicaError::SnapshotUnreadable(index))?;
             let body = CheckpointBody::new(&membership, self.machine.checkpoint()).encode();
-            self.position = log.append(group, Record::Checkpoint { index, term, body: &body });
+            self.position = log.append(group, Record::Checkpoint { index, term, body: &body, reset: true });
             self.committed = None;
             events.extend(self.waiting.drain(..).map(|waiting| Event::Unknown { token: waiting.token }));
             events.push(Event::Installed { index });

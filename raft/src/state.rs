@@ -42,6 +42,16 @@ impl GroupState {
         GroupState { hard: HardState::default(), conf: members.to_conf_state(), conf_index: index }
     }
 
+    /// The state after a restart: a checkpoint may know the members better than the latest `State` record, when it came from
+    /// another peer and the record behind it is lost.
+    pub fn with_checkpoint(mut self, index: u64, checkpoint: &CheckpointBody) -> GroupState {
+        if index > self.conf_index {
+            self.conf = checkpoint.conf.clone();
+            self.conf_index = index;
+        }
+        self
+    }
+
     pub fn encode(&self) -> Bytes {
         Bytes::from(self.encode_to_vec())
     }

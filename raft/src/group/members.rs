@@ -5,8 +5,8 @@ use crate::ids::PeerId;
 use crate::log::is_membership;
 use crate::membership::{self, Change, Membership};
 use crate::output::{Install, ProposeError};
-use raft::StateRole;
 use raft::eraftpb::SnapshotMetadata;
+use raft::{INVALID_ID, StateRole};
 
 impl Group {
     pub fn membership(&self) -> Membership {
@@ -49,6 +49,11 @@ impl Group {
             }
             self.membership_index = index;
             (self.membership_unsaved, self.membership_changed) = (true, true);
+        }
+        // raft 0.7 lets a leader go on that is no voter any more, and panics at the next commit. The others elect another.
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Leader && !raft.promotable() {
+            raft.become_follower(raft.term, INVALID_ID);
         }
     }
 
