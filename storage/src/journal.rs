@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod completion;
+mod cursor;
 mod maintenance;
 mod open;
 mod pool;
@@ -39,6 +40,7 @@ use queue::{Queue, QueueState};
 use shared::Shared;
 use writer::Step;
 
+pub use cursor::{MessageCursor, SubjectFilter};
 pub use open::{Opened, RecoveredCheckpoint, RecoveredGroup};
 pub use replay::ReplayReport;
 pub use sink::{DurableBatch, DurableSink, IgnoringSink};

@@ -31,8 +31,8 @@ pub use error::{AppendError, EraseError, JournalError, OpenError, ReadError};
 pub use format::record::{GroupId, RecordHeader, RecordKind, RecordRef};
 pub use io::{Io, IoError, RealIo, SimIo};
 pub use journal::{
-    AppendClass, Appender, DurableBatch, DurableSink, IgnoringSink, Journal, Opened, Record, RecoveredCheckpoint,
-    RecoveredGroup, ReplayReport, Urgency,
+    AppendClass, Appender, DurableBatch, DurableSink, IgnoringSink, Journal, MessageCursor, Opened, Record,
+    RecoveredCheckpoint, RecoveredGroup, ReplayReport, SubjectFilter, Urgency,
 };
 pub use location::Location;
 pub use memory::{MemoryAppendError, MemoryInput, MemoryLog, MemoryMessage};

@@ -115,11 +115,13 @@ pub(crate) struct SegmentReader {
     /// The window holds bytes that this process encoded or has checked.
     trusted: bool,
     whole: bool,
+    /// The record checked last: offset and length.
+    verified: (u32, usize),
 }
 
 impl SegmentReader {
     pub(crate) fn new(segment: Arc<Segment>) -> Self {
-        Self { segment, window: Bytes::new(), start: 0, trusted: false, whole: false }
+        Self { segment, window: Bytes::new(), start: 0, trusted: false, whole: false, verified: (0, 0) }
     }
 
     /// The record at an offset, with a share of the window's bytes.
@@ -146,6 +148,9 @@ impl SegmentReader {
 
     /// Makes sure that the window holds the whole record at `offset`, verified. Returns its length.
     fn load(&mut self, shared: &Shared, offset: u32) -> Result<usize, ReadError> {
+        if self.verified.0 == offset && self.verified.1 > 0 {
+            return Ok(self.verified.1);
+        }
         if let Some(length) = self.check(offset) {
             return Ok(length);
         }
@@ -177,11 +182,13 @@ impl SegmentReader {
         Ok(())
     }
 
-    fn check(&self, offset: u32) -> Option<usize> {
+    fn check(&mut self, offset: u32) -> Option<usize> {
+        self.verified = (0, 0);
         let at = offset.checked_sub(self.start)? as usize;
         let rest = self.window.get(at..).filter(|rest| !rest.is_empty())?;
         let record = if self.trusted { parse(rest) } else { verify(rest, self.segment.seed) };
-        record.ok().map(|record| record.bytes().len())
+        self.verified = (offset, record.ok()?.bytes().len());
+        Some(self.verified.1)
     }
 
     fn failed<T>(&self, offset: u32) -> Result<T, ReadError> {
