@@ -1,9 +1,11 @@
 //! Who a client is (S-01..S-06): single user, token, users, nkeys, certificate names and the user for those who
 //! name none. A [`Directory`] is built from the settings and never changes; a reload builds another.
 
+mod certificate;
 mod nkey;
 mod password;
 
+pub use certificate::{CertificateNames, DistinguishedName};
 pub use nkey::nonce;
 pub use password::verify_bcrypt;
 
@@ -97,13 +99,19 @@ struct User {
     proxy_required: bool,
 }
 
+impl User {
+    fn allows(&self, kind: ConnectionType) -> bool {
+        self.connection_types.is_empty() || self.connection_types.contains(&kind)
+    }
+}
+
 /// What somebody who wants in presents.
 pub struct Request<'a> {
     pub options: &'a ConnectOptions,
     pub nonce: &'a [u8],
     pub connection_type: ConnectionType,
-    /// Names in the client's verified certificate, best first; empty without one.
-    pub certificate_names: &'a [String],
+    /// Names in the client's verified certificate.
+    pub certificate: Option<&'a CertificateNames>,
 }
 
 /// What somebody who was let in may do.
@@ -227,8 +235,7 @@ impl Directory {
         }
         if !self.users.is_empty() {
             if self.map_certificates {
-                let named = request.certificate_names.iter().find_map(|name| self.users.get(name));
-                return self.grant_known(named, request);
+                return self.grant_known(self.certified(request), request);
             }
             if let Some(name) = silent {
                 return self.grant_known(self.users.get(name), request);
@@ -241,6 +248,24 @@ impl Directory {
             }
         }
         self.check_single(options)
+    }
+
+    /// The user that the client's certificate names (S-05). The subject may also match with its components in
+    /// another order.
+    fn certified(&self, request: &Request<'_>) -> Option<&User> {
+        let names = request.certificate?;
+        let allowed = |user: &&User| user.allows(request.connection_type);
+        if let Some(user) = names.alternative().find_map(|name| self.users.get(name).filter(allowed)) {
+            return Some(user);
+        }
+        let subject = names.subject.as_ref()?;
+        let known = || {
+            let users = self.users.values().filter(allowed);
+            users.filter_map(|user| Some((user, DistinguishedName::parse(&user.name)?)))
+        };
+        let same = known().find(|(_, name)| name == subject);
+        let found = same.or_else(|| known().find(|(_, name)| name.matches_in_any_order(subject)));
+        found.map(|(user, _)| user)
     }
 
     fn check_password(&self, user: &User, request: &Request<'_>) -> Outcome {
@@ -265,7 +290,7 @@ impl Directory {
         let Some(user) = user else {
             return DENIED;
         };
-        if !user.connection_types.is_empty() && !user.connection_types.contains(&request.connection_type) {
+        if !user.allows(request.connection_type) {
             return DENIED;
         }
         if user.proxy_required {
@@ -318,7 +343,7 @@ mod tests {
             options: &options,
             nonce: b"nonce",
             connection_type: ConnectionType::Standard,
-            certificate_names: &[],
+            certificate: None,
         };
         directory.check(&request)
     }

@@ -94,7 +94,9 @@ impl<'a> Entry<'a> {
 
     /// A duration in Go's notation only.
     pub fn duration_string(self, report: &mut Report) -> Option<GoDuration> {
-        let text = self.string(report)?;
+        let Value::String(text) = &self.node.value else {
+            return self.mismatch("a duration in quotes, such as \"1m\"", report);
+        };
         match parse_duration(text) {
             Ok(duration) => Some(duration),
             Err(error) => {

@@ -141,8 +141,10 @@ fn send_now(stream: &TcpStream, line: &[u8]) {
     let _ = rustix::net::send(stream, line, flags);
 }
 
+/// Peeks, because readiness alone may be a false alarm.
 async fn is_readable_within(stream: &TcpStream, wait: Duration) -> bool {
-    tokio::time::timeout(wait, stream.readable()).await.is_ok_and(|readable| readable.is_ok())
+    let mut first = [0u8; 1];
+    matches!(tokio::time::timeout(wait, stream.peek(&mut first)).await, Ok(Ok(1)))
 }
 
 /// Whether the client's first byte is that of a TLS record (S-69).

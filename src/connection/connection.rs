@@ -4,6 +4,7 @@
 use super::hub::Hub;
 use super::timers::Alarm;
 use crate::account::{Account, ClientIdentity, ClientKind, Outbound, Permissions, Subscription, Traffic};
+use crate::auth::CertificateNames;
 use crate::protocol::connect::ConnectOptions;
 use crate::protocol::error::{self, ClosedReason};
 use parking_lot::Mutex;
@@ -61,8 +62,8 @@ pub struct TlsInfo {
     pub cipher_suite: String,
     /// TLS came before INFO.
     pub first: bool,
-    /// Names that a verified client certificate holds, best first.
-    pub certificate_names: Vec<String>,
+    /// Names in the verified client certificate.
+    pub certificate: Option<CertificateNames>,
 }
 
 /// A reading of a connection, for monitoring.

@@ -418,12 +418,11 @@ impl Session {
     /// Lets the directory decide on the options of the last CONNECT.
     fn log_in(&mut self, burst: &mut Burst) -> Flow {
         let options = self.connection.with_options(ConnectOptions::clone);
-        let names = self.connection.tls.as_ref().map_or(&[][..], |tls| &tls.certificate_names);
         let request = Request {
             options: &options,
             nonce: self.connection.nonce.as_bytes(),
             connection_type: Hub::connection_type(self.connection.kind()),
-            certificate_names: names,
+            certificate: self.connection.tls.as_ref().and_then(|tls| tls.certificate.as_ref()),
         };
         match self.hub.directory.load().check(&request) {
             Outcome::Granted(grant) => self.admit(grant, burst),

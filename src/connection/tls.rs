@@ -1,6 +1,7 @@
 //! TLS for the client listener (2.4): certificates, client verification, pinned keys. A reload builds another listener;
 //! sessions that exist keep theirs.
 
+use super::certificate;
 use super::connection::TlsInfo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
@@ -107,8 +108,9 @@ impl TlsListener {
             tokio::time::timeout(self.settings.timeout, accept).await.map_err(|_| HandshakeError::Timeout)??;
         let session = stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        if !self.settings.pinned_keys.is_empty() && !certificate.is_some_and(|certificate| self.is_pinned(certificate))
-        {
+        let pinned = &self.settings.pinned_keys;
+        let key_hash = || certificate.and_then(|certificate| certificate::public_key_hash(certificate));
+        if !pinned.is_empty() && !key_hash().is_some_and(|hash| pinned.contains(&hash)) {
             return Err(HandshakeError::NotPinned);
         }
         let info = TlsInfo {
@@ -119,13 +121,9 @@ impl TlsListener {
             },
             cipher_suite: session.negotiated_cipher_suite().map(|suite| go_name(suite.suite())).unwrap_or_default(),
             first: false,
-            certificate_names: Vec::new(),
+            certificate: certificate.map(|certificate| certificate::names(certificate)),
         };
         Ok((stream, info))
-    }
-
-    fn is_pinned(&self, _certificate: &CertificateDer<'_>) -> bool {
-        false
     }
 }
 

@@ -17,6 +17,7 @@ use super::syntax::Map;
 
 pub(super) use authorization::single_user;
 pub(super) use tls::check_files as check_tls_files;
+pub use tls::{CIPHER_SUITE_NAMES, CURVE_NAMES};
 
 /// Options while file and flags are being read: what is not decided yet is `None` and gets its default, which may
 /// depend on other options, at the end.
@@ -35,6 +36,8 @@ pub(super) struct Draft {
     pub user_name: Option<String>,
     pub password: Option<String>,
     pub cluster_seen: bool,
+    /// Accounts come from an operator's tokens and not from the file.
+    pub operator_seen: bool,
 }
 
 /// Reads the tree into the draft.

@@ -17,23 +17,27 @@ use super::top::set;
 /// How long `auto` waits for a ClientHello before it sends INFO in clear.
 const HANDSHAKE_FALLBACK: Duration = Duration::from_millis(50);
 
-/// Go's names of suites that it considers secure; of these the ones marked `true` can be negotiated here.
-const CIPHER_SUITES: &[(&str, bool)] = &[
-    ("TLS_AES_128_GCM_SHA256", true),
-    ("TLS_AES_256_GCM_SHA384", true),
-    ("TLS_CHACHA20_POLY1305_SHA256", true),
-    ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", true),
-    ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", true),
-    ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305", true),
-    ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", true),
-    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", true),
-    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", true),
-    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305", true),
-    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", true),
-    ("TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", false),
-    ("TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", false),
-    ("TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", false),
-    ("TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", false),
+/// Go's names of the suites that can be negotiated here.
+pub const CIPHER_SUITE_NAMES: &[&str] = &[
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+];
+/// Go's names of the curves that can be negotiated here.
+pub const CURVE_NAMES: &[&str] = &["X25519", "CurveP256", "CurveP384"];
+
+/// Suites that Go considers secure and this server does not have.
+const MISSING_CIPHER_SUITES: &[&str] = &[
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
 ];
 const INSECURE_CIPHER_SUITES: &[&str] = &[
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
@@ -49,15 +53,7 @@ const INSECURE_CIPHER_SUITES: &[&str] = &[
     "TLS_RSA_WITH_AES_256_GCM_SHA384",
     "TLS_RSA_WITH_RC4_128_SHA",
 ];
-const CURVES: &[(&str, bool)] = &[
-    ("X25519", true),
-    ("CurveP256", true),
-    ("CurveP384", true),
-    ("CurveP521", false),
-    ("X25519MLKEM768", false),
-    ("SecP256r1MLKEM768", false),
-    ("SecP384r1MLKEM1024", false),
-];
+const MISSING_CURVES: &[&str] = &["CurveP521", "X25519MLKEM768", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"];
 
 /// The block as read, and whether it can be used.
 pub(super) fn read(entry: Entry<'_>, report: &mut Report) -> Option<TlsOptions> {
@@ -80,6 +76,7 @@ fn read_block(block: Entry<'_>, map: &Map, report: &mut Report) -> TlsOptions {
     let mut key_file = None;
     let mut insecure_suites = Vec::new();
     let mut insecure_suites_allowed = false;
+    let mut suites_span = None;
     for (key, node) in map.iter() {
         let entry = Entry::new(key, node);
         match key.to_ascii_lowercase().as_str() {
@@ -100,7 +97,10 @@ fn read_block(block: Entry<'_>, map: &Map, report: &mut Report) -> TlsOptions {
                 }
             }
             "allow_insecure_cipher_suites" => set(&mut insecure_suites_allowed, flag(entry, report)),
-            "cipher_suites" => (tls.cipher_suites, insecure_suites) = read_cipher_suites(entry, report),
+            "cipher_suites" => {
+                (tls.cipher_suites, insecure_suites) = read_cipher_suites(entry, report);
+                suites_span = Some(&node.span);
+            }
             "curve_preferences" => tls.curve_preferences = read_curves(entry, report),
             "timeout" => {
                 let timeout = entry.timeout("tls", report);
@@ -136,6 +136,9 @@ fn read_block(block: Entry<'_>, map: &Map, report: &mut Report) -> TlsOptions {
                 insecure_suites.join(", ")
             ),
         );
+    } else if let Some(span) = suites_span.filter(|_| tls.cipher_suites.is_empty() && report.errors.is_empty()) {
+        // Falling back to all suites would be the opposite of what was asked for.
+        report.error(span, "none of the listed cipher suites is available in this server");
     }
     match (cert_file, key_file) {
         (Some(_), _) if !tls.certificates.is_empty() => {
@@ -187,19 +190,16 @@ fn read_cipher_suites(entry: Entry<'_>, report: &mut Report) -> (Vec<String>, Ve
     let mut suites = Vec::new();
     let mut insecure = Vec::new();
     for (name, node) in names(entry, report) {
-        match CIPHER_SUITES.iter().find(|(known, _)| *known == name) {
-            Some((_, true)) => suites.push(name.to_string()),
-            Some((_, false)) => not_offered("cipher suite", name, node, report),
-            None if INSECURE_CIPHER_SUITES.contains(&name) => {
-                insecure.push(name.to_string());
-                not_offered("cipher suite", name, node, report);
-            }
-            None => report.error(&node.span, format_args!("unrecognized cipher {name}")),
+        if CIPHER_SUITE_NAMES.contains(&name) {
+            suites.push(name.to_string());
+        } else if INSECURE_CIPHER_SUITES.contains(&name) {
+            insecure.push(name.to_string());
+            not_offered("cipher suite", name, node, report);
+        } else if MISSING_CIPHER_SUITES.contains(&name) {
+            not_offered("cipher suite", name, node, report);
+        } else {
+            report.error(&node.span, format_args!("unrecognized cipher {name}"));
         }
-    }
-    // Falling back to all suites would be the opposite of what was asked for.
-    if suites.is_empty() && report.errors.is_empty() {
-        report.error(&entry.node.span, "none of the listed cipher suites is available in this server");
     }
     (suites, insecure)
 }
@@ -207,10 +207,12 @@ fn read_cipher_suites(entry: Entry<'_>, report: &mut Report) -> (Vec<String>, Ve
 fn read_curves(entry: Entry<'_>, report: &mut Report) -> Vec<String> {
     let mut curves = Vec::new();
     for (name, node) in names(entry, report) {
-        match CURVES.iter().find(|(known, _)| *known == name) {
-            Some((_, true)) => curves.push(name.to_string()),
-            Some((_, false)) => not_offered("curve", name, node, report),
-            None => report.error(&node.span, format_args!("unrecognized curve preference {name}")),
+        if CURVE_NAMES.contains(&name) {
+            curves.push(name.to_string());
+        } else if MISSING_CURVES.contains(&name) {
+            not_offered("curve", name, node, report);
+        } else {
+            report.error(&node.span, format_args!("unrecognized curve preference {name}"));
         }
     }
     if curves.is_empty() && report.errors.is_empty() {
@@ -264,6 +266,7 @@ fn read_pairs(entry: Entry<'_>, report: &mut Report) -> Vec<CertificatePair> {
             continue;
         };
         let (mut cert, mut key) = ("", "");
+        let errors = report.errors.len();
         for (name, node) in map.iter() {
             let Value::String(text) = &node.value else {
                 report.error(&node.span, wrong_type(&node.value));
@@ -274,6 +277,9 @@ fn read_pairs(entry: Entry<'_>, report: &mut Report) -> Vec<CertificatePair> {
                 "key_file" => key = text,
                 _ => report.error(&node.span, format_args!("error parsing tls certs config, unknown field {name:?}")),
             }
+        }
+        if report.errors.len() > errors {
+            continue;
         }
         if cert.is_empty() || key.is_empty() {
             report.error(

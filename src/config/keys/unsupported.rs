@@ -175,7 +175,7 @@ const TOP: &[Row] = &[
     row("mqtt", MQTT),
     guard("operator|operators|roots|root|root_operators|root_operator", Texts),
     guard("trusted|trusted_keys", Texts),
-    guard("resolver|account_resolver|accounts_resolver", RESOLVER),
+    row("resolver|account_resolver|accounts_resolver", RESOLVER),
     row("resolver_tls", TLS),
     row("resolver_preload", MapOf(&Text)),
     row("resolver_pinned_accounts", Texts),
@@ -206,6 +206,8 @@ const JETSTREAM: &[Row] = &[
 pub(super) fn read(name: &str, entry: Entry<'_>, draft: &mut Draft, report: &mut Report) -> bool {
     match name {
         "cluster" => draft.cluster_seen = true,
+        "operator" | "operators" | "roots" | "root" | "root_operators" | "root_operator" | "trusted"
+        | "trusted_keys" => draft.operator_seen = true,
         "proxy_protocol" => top::set(&mut draft.options.proxy_protocol, entry.boolean(report)),
         _ => {}
     }

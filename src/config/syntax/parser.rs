@@ -110,10 +110,10 @@ enum Entry {
 }
 
 /// The states between the entries of a braced block at the top level.
-enum Block {
+enum BlockState {
     Entries,
     AfterEntry,
-    AfterBlock,
+    Closing,
 }
 
 impl<'t, 's, 'e> Parser<'t, 's, 'e> {
@@ -155,10 +155,10 @@ impl<'t, 's, 'e> Parser<'t, 's, 'e> {
     /// A top-level `{ ... }`, whose entries belong to the document. False when the file ended in it.
     fn block(&mut self) -> Result<bool, SyntaxError> {
         self.descend()?;
-        let mut state = Block::Entries;
+        let mut state = BlockState::Entries;
         loop {
             state = match state {
-                Block::Entries => {
+                BlockState::Entries => {
                     self.cursor.skip_while(char::is_whitespace);
                     match self.cursor.peek() {
                         None => return Ok(false),
@@ -167,36 +167,36 @@ impl<'t, 's, 'e> Parser<'t, 's, 'e> {
                             if !self.block()? {
                                 return Ok(false);
                             }
-                            Block::AfterBlock
+                            BlockState::Closing
                         }
                         Some('}') => {
                             self.cursor.next();
                             break;
                         }
-                        Some(_) if self.comment()? => Block::Entries,
+                        Some(_) if self.comment()? => BlockState::Entries,
                         Some(_) => match self.entry()? {
-                            Entry::Done => Block::AfterEntry,
+                            Entry::Done => BlockState::AfterEntry,
                             Entry::EndOfFile => return Ok(false),
                         },
                     }
                 }
-                Block::AfterEntry => match self.cursor.peek() {
+                BlockState::AfterEntry => match self.cursor.peek() {
                     Some('#') => {
                         self.skip_comment();
-                        Block::AfterEntry
+                        BlockState::AfterEntry
                     }
                     Some('/') if self.cursor.peek_second() == Some('/') => {
                         self.skip_comment();
-                        Block::AfterEntry
+                        BlockState::AfterEntry
                     }
-                    Some('}') => Block::AfterBlock,
+                    Some('}') => BlockState::Closing,
                     Some(c) if is_line_break(c) || c == ';' || c == ',' => {
                         self.cursor.next();
-                        Block::Entries
+                        BlockState::Entries
                     }
                     Some(c) if is_blank(c) || c == '/' => {
                         self.cursor.next();
-                        Block::AfterEntry
+                        BlockState::AfterEntry
                     }
                     other => {
                         return Err(self.error(format!(
@@ -205,18 +205,18 @@ impl<'t, 's, 'e> Parser<'t, 's, 'e> {
                         )));
                     }
                 },
-                Block::AfterBlock => match self.cursor.next() {
+                BlockState::Closing => match self.cursor.next() {
                     Some('#') => {
                         self.skip_comment();
-                        Block::Entries
+                        BlockState::Entries
                     }
                     Some('/') if self.cursor.peek() == Some('/') => {
                         self.skip_comment();
-                        Block::Entries
+                        BlockState::Entries
                     }
                     Some('}') => break,
-                    Some(',' | ';') => Block::Entries,
-                    Some(c) if is_line_break(c) || is_blank(c) || c == '/' => Block::AfterBlock,
+                    Some(',' | ';') => BlockState::Entries,
+                    Some(c) if is_line_break(c) || is_blank(c) || c == '/' => BlockState::Closing,
                     other => {
                         return Err(self.error(format!(
                             "Expected a block-level to end with a '}}', but got '{}' instead.",
