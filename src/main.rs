@@ -11,12 +11,17 @@ fn main() -> ExitCode {
         match (argument.trim_start_matches('-'), arguments.next()) {
             ("p" | "port", Some(port)) => options.listen.port = port.parse().unwrap_or(0),
             ("a" | "addr" | "net", Some(host)) => options.listen.host = host,
+            ("sd" | "store_dir", Some(dir)) => {
+                options.jetstream.enabled = true;
+                options.store_dir = Some(dir.into());
+            }
             _ => {
                 eprintln!("usage: headwater [-p port] [-a host]");
                 return ExitCode::FAILURE;
             }
         }
     }
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -1,9 +1,11 @@
 //! The server: listener, accept loop, start, lame duck and stop. Everything else hangs off its hub.
 
+mod jetstream;
 mod settings;
 
 use crate::config::Options;
 use crate::connection::{ClosedConnection, Connection, ConnectionSnapshot, Hub, TlsListener, serve};
+use crate::jetstream::Node;
 use crate::protocol::error::ClosedReason;
 use crate::protocol::info::{self, Info};
 use parking_lot::Mutex;
@@ -28,6 +30,7 @@ pub struct Server {
     options: Options,
     phase: watch::Sender<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    jetstream: Option<Arc<Node>>,
 }
 
 /// Who this server is.
@@ -56,6 +59,8 @@ pub enum StartError {
     Listen { address: SocketAddr, cause: io::Error },
     #[error("{0}")]
     Settings(#[from] settings::SettingsError),
+    #[error("JetStream: {0}")]
+    JetStream(#[from] crate::jetstream::StartError),
     #[error("TLS: {0}")]
     Tls(#[from] crate::connection::TlsError),
 }
@@ -77,8 +82,17 @@ impl Server {
         }
         settings::announce(&options, &hub);
         let hub = Arc::new(hub);
+        let jetstream = match options.jetstream.enabled {
+            true => {
+                // Recovery reads the disk; nobody is served before it is done, so the runtime may wait.
+                let node = tokio::task::block_in_place(|| jetstream::start(&options, &hub, &identity.name))?;
+                hub.update_info(|info| info.jetstream = true);
+                Some(node)
+            }
+            false => None,
+        };
         let (phase, _) = watch::channel(Phase::Accepting);
-        let server = Arc::new(Server { hub, identity, address, options, phase, tasks: Mutex::default() });
+        let server = Arc::new(Server { hub, identity, address, options, phase, tasks: Mutex::default(), jetstream });
         let timers = tokio::spawn(Arc::clone(&server.hub).run_timers());
         let accepting = tokio::spawn(accept_all(Arc::clone(&server.hub), listener, server.phase.subscribe()));
         server.tasks.lock().extend([timers, accepting]);
@@ -102,9 +116,9 @@ impl Server {
         self.address
     }
 
-    /// Whether INFO announces JetStream.
-    pub fn set_jetstream(&self, enabled: bool) {
-        self.hub.update_info(|info| info.jetstream = enabled);
+    /// Streams and consumers, when they are enabled.
+    pub fn jetstream(&self) -> Option<&Arc<Node>> {
+        self.jetstream.as_ref()
     }
 
     /// A reading of every open connection, oldest first.
@@ -185,6 +199,9 @@ impl Server {
         for task in tasks {
             task.abort();
             let _ = task.await;
+        }
+        if let Some(node) = &self.jetstream {
+            tokio::task::block_in_place(|| node.stop());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
-use super::api::account_info::{AccountInfo, ApiStats, Usage};
+use super::api::account_info::{self, AccountInfo, ApiStats};
 use super::api::stream_config::StorageType;
 use super::api::validate::{self, AccountTiers, Environment, ServerLimits};
 use super::api::{ApiError, StreamConfig};
@@ -129,7 +129,7 @@ impl JetStreamAccount {
 
     /// The reply to `INFO`.
     pub fn info(&self, node: &Node) -> AccountInfo {
-        let mut usage = Usage::default();
+        let mut usage = account_info::Usage::default();
         for stream in self.streams() {
             let (bytes, consumers) = stream.usage();
             match stream.config().storage {

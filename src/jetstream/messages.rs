@@ -11,7 +11,7 @@ pub enum Message {
 impl Message {
     pub fn sequence(&self) -> u64 {
         match self {
-            Self::File(record) => record.header().sequence,
+            Self::File(record) => record.header.sequence,
             Self::Memory(message) => message.sequence(),
         }
     }
@@ -19,7 +19,7 @@ impl Message {
     /// Nanoseconds since the epoch, log time.
     pub fn time(&self) -> i64 {
         match self {
-            Self::File(record) => record.header().time,
+            Self::File(record) => record.header.time,
             Self::Memory(message) => message.time(),
         }
     }

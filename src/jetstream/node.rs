@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::HashMap;
 use headwater_storage::{
-    AppendClass, GroupId, Health, Io, Journal, JournalError, JournalOptions, JournalStats, Location, OpenError,
+    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError,
     RecordHeader, RecordKind, RecordRef, Urgency,
 };
 use parking_lot::{Mutex, RwLock};
@@ -56,6 +56,8 @@ pub struct Node {
 /// Why JetStream could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    #[error("could not create storage directory - {}: {cause}", directory.display())]
+    Directory { directory: std::path::PathBuf, cause: std::io::Error },
     #[error("could not open the store: {0}")]
     Open(#[from] OpenError),
     #[error("could not read the store: {0}")]

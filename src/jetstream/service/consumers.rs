@@ -20,13 +20,8 @@ impl Request<'_> {
         let Some(reply) = self.reply else { return };
         match self.account.find(stream) {
             Some(stream) if stream.pull(consumer, reply, self.body) => {}
-            _ => self.consumer_is_missing(reply),
+            _ => self.no_responders(),
         }
-    }
-
-    /// No consumer, no subscription: the genuine server's router would answer (L-06).
-    fn consumer_is_missing(&self, reply: &[u8]) {
-        crate::router::no_responders(self.account.account(), self.subject.as_bytes(), reply);
     }
 
     pub(super) fn consumer_create(&self) {

@@ -53,8 +53,9 @@ impl Request<'_> {
         request
     }
 
-    /// Nobody subscribes to the direct subjects of a stream that does not allow them.
-    fn no_responders(&self) {
+    /// Nobody subscribes to the direct subjects of a stream that does not allow them, nor to the pull subject of a
+    /// consumer that does not exist: the router of the genuine server would answer.
+    pub(super) fn no_responders(&self) {
         let Some(reply) = self.reply else { return };
         let mut block = headers::status(503, "");
         headers::append(&mut block, "Nats-Subject", self.subject.as_bytes());

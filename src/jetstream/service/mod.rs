@@ -126,9 +126,9 @@ impl Request<'_> {
 
     /// What is true of every request before its body is looked at.
     pub fn check_level(&self) -> Result<(), ApiError> {
-        match headers::get_str(self.headers, REQUIRED_API_LEVEL) {
-            Some(level) if !validate::required_level_is_met(level) => Err(error_codes::REQUIRED_API_LEVEL.error()),
-            _ => Ok(()),
+        match validate::required_level_is_met(headers::get_str(self.headers, REQUIRED_API_LEVEL)) {
+            true => Ok(()),
+            false => Err(error_codes::REQUIRED_API_LEVEL.error()),
         }
     }
 
