@@ -110,7 +110,7 @@ impl Ttl {
         }
         let text = std::str::from_utf8(value).ok()?;
         if let Some(duration) = duration::parse(text) {
-            return (duration >= time::SECOND).then(|| Self::Seconds((duration / time::SECOND) as u64));
+            return (duration >= time::SECOND).then_some(Self::Seconds((duration / time::SECOND) as u64));
         }
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let seconds = text.parse::<i64>().ok().filter(|_| is_number)?;

@@ -151,10 +151,10 @@ impl Naive {
 
     pub fn enforce(&mut self) {
         let per_subject = self.config.max_msgs_per_subject;
-        while per_subject > 0 {
+        loop {
             let over = self.messages.iter().position(|message| {
                 let own = self.messages.iter().filter(|other| other.subject == message.subject).count();
-                own as i64 > per_subject
+                per_subject > 0 && own as i64 > per_subject
             });
             match over {
                 Some(position) => drop(self.messages.remove(position)),
