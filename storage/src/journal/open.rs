@@ -634,7 +634,8 @@ impl Shared {
             }
             drop(directory);
             let state = state.and_then(|state| match self.read_location(state.location()) {
-                Ok(record) => Some(record.payload_bytes()),
+                // A copy: a share of a mapping would keep the segment from being recycled.
+                Ok(record) => Some(Bytes::copy_from_slice(record.payload())),
                 Err(_) => {
                     report.damages.push(control_damage(&state, DamageKind::Record));
                     None
@@ -663,7 +664,7 @@ impl Shared {
     fn checkpoint_body(&self, checkpoint: &CheckpointRef) -> Option<Bytes> {
         let read = |part: &Option<ControlRef>| {
             let record = self.read_location(part.as_ref()?.location()).ok()?;
-            Some(record.payload_bytes())
+            Some(Bytes::copy_from_slice(record.payload()))
         };
         let parts: Option<Vec<Bytes>> = checkpoint.parts.iter().map(read).collect();
         join_parts(&parts?)

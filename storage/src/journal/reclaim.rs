@@ -111,7 +111,9 @@ impl Reclaim {
     fn assess(&mut self, shared: &Shared, segment: Arc<Segment>) {
         let newer = self.newer;
         self.newer += usize::from(!segment.header.is_compacted());
-        let assessment = assess(shared, &segment);
+        let mut assessment = assess(shared, &segment);
+        // While a reader keeps a retired file from being renamed, the note that it is retired must stay.
+        assessment.proof |= self.retiring.iter().any(|retiring| retiring.note_segment() == segment.number);
         let capacity = u64::from(segment.length.load(Ordering::Acquire).min(shared.segment_bytes));
         let sparse = assessment.live_bytes * 100 < capacity * u64::from(shared.options.compact_below_percent);
         if !assessment.holders.is_empty() {

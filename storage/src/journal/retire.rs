@@ -23,6 +23,13 @@ pub(crate) struct Retiring {
     note: Location,
 }
 
+impl Retiring {
+    /// Where the note lies.
+    pub(crate) fn note_segment(&self) -> u32 {
+        self.note.segment
+    }
+}
+
 /// Forgets dead segments and appends the note. `added` are segments that took over what lived in them.
 ///
 /// Without room for the note nothing happens.
