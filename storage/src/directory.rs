@@ -69,10 +69,6 @@ impl Directory {
         self.removed.contains_key(&group)
     }
 
-    pub(crate) fn removed(&self) -> impl Iterator<Item = (GroupId, &ControlRef)> {
-        self.removed.iter().map(|(group, control)| (*group, control))
-    }
-
     pub(crate) fn residents(&self, segment: u32) -> &[GroupId] {
         self.residents.get(&segment).map_or(&[], Vec::as_slice)
     }

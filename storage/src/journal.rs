@@ -10,14 +10,19 @@
 //! Pointers of a group: `checkpoint <= durable <= appended`. A record is readable as soon as it is appended.
 
 mod checkpoint;
+mod compact;
 mod completion;
 mod cursor;
+mod erase;
 mod maintenance;
 mod open;
 mod pool;
 mod queue;
 mod read;
+mod reclaim;
 mod replay;
+mod retire;
+mod scrub;
 mod seal;
 mod shared;
 mod sink;

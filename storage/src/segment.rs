@@ -27,6 +27,8 @@ pub(crate) struct Segment {
     sealed: AtomicBool,
     /// Its records are dead and it is about to become a spare.
     retired: AtomicBool,
+    /// It holds a damaged record that somebody may repair: it stays where it is.
+    unmovable: AtomicBool,
     file: Mutex<Option<Arc<dyn IoFile>>>,
     mapping: Mutex<Option<Bytes>>,
     /// One clone per mapping in use, so that the file is not recycled under a reader.
@@ -57,6 +59,7 @@ impl Segment {
             last_batch: AtomicU64::new(0),
             sealed: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            unmovable: AtomicBool::new(false),
             file: Mutex::new(None),
             mapping: Mutex::new(None),
             readers: Arc::new(()),
@@ -79,6 +82,14 @@ impl Segment {
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         *self.mapping.lock() = None;
+    }
+
+    pub(crate) fn is_movable(&self) -> bool {
+        !self.unmovable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_unmovable(&self) {
+        self.unmovable.store(true, Ordering::Release);
     }
 
     /// True when no reader holds bytes of the mapping.

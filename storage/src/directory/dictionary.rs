@@ -60,10 +60,6 @@ impl SubjectDictionary {
         self.memo
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     pub(crate) fn entries(&self) -> &[SubjectEntry] {
         &self.entries
     }

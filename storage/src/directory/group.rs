@@ -148,11 +148,23 @@ impl GroupDirectory {
         self.was_truncated = true;
     }
 
+    /// True when no record of the group is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        let in_live = self.live.iter().any(|span| span.entries.len() + span.message_count() > 0);
+        !in_live && self.sealed.is_empty() && self.state.is_none() && self.checkpoints.is_empty()
+    }
+
     /// Adds a sealed span, keeping the order.
     pub(crate) fn add_sealed(&mut self, span: Arc<SealedSpan>) {
         let at = self.sealed.partition_point(|other| other.segment.number < span.segment.number);
         self.sealed.insert(at, span);
         self.reorder();
+    }
+
+    /// The sealed span of a segment.
+    pub(crate) fn sealed_in(&self, segment: u32) -> Option<&Arc<SealedSpan>> {
+        let at = self.sealed.binary_search_by_key(&segment, |span| span.segment.number).ok()?;
+        Some(&self.sealed[at])
     }
 
     /// Replaces the live span of a segment, which now has a footer.
@@ -204,6 +216,11 @@ impl GroupDirectory {
         let first = |at: &u32| self.sealed[*at as usize].numbers.first_sequence;
         let at = self.order.partition_point(|at| first(at) <= sequence);
         self.order.get(at).map(first)
+    }
+
+    /// True when a live span holds the message.
+    pub(crate) fn live_holds(&self, sequence: u64) -> bool {
+        self.live.iter().any(|span| span.locate(sequence).is_some())
     }
 
     /// The `nth` place to look for a message, best first.
@@ -302,6 +319,13 @@ impl GroupDirectory {
                 let slot = checkpoint.parts.get(control.control.part as usize);
                 slot.is_some_and(|slot| slot.is_some_and(|part| part.location() == control.location()))
             })
+    }
+
+    /// True when entries of an older segment were replaced, and this segment is the one that proves it.
+    pub(crate) fn proves_replacement(&self, span: &SealedSpan) -> bool {
+        let indexes = span.numbers.first_index..=span.last_index();
+        let older = self.sealed.iter().take_while(|other| other.segment.number < span.segment.number);
+        span.has_entries() && older.into_iter().any(|other| other.has_replaced() && indexes.contains(&other.index_limit()))
     }
 
     /// The lowest index of the unbroken log that ends at the last index.

@@ -66,6 +66,16 @@ impl LiveSpan {
         }
     }
 
+    /// Enters a message that compaction moved: it has left the log. Sequences must rise.
+    pub(crate) fn push_compacted(&mut self, header: &RecordHeader, subject: &[u8], offset: u32) {
+        let moved = RecordHeader { kind: RecordKind::Message, ..*header };
+        self.record_bytes += moved.record_bytes() as u64;
+        self.message_bytes += moved.record_bytes() as u64;
+        self.first_time = self.first_time.min(moved.time);
+        self.last_time = self.last_time.max(moved.time);
+        self.push_message(&moved, subject, offset);
+    }
+
     fn push_message(&mut self, header: &RecordHeader, subject: &[u8], offset: u32) {
         let subject = self.subjects.note(subject, header.sequence);
         let in_order = self.messages.last().is_none_or(|last| header.sequence > last);

@@ -21,6 +21,8 @@ pub(crate) struct SealedSpan {
     section: OnceLock<Section>,
     /// Sequences that the upper layer released, relative to `first_sequence`.
     released: Mutex<RoaringBitmap>,
+    /// Live messages when so many sequences were released: counting a table with gaps takes long.
+    counted: Mutex<Option<(u64, u64)>>,
 }
 
 impl SealedSpan {
@@ -32,6 +34,7 @@ impl SealedSpan {
             index_limit: AtomicU64::new(u64::MAX),
             section: OnceLock::new(),
             released: Mutex::new(RoaringBitmap::new()),
+            counted: Mutex::new(None),
         }
     }
 
@@ -68,6 +71,11 @@ impl SealedSpan {
 
     pub(crate) fn covers_sequence(&self, sequence: u64) -> bool {
         self.has_messages() && (self.numbers.first_sequence..=self.numbers.last_sequence).contains(&sequence)
+    }
+
+    /// True when it holds entries that later ones replaced.
+    pub(crate) fn has_replaced(&self) -> bool {
+        self.has_entries() && self.index_limit() <= self.numbers.last_index
     }
 
     /// The last index that still counts.
@@ -122,13 +130,19 @@ impl SealedSpan {
         if released.range_cardinality(0..=width) == u64::from(width) + 1 {
             return 0;
         }
+        let mut counted = self.counted.lock();
+        if let Some((_, live)) = counted.filter(|(known, _)| *known == released.len()) {
+            return live;
+        }
         let Some(section) = self.section() else { return count };
         let base = self.numbers.first_sequence;
         let is_live = |position: &usize| {
             let sequence = number_at(&section.sequence_runs, *position).unwrap_or(base);
             u32::try_from(sequence - base).is_ok_and(|relative| !released.contains(relative))
         };
-        (0..section.message_count()).filter(is_live).count() as u64
+        let live = (0..section.message_count()).filter(is_live).count() as u64;
+        *counted = Some((released.len(), live));
+        live
     }
 
     /// True when the tables must be loaded before `live_messages` is exact.

@@ -17,10 +17,6 @@ pub(crate) struct OffsetTable {
 }
 
 impl OffsetTable {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.offsets.is_empty()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.offsets.len()
     }

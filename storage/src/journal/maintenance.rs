@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::pool::{begin_spare, prepare};
 use super::queue::QueueState;
+use super::reclaim::Reclaim;
+use super::scrub::Scrub;
 use super::seal::seal;
 use super::shared::Shared;
 use super::writer::Step;
@@ -18,6 +20,8 @@ const IDLE_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Maintenance {
     last_sync: Option<Instant>,
     last_space_try: Option<Instant>,
+    reclaim: Reclaim,
+    scrub: Scrub,
 }
 
 impl Maintenance {
@@ -74,17 +78,18 @@ impl Maintenance {
             shared.errands.lock().to_seal.retain(|other| other.number != segment.number);
             return Ok(Step::Worked);
         }
-        if self.prepare_next(shared)? || self.fill(shared)? {
-            return Ok(Step::Worked);
-        }
-        Ok(Step::Idle)
+        let worked = self.prepare_next(shared)?
+            || self.reclaim.step(shared)?
+            || self.fill(shared)?
+            || self.scrub.step(shared)?;
+        Ok(if worked { Step::Worked } else { Step::Idle })
     }
 
     /// Segments that the writer waits for. They may take every spare: what was admitted must get a place.
     fn prepare_requested(&mut self, shared: &Shared) -> io::Result<bool> {
         shared.errands.lock().prepare = false;
         let Some((number, capacity)) = shared.queue.lock().requested.first().copied() else { return Ok(false) };
-        let segment = prepare(shared, number, capacity, 0, true)?;
+        let segment = prepare(shared, number, capacity)?;
         shared.segments.write().insert(number, segment);
         let mut queue = shared.queue.lock();
         queue.requested.retain(|(other, _)| *other != number);
@@ -113,7 +118,7 @@ impl Maintenance {
             queue.next_number += 1;
             number
         };
-        let segment = prepare(shared, number, shared.segment_bytes, 0, true)?;
+        let segment = prepare(shared, number, shared.segment_bytes)?;
         let mut queue = shared.queue.lock();
         // Numbers are given out in order: a batch may have been placed in a later one meanwhile.
         if queue.placement.segment < number {

@@ -87,7 +87,6 @@ pub struct RecoveredCheckpoint {
 
 /// A segment file before anybody trusts it.
 struct Candidate {
-    path: PathBuf,
     header: SegmentHeader,
     length: u32,
     seal: Option<SealSlot>,
@@ -137,6 +136,8 @@ pub(crate) struct Opening {
     /// The latest list of segments: its control number, where it lies.
     list: Option<(u64, u32, FooterControl)>,
     retired_notes: Vec<(u32, FooterControl)>,
+    /// As read before the retired segments themselves were left out.
+    retired_before: BTreeSet<u32>,
     lost: Vec<u32>,
     /// Look, but change nothing.
     pub(crate) read_only: bool,
@@ -159,6 +160,7 @@ impl Opening {
             scanned: BTreeMap::new(),
             list: None,
             retired_notes: Vec::new(),
+            retired_before: BTreeSet::new(),
             lost: Vec::new(),
             read_only: false,
         }
@@ -206,7 +208,7 @@ impl Opening {
             if slot == Some(None) {
                 self.report.damages.push(Damage::at(number, SEAL_OFFSET, DamageKind::SealSlot));
             }
-            self.candidates.insert(number, Candidate { path, header, length, seal: slot.flatten(), file });
+            self.candidates.insert(number, Candidate { header, length, seal: slot.flatten(), file });
         }
         for (number, path) in unknown {
             self.report.damages.push(Damage::at(number, 0, DamageKind::Segment));
@@ -242,26 +244,61 @@ impl Opening {
     /// Reads footers, scans what has none, and fills the directory in journal order.
     pub(crate) fn load(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), OpenError> {
         let candidates = std::mem::take(&mut self.candidates);
-        let ends = known_ends(&candidates);
+        let known = self.report.damages.len();
+        self.load_all(&candidates, &BTreeSet::new(), progress);
+        let retired = self.retired();
+        let back: BTreeSet<u32> = candidates.keys().copied().filter(|number| retired.contains(number)).collect();
+        if back.is_empty() {
+            return Ok(());
+        }
+        // That they are dead is on record, only the rename was lost. What they hold must not count: a group may have
+        // been removed and its removal forgotten since.
+        self.report.damages.truncate(known);
+        self.report.segments = 0;
+        self.report.segments_scanned = 0;
+        self.report.records_scanned = 0;
+        self.directory = Directory::default();
+        self.scanned.clear();
+        self.list = None;
+        self.retired_notes.clear();
+        self.segments.clear();
+        self.load_all(&candidates, &back, progress);
+        self.retired_before = retired;
+        for number in back {
+            let segment = Segment::new(&self.path, candidates[&number].header, candidates[&number].length);
+            self.segments.insert(number, Arc::new(segment));
+            self.to_spare(number)?;
+        }
+        Ok(())
+    }
+
+    fn load_all(
+        &mut self,
+        candidates: &BTreeMap<u32, Candidate>,
+        without: &BTreeSet<u32>,
+        progress: &mut dyn FnMut(Progress),
+    ) {
+        let ends = known_ends(candidates);
         let total = candidates.len() as u64;
-        for (done, (number, candidate)) in candidates.into_iter().enumerate() {
+        let wanted = candidates.iter().filter(|(number, _)| !without.contains(number));
+        for (done, (number, candidate)) in wanted.enumerate() {
+            let number = *number;
             progress(Progress { phase: "open", done: done as u64, total });
             let segment = Arc::new(Segment::new(&self.path, candidate.header, candidate.length));
             segment.set_file(candidate.file.clone());
-            let footer = candidate.seal.and_then(|slot| self.footer(&segment, &candidate, slot));
+            let footer = candidate.seal.and_then(|slot| self.footer(&segment, candidate, slot));
             match (footer, candidate.seal) {
                 (Some(footer), Some(slot)) => self.load_footer(&segment, slot, footer),
-                (_, None) if self.is_beyond_close(&segment, &candidate) => {
+                (_, None) if self.is_beyond_close(&segment, candidate) => {
                     self.scanned.insert(number, ScanOutcome::default());
                 }
                 (_, slot) => {
                     let end = slot.map(|slot| slot.data_end).or_else(|| ends.get(&number).copied());
-                    self.load_scan(&segment, &candidate, end);
+                    self.load_scan(&segment, candidate, end);
                 }
             }
             self.segments.insert(number, segment);
         }
-        Ok(())
     }
 
     /// True for a segment that was prepared before a clean close and never used.
@@ -306,6 +343,10 @@ impl Opening {
         let residents = footer.groups.iter().map(|numbers| numbers.group).collect();
         self.directory.note_sealed(segment.number, residents, footer.controls.clone());
         for numbers in footer.groups {
+            // Compaction may give a later number to what was stored before the group was removed.
+            if self.directory.is_removed(numbers.group) {
+                continue;
+            }
             let span = SealedSpan::new(segment.clone(), numbers, slot.footer_offset);
             let group = self.directory.group_or_new(numbers.group);
             if span.has_entries() {
@@ -378,13 +419,8 @@ impl Opening {
 
     /// Decides what becomes of every file: serves, spare, quarantine.
     pub(crate) fn settle(&mut self) -> Result<(), OpenError> {
-        let retired = self.retired();
-        for number in retired.iter().filter(|number| self.segments.contains_key(number)).copied().collect::<Vec<_>>() {
-            // The decision is on record, only the rename was lost.
-            self.directory.forget_segment(number);
-            self.scanned.remove(&number);
-            self.to_spare(number)?;
-        }
+        let mut retired = self.retired();
+        retired.append(&mut self.retired_before);
         let newest = self.newest_with_data();
         for number in self.scanned.keys().copied().collect::<Vec<_>>() {
             let outcome = &self.scanned[&number];
@@ -532,7 +568,7 @@ impl Opening {
             damage_count: AtomicU64::new(damages.len() as u64),
             damages: Mutex::new(damages),
             threads: Mutex::default(),
-            rewriting: Mutex::new(()),
+            rewriting: Mutex::new(None),
             aborted: AtomicBool::new(false),
             directory_lock: Mutex::new(None),
             options: self.options,
@@ -560,7 +596,7 @@ fn begin_segment(shared: &Shared, capacity: u32) -> Result<(), OpenError> {
         queue.next_number += 1;
         number
     };
-    match prepare(shared, number, capacity, 0, true) {
+    match prepare(shared, number, capacity) {
         Ok(segment) => {
             shared.segments.write().insert(number, segment);
             shared.queue.lock().next = Some((number, capacity));
@@ -577,7 +613,11 @@ fn begin_segment(shared: &Shared, capacity: u32) -> Result<(), OpenError> {
 
 impl Shared {
     fn recovered_groups(&self, report: &mut RecoveryReport) -> Vec<RecoveredGroup> {
-        let ids: BTreeSet<GroupId> = self.directory.read().groups().map(|(id, _)| id).collect();
+        let ids: BTreeSet<GroupId> = {
+            let directory = self.directory.read();
+            let groups = directory.groups().filter(|(_, group)| !group.is_empty());
+            groups.map(|(id, _)| id).collect()
+        };
         let mut recovered = Vec::with_capacity(ids.len());
         for id in ids {
             let state = self.directory.read().group(id).and_then(|group| group.state);
@@ -594,7 +634,8 @@ impl Shared {
             }
             drop(directory);
             let state = state.and_then(|state| match self.read_location(state.location()) {
-                Ok(record) => Some(record.payload_bytes()),
+                // A copy: a share of a mapping would keep the segment from being recycled.
+                Ok(record) => Some(Bytes::copy_from_slice(record.payload())),
                 Err(_) => {
                     report.damages.push(control_damage(&state, DamageKind::Record));
                     None
@@ -623,7 +664,7 @@ impl Shared {
     fn checkpoint_body(&self, checkpoint: &CheckpointRef) -> Option<Bytes> {
         let read = |part: &Option<ControlRef>| {
             let record = self.read_location(part.as_ref()?.location()).ok()?;
-            Some(record.payload_bytes())
+            Some(Bytes::copy_from_slice(record.payload()))
         };
         let parts: Option<Vec<Bytes>> = checkpoint.parts.iter().map(read).collect();
         join_parts(&parts?)

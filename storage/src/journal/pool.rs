@@ -102,15 +102,41 @@ fn create(io: &dyn Io, path: &PathBuf, length: u32) -> io::Result<Arc<dyn IoFile
 }
 
 /// Makes an empty segment with this number from a spare file or a new one, durable under its name.
-///
-/// `spare` false leaves the spares alone.
-pub(crate) fn prepare(
-    shared: &Shared,
-    number: u32,
-    capacity: u32,
-    flags: u32,
-    spare: bool,
-) -> io::Result<Arc<Segment>> {
+pub(crate) fn prepare(shared: &Shared, number: u32, capacity: u32) -> io::Result<Arc<Segment>> {
+    let built = build_numbered(shared, number, capacity, 0, true)?;
+    let segment = Segment::new(&shared.path, built.header, built.length);
+    shared.io.rename(&built.path, &segment.path)?;
+    // The name first: a batch in a file that nobody finds would be lost.
+    shared.io.sync_dir(&shared.path)?;
+    Ok(Arc::new(segment))
+}
+
+/// A segment file that still bears the name of a spare: if it is never finished, it is one again.
+pub(crate) struct Built {
+    pub(crate) name: FileName,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn IoFile>,
+    pub(crate) header: SegmentHeader,
+    pub(crate) length: u32,
+}
+
+impl Built {
+    /// Back to the spares.
+    pub(crate) fn discard(self, shared: &Shared) {
+        let length = self.file.length().map_or(self.length, |length| length as u32);
+        shared.pool.lock().add(Spare { name: self.name, length });
+    }
+}
+
+/// Makes a segment file with a number of its own.
+pub(crate) fn build(shared: &Shared, capacity: u32, flags: u32) -> io::Result<Built> {
+    let number = take_number(shared);
+    // Compaction gives back more than it takes, so on a full disk it may borrow the reserve.
+    let spare = shared.pool.lock().count() >= 2 || shared.queue.lock().full;
+    build_numbered(shared, number, capacity, flags, spare)
+}
+
+fn build_numbered(shared: &Shared, number: u32, capacity: u32, flags: u32, spare: bool) -> io::Result<Built> {
     let taken = if spare { shared.pool.lock().take(capacity) } else { None };
     let name = taken.as_ref().map_or(FileName::Filling(number), |spare| spare.name);
     let path = shared.path.join(name.to_string());
@@ -135,12 +161,7 @@ pub(crate) fn prepare(
         SegmentHeader { journal: shared.journal, number, capacity, created, block_bytes: shared.block_bytes, flags };
     let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
     write_header(&*file, &header)?;
-    drop(file);
-    let segment = Segment::new(&shared.path, header, length);
-    shared.io.rename(&path, &segment.path)?;
-    // The name first: a batch in a file that nobody finds would be lost.
-    shared.io.sync_dir(&shared.path)?;
-    Ok(Arc::new(segment))
+    Ok(Built { name, path, file, header, length })
 }
 
 /// Header, its copy, and an empty seal slot.

@@ -87,8 +87,7 @@ impl Shared {
                         entries.extend(numbered.map(|(offset, index)| (*offset, *id, index)));
                     }
                 }
-                let span = group.sealed.iter().find(|span| span.segment.number == segment.number);
-                if let Some(span) = span.filter(|span| span.has_entries() && span.last_index() >= from) {
+                if let Some(span) = group.sealed_in(segment.number).filter(|span| span.has_entries() && span.last_index() >= from) {
                     sealed.push((*id, from, span.clone()));
                 }
             }

@@ -56,8 +56,8 @@ pub(crate) struct Shared {
     pub(crate) damages: Mutex<Vec<Damage>>,
     pub(crate) damage_count: AtomicU64,
     pub(crate) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    /// Held by whoever changes sealed files in place or retires them.
-    pub(crate) rewriting: Mutex<()>,
+    /// The segments that a compaction copies from. An erase in one of them takes the note away, which ends it.
+    pub(crate) rewriting: Mutex<Option<Vec<u32>>>,
     /// Stop at once and write nothing more: a test plays a crash.
     pub(crate) aborted: AtomicBool,
     pub(crate) directory_lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,

@@ -56,21 +56,34 @@ impl Tail {
 
     /// The bytes from a location to the end of its batch.
     pub(crate) fn get(&self, location: Location) -> Option<Bytes> {
-        let state = self.state.read();
-        let (place, bytes) = state.batches.range(..=(location.segment, location.offset)).next_back()?;
-        let at = (location.offset - place.1) as usize;
-        (place.0 == location.segment && at < bytes.len()).then(|| bytes.slice(at..))
+        let (start, bytes) = self.batch(location)?;
+        Some(bytes.slice((location.offset - start) as usize..))
     }
 
     /// The batch around a location, and where it starts.
     pub(crate) fn batch(&self, location: Location) -> Option<(u32, Bytes)> {
         let state = self.state.read();
         let (place, bytes) = state.batches.range(..=(location.segment, location.offset)).next_back()?;
-        let inside = ((location.offset - place.1) as usize) < bytes.len();
-        (place.0 == location.segment && inside).then(|| (place.1, bytes.clone()))
+        let inside = place.0 == location.segment && ((location.offset - place.1) as usize) < bytes.len();
+        inside.then(|| (place.1, bytes.clone()))
     }
 
-    /// Forgets durable batches of a segment, whose bytes have changed on disk or are dead.
+    /// Forgets the durable batch around a location, whose bytes have changed on disk.
+    pub(crate) fn forget_batch(&self, location: Location) {
+        let mut state = self.state.write();
+        let before = state.batches.range(..=(location.segment, location.offset)).next_back().map(|(place, _)| *place);
+        let TailState { batches, durable, bytes } = &mut *state;
+        durable.retain(|(place, held)| {
+            let changed = Some(*place) == before && place.0 == location.segment;
+            if changed {
+                batches.remove(place);
+                *bytes -= held;
+            }
+            !changed
+        });
+    }
+
+    /// Forgets durable batches of a segment, which is dead.
     pub(crate) fn forget(&self, segment: u32) {
         let mut state = self.state.write();
         let TailState { batches, durable, bytes } = &mut *state;

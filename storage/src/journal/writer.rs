@@ -15,7 +15,7 @@ use super::shared::{Shared, groups_of};
 use super::sink::DurableBatch;
 use crate::aligned::share;
 use crate::directory::{BatchSummary, Directory};
-use crate::format::batch::{BatchHeader, FLAG_CLOSED};
+use crate::format::batch::{BATCH_HEADER_BYTES, BatchHeader, FLAG_CLOSED};
 use crate::io::is_no_space;
 use crate::segment::Segment;
 use crate::stats::add;
@@ -287,6 +287,8 @@ fn finish(shared: &Shared, in_flight: InFlight) {
     segment.last_batch.store(header.number, Ordering::Release);
     add(&shared.counters.batches, 1);
     add(&shared.counters.batch_bytes, bytes.len());
+    add(&shared.counters.records, header.record_count as usize);
+    add(&shared.counters.record_bytes, length - BATCH_HEADER_BYTES);
     if !summary.controls.is_empty() {
         let mut directory = shared.directory.write();
         for control in summary.controls {

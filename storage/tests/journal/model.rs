@@ -195,14 +195,25 @@ fn live(io: &SimIo, model: &Model, random: &mut Random, actions: usize, stamp: u
             place = at + 1;
         }
     }
+    if std::env::var("VERBOSE").is_ok() {
+        let stats = journal.stats();
+        println!(
+            "{} actions, {} segments, {} compacted, {} recycled, {:.2} amplification",
+            done.len(),
+            stats.segments,
+            stats.segments_compacted,
+            stats.segments_recycled,
+            stats.write_amplification()
+        );
+    }
     if random.below(3) == 0 { journal.close() } else { journal.abort() }
     (done, place)
 }
 
 fn crash_options() -> headwater_storage::JournalOptions {
     headwater_storage::JournalOptions {
-        segment_bytes: Some(32 * 1024),
-        first_segment_bytes: 32 * 1024,
+        segment_bytes: Some(20 * 1024),
+        first_segment_bytes: 20 * 1024,
         tail_bytes_max: 4096,
         checkpoint_bytes: 32 * 1024,
         ..manual()
@@ -301,6 +312,10 @@ fn run(seed: u64, point: u64) -> bool {
         let missed = is_last && !io.is_crashed();
         io.crash(seed ^ (point << 20) ^ life);
         let opened = open(&io, crash_options());
+        if std::env::var("DUMP").is_ok() {
+            println!("== life {life}: {:?}", opened.report);
+            println!("{:?}", opened.groups.iter().map(|g| (g.group, g.first_index, g.last_index, g.state.is_some(), g.checkpoint.as_ref().map(|c| c.index))).collect::<Vec<_>>());
+        }
         assert_eq!(opened.report.damages, [], "seed {seed} point {point} life {life}");
         let mut state = model.clone();
         done[..durable].iter().for_each(|action| state.apply(action));
@@ -351,6 +366,12 @@ fn nothing_durable_is_lost_wherever_the_power_is_cut() {
 
 #[test]
 fn many_seeds_survive_crashes_at_random_points() {
+    if let Some(point) = std::env::var("POINT").ok().and_then(|point| point.parse().ok()) {
+        for seed in seeds(0..0) {
+            run(seed, point);
+        }
+        return;
+    }
     for seed in seeds(100..160) {
         run(seed, Random(seed).below(60));
     }
