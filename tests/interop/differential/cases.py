@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 FOLDER = pathlib.Path(__file__).parent / "cases"
+EMPTY = "(empty)"
 REPEAT = re.compile(r"<<(.+?)\*(\d+)>>")
 
 
@@ -55,7 +56,8 @@ def parse(text, stem):
             raise SyntaxError(f"{stem}:{number}: a step before the first case")
         elif line.startswith("each "):
             name, _, values = line[len("each ") :].partition(":")
-            drafts[-1].families.append([(name.strip(), value.strip()) for value in values.split(" | ")])
+            members = [value.strip() for value in values.split(" | ")]
+            drafts[-1].families.append([(name.strip(), "" if value == EMPTY else value) for value in members])
         else:
             drafts[-1].steps.append(line)
     return [case for draft in drafts for case in _expand(draft, stem, "\n".join(config))]

@@ -41,12 +41,12 @@ class Normaliser:
         return self.text(json.dumps(self._clean(value), sort_keys=True, ensure_ascii=False))
 
     def body(self, text):
-        """A payload: canonical when it is a reply object with a type, byte for byte otherwise."""
+        """A payload: canonical when it is a reply or a report of the server, byte for byte otherwise."""
         try:
             value = json.loads(text)
         except ValueError:
             return self.text(text)
-        return self.json(value) if isinstance(value, dict) and "type" in value else self.text(text)
+        return self.json(value) if isinstance(value, dict) and value.keys() & {"type", "server"} else self.text(text)
 
     def _learn(self, value):
         """An ephemeral consumer gets its name from the server; the script cannot contain it."""
@@ -72,12 +72,24 @@ class Normaliser:
             return "<since>"
         if key == "sources" and all(isinstance(source, dict) and "lag" in source for source in item):
             return sorted(map(self._clean, item), key=lambda source: json.dumps(source, sort_keys=True))
+        if key in ("request", "response") and isinstance(item, str) and item.startswith("{"):
+            return self._nested(item)
         return self._clean(item)
+
+    def _nested(self, text):
+        """An audit quotes request and reply as text; some requests are no JSON."""
+        try:
+            return self._clean(json.loads(text))
+        except ValueError:
+            return text
 
     @staticmethod
     def _fields(value):
         api_counters = {"level", "total", "errors"} <= value.keys()
+        server = {"ver", "seq", "time"} <= value.keys()
         for key, item in value.items():
+            if server and key == "seq":
+                continue
             if api_counters and key in ("total", "errors", "inflight"):
                 continue
             yield key, item

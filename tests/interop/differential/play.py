@@ -11,6 +11,7 @@ from .normalise import Normaliser
 
 REPLY_SECONDS = 3.0
 SILENCE_SECONDS = 0.3
+FIRST_SECONDS = 0.7
 QUIET_SECONDS = 0.3
 UNTIL_SECONDS = 10.0
 SEND = re.compile(r"([A-Z])(>>?)(?: (.*))?\Z")
@@ -186,6 +187,12 @@ class Play:
         self.api.publish(subject, payload, headers=headers)
         self.api.sync()
 
+    def do_consumer(self, rest):
+        """`consumer NAME FILTER CONFIG`: the create form that carries the filter in its subject."""
+        name, subject, config = rest.split(" ", 2)
+        body = {"stream_name": "S", "config": {"name": name, "ack_policy": "explicit", **json.loads(config)}}
+        self.do_api(f"CONSUMER.CREATE.S.{name}.{subject} {json.dumps(body)}")
+
     def do_direct(self, rest):
         """A direct get that may answer with several messages."""
         subject, _, body = rest.partition(" ")
@@ -203,7 +210,8 @@ class Play:
         inbox, sid = self.api.inbox()
         self.api.publish(subject, body, reply=inbox)
         taken = []
-        seconds = REPLY_SECONDS
+        expires = re.search(rb'"expires":(\d+)', body)
+        seconds = FIRST_SECONDS + (int(expires[1]) / 1e9 if expires else 0)
         while len(taken) < count:
             batch = self.api.messages(sid, count=1, timeout=seconds)
             if not batch:
