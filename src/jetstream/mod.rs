@@ -1,0 +1,3 @@
+//! JetStream: streams and consumers over the journal.
+
+pub mod api;
