@@ -1,0 +1,3 @@
+module headwater.test/interop
+
+go 1.25.0
