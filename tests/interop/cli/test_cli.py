@@ -180,11 +180,16 @@ def test_checks(nats, stream):
     ("js", "pub", "sync", "load", "--create"),
     ("js", "ordered"),
     ("js", "consume"),
-    ("js", "fetch", "--consumer", "fetcher"),
 ])
 def test_bench_runs(nats, words):
     count = "500" if "sync" in words else "1000"
     assert "msgs/sec" in nats("bench", *words, "--msgs", count, "--no-progress")
+
+
+def test_bench_fetch_runs(nats):
+    # A stream of its own: all consuming benchmarks share the name of their consumer.
+    nats("bench", "js", "pub", "async", "fetched", "--stream", "fetched", "--create", "--msgs", "1000", "--no-progress")
+    assert "msgs/sec" in nats("bench", "js", "fetch", "--stream", "fetched", "--msgs", "1000", "--no-progress")
 
 
 def test_schemas_of_events(nats):
