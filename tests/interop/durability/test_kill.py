@@ -44,7 +44,7 @@ def test_acknowledged_messages_survive_kill():
 def test_confirmed_acks_survive_kill():
     moments = random.Random(SEED)
     ledger = Ledger()
-    again = []
+    workers = []
     with Server() as server:
         create(server.port)
         with Client(server.port) as client:
@@ -54,6 +54,7 @@ def test_confirmed_acks_survive_kill():
         for round_number in range(ROUNDS):
             publisher = Publisher(server.port, ledger, f"{round_number}")
             worker = Worker(server.port, ledger, "Q", "W")
+            workers.append(worker)
             publisher.start()
             worker.start()
             time.sleep(moments.uniform(0.3, 1.2))
@@ -63,12 +64,13 @@ def test_confirmed_acks_survive_kill():
             server.start()
         # What was in flight when the server died may come again; what was confirmed may not.
         worker = Worker(server.port, ledger, "Q", "W")
+        workers.append(worker)
         worker.start()
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and not ledger.acknowledged.keys() <= ledger.consumed:
             time.sleep(0.05)
         worker.stop()
-        again += worker.again
+        again = [value for worker in workers for value in worker.again]
     assert ledger.acknowledged.keys() <= ledger.consumed, "acknowledged messages were never delivered"
     with may_fail(server, "confirmed acks are forgotten"):
         assert again == [], f"{len(again)} confirmed messages came again"
