@@ -1,3 +1,4 @@
 //! JetStream: streams and consumers over the journal.
 
 pub mod api;
+pub mod stream;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::json::{Decode, Decoder, Fields, Json};
 use super::skip::{is_default, is_false};
+use super::stream_config::cannot_unmarshal;
 use super::time::{DurationNs, Timestamp};
 
 /// What a client asks for and what every info reply echoes. All durations are nanoseconds.
@@ -100,6 +102,51 @@ impl ConsumerConfig {
     }
 }
 
+impl Fields for ConsumerConfig {
+    const NAME: &'static str = "ConsumerConfig";
+
+    fn field(&mut self, name: &str, json: &Json<'_>, decoder: &mut Decoder) -> bool {
+        match name {
+            "durable_name" => decoder.text(json, &mut self.durable_name),
+            "name" => decoder.text(json, &mut self.name),
+            "description" => decoder.text(json, &mut self.description),
+            "deliver_policy" => decoder.custom(json, &mut self.deliver_policy),
+            "opt_start_seq" => decoder.unsigned(json, &mut self.opt_start_seq),
+            "opt_start_time" => decoder.time(json, &mut self.opt_start_time),
+            "ack_policy" => decoder.custom(json, &mut self.ack_policy),
+            "ack_wait" => decoder.duration(json, &mut self.ack_wait),
+            "max_deliver" => decoder.int(json, &mut self.max_deliver, "int"),
+            "backoff" => decoder.durations(json, &mut self.backoff),
+            "filter_subject" => decoder.text(json, &mut self.filter_subject),
+            "filter_subjects" => decoder.texts(json, &mut self.filter_subjects),
+            "replay_policy" => decoder.custom(json, &mut self.replay_policy),
+            "rate_limit_bps" => decoder.unsigned(json, &mut self.rate_limit_bps),
+            "sample_freq" => decoder.text(json, &mut self.sample_freq),
+            "max_waiting" => decoder.int(json, &mut self.max_waiting, "int"),
+            "max_ack_pending" => decoder.int(json, &mut self.max_ack_pending, "int"),
+            "flow_control" => decoder.boolean(json, &mut self.flow_control),
+            "headers_only" => decoder.boolean(json, &mut self.headers_only),
+            "max_batch" => decoder.int(json, &mut self.max_batch, "int"),
+            "max_expires" => decoder.duration(json, &mut self.max_expires),
+            "max_bytes" => decoder.int(json, &mut self.max_bytes, "int"),
+            "deliver_subject" => decoder.text(json, &mut self.deliver_subject),
+            "deliver_group" => decoder.text(json, &mut self.deliver_group),
+            "idle_heartbeat" => decoder.duration(json, &mut self.idle_heartbeat),
+            "inactive_threshold" => decoder.duration(json, &mut self.inactive_threshold),
+            "num_replicas" => decoder.int(json, &mut self.num_replicas, "int"),
+            "mem_storage" => decoder.boolean(json, &mut self.mem_storage),
+            "direct" => decoder.boolean(json, &mut self.direct),
+            "sourcing" => decoder.boolean(json, &mut self.sourcing),
+            "metadata" => decoder.map(json, &mut self.metadata),
+            "pause_until" => decoder.time(json, &mut self.pause_until),
+            "priority_groups" => decoder.texts(json, &mut self.priority_groups),
+            "priority_policy" => decoder.custom(json, &mut self.priority_policy),
+            "priority_timeout" => decoder.duration(json, &mut self.priority_timeout),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliverPolicy {
@@ -112,6 +159,20 @@ pub enum DeliverPolicy {
     LastPerSubject,
 }
 
+impl Decode for DeliverPolicy {
+    fn decode(json: &Json<'_>) -> Result<Self, String> {
+        match json.raw {
+            br#""all""# | br#""undefined""# => Ok(Self::All),
+            br#""last""# => Ok(Self::Last),
+            br#""new""# => Ok(Self::New),
+            br#""by_start_sequence""# => Ok(Self::ByStartSequence),
+            br#""by_start_time""# => Ok(Self::ByStartTime),
+            br#""last_per_subject""# => Ok(Self::LastPerSubject),
+            _ => Err(cannot_unmarshal(json)),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AckPolicy {
@@ -122,12 +183,34 @@ pub enum AckPolicy {
     FlowControl,
 }
 
+impl Decode for AckPolicy {
+    fn decode(json: &Json<'_>) -> Result<Self, String> {
+        match json.raw {
+            br#""none""# => Ok(Self::None),
+            br#""all""# => Ok(Self::All),
+            br#""explicit""# => Ok(Self::Explicit),
+            br#""flow_control""# => Ok(Self::FlowControl),
+            _ => Err(cannot_unmarshal(json)),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplayPolicy {
     #[default]
     Instant,
     Original,
+}
+
+impl Decode for ReplayPolicy {
+    fn decode(json: &Json<'_>) -> Result<Self, String> {
+        match json.raw {
+            br#""instant""# => Ok(Self::Instant),
+            br#""original""# => Ok(Self::Original),
+            _ => Err(cannot_unmarshal(json)),
+        }
+    }
 }
 
 /// How a pull consumer chooses among its waiting requests (ADR-42).
@@ -139,4 +222,16 @@ pub enum PriorityPolicy {
     Overflow,
     PinnedClient,
     Prioritized,
+}
+
+impl Decode for PriorityPolicy {
+    fn decode(json: &Json<'_>) -> Result<Self, String> {
+        match json.raw {
+            br#""none""# => Ok(Self::None),
+            br#""overflow""# => Ok(Self::Overflow),
+            br#""pinned_client""# => Ok(Self::PinnedClient),
+            br#""prioritized""# => Ok(Self::Prioritized),
+            _ => Err(format!("unknown priority policy: {}", String::from_utf8_lossy(json.raw))),
+        }
+    }
 }

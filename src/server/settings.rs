@@ -1,0 +1,140 @@
+//! From the typed options to what accounts, authentication and connections need.
+
+use crate::account::{AccountLimits, GLOBAL, PermissionRules, ResponseRule, SYSTEM};
+use crate::auth::{AuthSettings, AuthSettingsError, ConnectionType, Directory, UserIdentity, UserSettings};
+use crate::config::{self, Options};
+use crate::connection::{HandshakeFirst, Hub, Settings, TlsSettings};
+use crate::protocol::connect::Secret;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    Auth(#[from] AuthSettingsError),
+}
+
+pub fn connections(options: &Options) -> Settings {
+    Settings {
+        control_line_bytes_max: options.control_line_bytes_max as usize,
+        payload_bytes_max: options.payload_bytes_max as usize,
+        pending_bytes_max: usize::try_from(options.pending_bytes_max).unwrap_or(usize::MAX),
+        connections_max: options.connections_max as usize,
+        subscriptions_max: options.subscriptions_max.map(|max| max as usize),
+        subscription_tokens_max: options.subscription_tokens_max.map(usize::from),
+        closed_connections_max: options.closed_clients_max as usize,
+        ping_interval: options.ping_interval,
+        pings_out_max: options.pings_out_max,
+        write_deadline: options.write_deadline,
+        auth_timeout: options.authorization.timeout,
+        stall_publishers: !options.no_fast_producer_stall,
+        headers: !options.no_header_support,
+        allow_plain: options.allow_non_tls,
+    }
+}
+
+pub fn directory(options: &Options) -> Result<Directory, SettingsError> {
+    let authorization = &options.authorization;
+    let settings = AuthSettings {
+        user: authorization.user.as_ref().map(|user| (user.name.clone(), secret(&user.password))),
+        token: authorization.token.as_ref().map(secret),
+        users: authorization.users.iter().map(user).collect(),
+        no_auth_user: options.no_auth_user.clone(),
+        default_permissions: None,
+        map_certificates: options.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
+    };
+    Ok(Directory::new(&settings)?)
+}
+
+/// Makes the accounts of the configuration and names the system account.
+pub fn accounts(options: &Options, hub: &Hub) {
+    for account in &options.accounts {
+        let limits = &account.limits;
+        let limit = |max: Option<u32>| max.map(|max| max as usize);
+        hub.set_account_limits(
+            &account.name,
+            AccountLimits {
+                connections_max: limit(limits.connections_max),
+                leaf_nodes_max: limit(limits.leafnodes_max),
+                subscriptions_max: limit(limits.subscriptions_max),
+                payload_bytes_max: limit(limits.payload_bytes_max),
+            },
+        );
+    }
+    hub.ensure_account(GLOBAL);
+    hub.set_system_account(options.system_account.as_deref().unwrap_or(SYSTEM));
+}
+
+/// Puts into INFO what follows from authentication and TLS.
+pub fn announce(options: &Options, hub: &Hub) {
+    let announced = hub.directory.load().is_announced();
+    let verify = options.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map);
+    hub.update_info(|info| {
+        info.auth_required = announced;
+        info.tls_verify = verify;
+    });
+}
+
+pub fn tls(options: &Options) -> Option<TlsSettings> {
+    let tls = options.tls.as_ref()?;
+    let pair = tls.certificates.first()?;
+    Some(TlsSettings {
+        cert_file: pair.cert_file.clone(),
+        key_file: pair.key_file.clone(),
+        ca_file: tls.ca_file.clone(),
+        verify: tls.verify || tls.verify_and_map,
+        map_names: tls.verify_and_map,
+        pinned_keys: tls.pinned_certs.clone(),
+        only_1_3: tls.min_version == config::TlsVersion::Tls13,
+        timeout: tls.timeout,
+        first: match tls.handshake_first {
+            config::HandshakeFirst::No => HandshakeFirst::No,
+            config::HandshakeFirst::Always => HandshakeFirst::Always,
+            config::HandshakeFirst::Fallback(wait) => HandshakeFirst::Within(wait),
+        },
+    })
+}
+
+fn secret(secret: &config::Secret) -> Secret {
+    Secret::new(secret.reveal())
+}
+
+fn user(user: &config::User) -> UserSettings {
+    UserSettings {
+        identity: match &user.identity {
+            config::UserIdentity::Password { name, password } => {
+                UserIdentity::Password { name: name.clone(), password: secret(password) }
+            }
+            config::UserIdentity::Nkey { public_key } => UserIdentity::Nkey(public_key.clone()),
+        },
+        account: user.account.clone(),
+        permissions: user.permissions.as_ref().map(rules),
+        connection_types: user.connection_types.iter().map(|kind| connection_type(*kind)).collect(),
+        proxy_required: user.proxy_required,
+    }
+}
+
+fn connection_type(kind: config::ConnectionType) -> ConnectionType {
+    match kind {
+        config::ConnectionType::Standard => ConnectionType::Standard,
+        config::ConnectionType::Websocket => ConnectionType::WebSocket,
+        config::ConnectionType::Leafnode => ConnectionType::Leaf,
+        config::ConnectionType::LeafnodeWebsocket => ConnectionType::LeafWebSocket,
+        config::ConnectionType::Mqtt => ConnectionType::Mqtt,
+        config::ConnectionType::MqttWebsocket => ConnectionType::MqttWebSocket,
+        config::ConnectionType::InProcess => ConnectionType::InProcess,
+    }
+}
+
+fn rules(permissions: &config::Permissions) -> PermissionRules {
+    let publish = permissions.publish.clone().unwrap_or_default();
+    let subscribe = permissions.subscribe.clone().unwrap_or_default();
+    PermissionRules {
+        publish_allow: publish.allow,
+        publish_deny: publish.deny,
+        subscribe_allow: subscribe.allow,
+        subscribe_deny: subscribe.deny,
+        responses: permissions.allow_responses.map(|allow| ResponseRule {
+            messages_max: allow.messages_max.map_or(-1, |max| i64::try_from(max).unwrap_or(i64::MAX)),
+            expires: allow.expires,
+        }),
+    }
+}

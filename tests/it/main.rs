@@ -1,0 +1,5 @@
+//! Tests against a running server over real sockets, one module per area of behaviour.
+
+mod core;
+mod harness;
+mod security;
