@@ -134,6 +134,16 @@ impl Server {
         self.hub.closed_connections()
     }
 
+    /// Where the monitoring pages are served.
+    pub fn monitor_address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// Takes on what has changed in the configuration.
+    pub fn reload(&self, _: &Options, _: &[crate::config::Change]) -> Result<(), String> {
+        Err("not supported".into())
+    }
+
     /// Ends one connection; false when there is none of this id.
     pub fn kick(&self, id: u64) -> bool {
         let connection = self.hub.register.get(id);

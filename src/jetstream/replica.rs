@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::api::message_get::{DirectStatus, MessageGetRequest};
 use super::api::responses::{ConsumerPaused, ConsumerReset};
 use super::api::{
-    ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, error_codes, validate,
+    ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate,
 };
 use super::consumer::reply_subject::ReplyNumbers;
 use super::core::{Core, Delivered};
@@ -363,9 +363,4 @@ fn wait_for_slow_peer(publisher: &Publisher) {
     if !*done {
         drained.1.wait_for(&mut done, std::time::Duration::from_millis(100));
     }
-}
-
-/// The error of a request about a consumer that does not exist.
-pub fn no_consumer() -> ApiError {
-    error_codes::CONSUMER_NOT_FOUND.error()
 }

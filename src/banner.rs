@@ -1,0 +1,45 @@
+//! What the log says at the start: who this is, where it listens, where data goes, what to try next.
+
+use headwater::config::{Loaded, Options, SyncPolicy};
+use headwater::server::Server;
+
+/// Before anything is opened.
+pub fn opening(loaded: &Loaded) {
+    tracing::info!("Starting headwater");
+    tracing::info!("  Version:  {} (compatible with nats-server {})", env!("CARGO_PKG_VERSION"), headwater::process::COMPATIBLE_VERSION);
+    if let Some(file) = &loaded.options.config_file {
+        tracing::info!("  Config:   {} ({})", file.display(), loaded.options.config_digest);
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    for key in &loaded.unsupported {
+        tracing::warn!("{key}");
+    }
+}
+
+/// Once everything is served.
+pub fn ready(options: &Options, server: &Server) {
+    tracing::info!("  Name:     {}", server.identity().name);
+    tracing::info!("  ID:       {}", server.identity().id);
+    if server.jetstream().is_some() {
+        tracing::info!("  Store:    {}", options.jetstream_directory().display());
+        match options.jetstream.sync {
+            SyncPolicy::BeforeAck => tracing::info!("  Durable:  an acknowledged message is on disk"),
+            SyncPolicy::Interval(interval) => {
+                tracing::warn!("  Durable:  acknowledged before it is on disk, synced every {interval:?} (sync_interval)");
+            }
+        }
+    } else {
+        tracing::info!("  Streams:  disabled; start with -js to enable them");
+    }
+    if let Some(address) = server.monitor_address() {
+        tracing::info!("Starting http monitor on {address}");
+    }
+    let address = server.client_address();
+    tracing::info!("Listening for client connections on {address}");
+    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    let first = if server.jetstream().is_some() { "stream add" } else { "sub '>'" };
+    tracing::info!("Try: nats -s nats://{host}:{} {first}", address.port());
+    tracing::info!("Server is ready");
+}
