@@ -117,12 +117,18 @@ impl ConsumerState {
                 self.apply_delivered(stream, consumer, u64::from(count), time, released);
             }
             Delta::Redelivered { stream, consumer, deliveries, time } => {
-                self.delivered.consumer = self.delivered.consumer.max(consumer);
-                self.delivered_time = time;
+                if consumer > self.delivered.consumer {
+                    self.delivered.consumer = consumer;
+                    self.delivered_time = time;
+                }
                 self.pending.redeliver(stream, deliveries, time);
             }
             Delta::Acked { stream, count, time } => {
                 self.acked_time = time;
+                if count == 1 {
+                    self.apply_acked(stream, released);
+                    return;
+                }
                 let Some(last) = stream.checked_add(u64::from(count)).map(|end| end.saturating_sub(1)) else { return };
                 self.pending.remove_range(stream, last, |sequence, _| released(sequence));
                 self.forget_exhausted(stream, last, &mut released);
@@ -171,6 +177,14 @@ impl ConsumerState {
             }
         }
         self.advance(last.stream + 1);
+    }
+
+    fn apply_acked(&mut self, stream: u64, mut released: impl FnMut(u64)) {
+        let was_pending = self.pending.remove(stream).is_some();
+        if was_pending || (!self.exhausted.is_empty() && self.exhausted.remove(&stream).is_some()) {
+            released(stream);
+        }
+        self.settle_ack_floor();
     }
 
     fn apply_acked_through(&mut self, stream: u64, consumer: u64, time: i64, mut released: impl FnMut(u64)) {
