@@ -223,9 +223,9 @@ impl Default for LogOptions {
 /// The `authorization` block, and the users of all accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorization {
-    /// One user for everybody (S-01); excludes `token` and `users`.
+    /// One user for everybody (S-01); without effect when there are `users`.
     pub user: Option<UserPassword>,
-    /// A token for everybody (S-02); excludes `user` and `users`.
+    /// A token for everybody (S-02); without effect when there are `users`, and wins over `user`.
     pub token: Option<Secret>,
     /// Time to authenticate: 2 s, with TLS the handshake's timeout and 1 s more.
     pub timeout: Duration,
@@ -233,11 +233,21 @@ pub struct Authorization {
     pub proxy_required: bool,
     /// Users of the global account and of `accounts`; names and nkeys are unique.
     pub users: Vec<User>,
+    /// Connections without credentials are taken into the global account although `users` is not empty: the only
+    /// users are those of the system account.
+    pub anonymous: bool,
 }
 
 impl Default for Authorization {
     fn default() -> Self {
-        Self { user: None, token: None, timeout: Duration::from_secs(2), proxy_required: false, users: Vec::new() }
+        Self {
+            user: None,
+            token: None,
+            timeout: Duration::from_secs(2),
+            proxy_required: false,
+            users: Vec::new(),
+            anonymous: false,
+        }
     }
 }
 
@@ -257,4 +267,16 @@ pub struct UnsupportedKey {
     /// Empty for a command-line flag.
     pub file: String,
     pub line: u32,
+    /// Without it the server admits or discloses what the operator meant to keep (operator mode, callout, encryption).
+    pub guards: bool,
+}
+
+impl fmt::Display for UnsupportedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is not supported by this release and has no effect", self.name)?;
+        if !self.file.is_empty() {
+            write!(f, " ({}:{})", self.file, self.line)?;
+        }
+        Ok(())
+    }
 }

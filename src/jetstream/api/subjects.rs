@@ -147,16 +147,25 @@ impl<'a> ApiSubject<'a> {
         if let Some((stream, name)) = two("DURABLE.CREATE.") {
             return Some(Self::ConsumerCreateDurable { stream, name });
         }
-        let make: &[(&str, fn(&'a str, &'a str) -> Self)] = &[
-            ("INFO.", |stream, consumer| Self::ConsumerInfo { stream, consumer }),
-            ("DELETE.", |stream, consumer| Self::ConsumerDelete { stream, consumer }),
-            ("PAUSE.", |stream, consumer| Self::ConsumerPause { stream, consumer }),
-            ("RESET.", |stream, consumer| Self::ConsumerReset { stream, consumer }),
-            ("UNPIN.", |stream, consumer| Self::ConsumerUnpin { stream, consumer }),
-            ("MSG.NEXT.", |stream, consumer| Self::ConsumerNext { stream, consumer }),
-            ("LEADER.STEPDOWN.", |stream, consumer| Self::ConsumerStepdown { stream, consumer }),
-        ];
-        make.iter().find_map(|(verb, make)| two(verb).map(|(stream, consumer)| make(stream, consumer)))
+        if let Some((stream, consumer)) = two("INFO.") {
+            return Some(Self::ConsumerInfo { stream, consumer });
+        }
+        if let Some((stream, consumer)) = two("DELETE.") {
+            return Some(Self::ConsumerDelete { stream, consumer });
+        }
+        if let Some((stream, consumer)) = two("PAUSE.") {
+            return Some(Self::ConsumerPause { stream, consumer });
+        }
+        if let Some((stream, consumer)) = two("RESET.") {
+            return Some(Self::ConsumerReset { stream, consumer });
+        }
+        if let Some((stream, consumer)) = two("UNPIN.") {
+            return Some(Self::ConsumerUnpin { stream, consumer });
+        }
+        if let Some((stream, consumer)) = two("MSG.NEXT.") {
+            return Some(Self::ConsumerNext { stream, consumer });
+        }
+        two("LEADER.STEPDOWN.").map(|(stream, consumer)| Self::ConsumerStepdown { stream, consumer })
     }
 }
 

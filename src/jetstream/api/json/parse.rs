@@ -246,12 +246,12 @@ impl<'a> Parser<'a> {
         let start = *at - 2;
         let first = hex4(text, *at).ok_or_else(|| bad_escape(text, start, 6))?;
         *at += 4;
-        if (0xd800..0xdc00).contains(&first) && text.get(*at..*at + 2) == Some(b"\\u") {
-            if let Some(second) = hex4(text, *at + 2).filter(|second| (0xdc00..0xe000).contains(second)) {
-                *at += 6;
-                let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
-            }
+        let is_half = (0xd800..0xdc00).contains(&first) && text.get(*at..*at + 2) == Some(b"\\u");
+        let second = hex4(text, *at + 2).filter(|second| is_half && (0xdc00..0xe000).contains(second));
+        if let Some(second) = second {
+            *at += 6;
+            let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+            return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
         Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
     }

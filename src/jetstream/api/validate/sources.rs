@@ -6,7 +6,7 @@ use super::super::error::ApiError;
 use super::super::error_codes;
 use super::super::json;
 use super::super::stream_config::StreamConfig;
-use super::super::stream_source::{SourceConsumer, StreamSource, SubjectTransform};
+use super::super::stream_source::{StreamSource, SubjectTransform};
 use super::environment::Environment;
 use super::stream::invalid;
 use super::{names, subjects};
@@ -140,10 +140,11 @@ fn check_source(
     if has_bad_consumer(source) {
         return Err(error_codes::SOURCE_DURABLE_CONSUMER_CFG_INVALID.error());
     }
-    if let Some(SourceConsumer { name, .. }) = &source.consumer {
-        if !consumers.insert(format!("{}\0{}\0{name}", source.name, api_prefix(source))) {
-            return Err(error_codes::SOURCE_DURABLE_CONSUMER_DUPLICATE_DETECTED.error());
-        }
+    let consumer = source.consumer.as_ref();
+    if consumer.is_some_and(|consumer| {
+        !consumers.insert(format!("{}\0{}\0{}", source.name, api_prefix(source), consumer.name))
+    }) {
+        return Err(error_codes::SOURCE_DURABLE_CONSUMER_DUPLICATE_DETECTED.error());
     }
     let origin = environment.stream(&source.name).filter(|_| source.external.is_none());
     if origin.is_some_and(|origin| takes_too_little(config, origin)) {

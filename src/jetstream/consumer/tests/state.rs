@@ -147,3 +147,30 @@ fn a_run_that_is_partly_known_adds_the_rest() {
     let times: Vec<i64> = state.pending.iter().map(|(_, pending)| pending.time).collect();
     assert_eq!(times, [1, 1, 1, 2, 2]);
 }
+
+/// What is on disks must stay readable: a change here needs a new version.
+#[test]
+fn the_encodings_are_as_documented() {
+    let deltas = [
+        Delta::Delivered { stream: 7, consumer: 3, count: 2, time: 1000 },
+        Delta::Delivered { stream: 10, consumer: 5, count: 1, time: 1000 },
+        Delta::Acked { stream: 7, count: 1, time: 1001 },
+        Delta::Redelivered { stream: 8, consumer: 6, deliveries: 2, time: 1001 },
+        Delta::Paused { until: 0 },
+    ];
+    let mut bytes = Vec::new();
+    delta::encode(&deltas, &mut bytes);
+    assert_eq!(
+        bytes,
+        [0x01, 14, 6, 0xd0, 0x0f, 2, 0xe1, 2, 0x83, 7, 2, 0xf2, 0x0b, 17, 0xd1, 0x0f],
+        "tag with expectations, then what differs from the delta before"
+    );
+    let state = after(&deltas);
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    let floor_and_delivered = [7, 3, 6, 6];
+    let times_and_next = [0xd2, 0x0f, 0, 0, 11];
+    let pending = [2, 8, 8, 0, 2, 2, 2, 1, 1];
+    let expected = [&[1, 2][..], &floor_and_delivered, &times_and_next, &pending, &[0, 0]].concat();
+    assert_eq!(bytes, expected);
+}
