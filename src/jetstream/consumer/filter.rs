@@ -33,6 +33,11 @@ impl Filter {
         self.subjects.iter().map(AsRef::as_ref)
     }
 
+    /// As [`subjects`](Self::subjects), for those who want them in one piece.
+    pub fn as_slice(&self) -> &[Box<[u8]>] {
+        &self.subjects
+    }
+
     pub fn matches(&self, literal: &[u8]) -> bool {
         self.is_all() || self.subjects.iter().any(|filter| subject::matches(filter, literal))
     }

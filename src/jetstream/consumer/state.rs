@@ -4,8 +4,9 @@
 //! on a clock. The leader's [`super::Consumer`] keeps a copy of its own to which it applies each delta as it proposes it.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use super::delta::Delta;
+use super::delta::{self, Delta, MalformedDelta};
 use super::last_per_subject::LastPerSubject;
 use super::pending::{Pending, PendingMap};
 use crate::jetstream::api::consumer_config::AckPolicy;
@@ -108,6 +109,19 @@ impl ConsumerState {
             _ if stream < self.next => true,
             _ => self.last_per_subject.as_ref().is_none_or(|list| list.wants(stream)),
         }
+    }
+
+    /// Applies an encoded batch. Appends to `released` the messages this consumer has just stopped needing.
+    ///
+    /// A malformed batch is applied up to the first malformed delta, which is the same one on every replica.
+    pub fn apply_batch(&mut self, batch: &[u8], released: &mut Vec<RangeInclusive<u64>>) -> Result<(), MalformedDelta> {
+        for delta in delta::decode(batch) {
+            self.apply(&delta?, |sequence| match released.last_mut() {
+                Some(range) if range.end().checked_add(1) == Some(sequence) => *range = *range.start()..=sequence,
+                _ => released.push(sequence..=sequence),
+            });
+        }
+        Ok(())
     }
 
     /// Applies one change, telling the messages this consumer has just stopped needing.
