@@ -34,6 +34,8 @@ pub enum End {
 impl Consumer {
     /// No deliveries before `until`; a time in the past, or 0, resumes. True when the consumer is paused now.
     pub fn pause(&mut self, until: i64, context: &Context<'_>, out: &mut Outputs) -> bool {
+        // Any time of long ago means the same.
+        let until = until.max(0);
         let paused = until > context.now;
         if until != self.state.pause_until {
             self.record(Delta::Paused { until }, out);

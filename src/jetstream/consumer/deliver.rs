@@ -13,6 +13,9 @@ use super::view::{Context, MessageSize, Run};
 /// How far the position may run ahead of the durable one over messages that do not match, before it is worth a delta.
 const UNRECORDED_MAX: u64 = 8192;
 
+/// What the numbers of a reply subject usually take.
+const REPLY_NUMBERS_LEN: usize = 36;
+
 /// The rule that keeps a consumer from delivering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
@@ -128,7 +131,7 @@ impl Consumer {
         let mut bytes = 0;
         let claim = if self.settings.is_push() {
             if self.flow.is_some() || self.rate.is_some() {
-                bytes = self.message_bytes(&candidate, context);
+                bytes = self.pushed_bytes(candidate.sequence, context);
             }
             self.check_pace(&candidate, is_first, bytes, context)?;
             Claim { target: self.push_target(out), pin: TextRef::NONE, completed: None }
@@ -261,6 +264,17 @@ impl Consumer {
         }
     }
 
+    /// Near enough for a window and for a rate: the numbers of the reply subject count as an average.
+    fn pushed_bytes(&self, sequence: u64, context: &Context<'_>) -> u64 {
+        let reply = self.settings.stream.reply_prefix.len() + REPLY_NUMBERS_LEN;
+        let size = context.stream.size_of(sequence).unwrap_or_default();
+        u64::from(size.subject) + reply as u64 + u64::from(self.body_bytes(size))
+    }
+
+    fn body_bytes(&self, size: MessageSize) -> u32 {
+        if self.settings.headers_only { headers_only_bytes(size) } else { size.headers.saturating_add(size.payload) }
+    }
+
     /// The size of a message as a client counts it: subject, reply subject, headers and payload.
     pub(super) fn message_bytes(&self, candidate: &Candidate, context: &Context<'_>) -> u64 {
         let size = context.stream.size_of(candidate.sequence).unwrap_or_default();
@@ -271,9 +285,8 @@ impl Consumer {
             time: context.stream.time_of(candidate.sequence).unwrap_or(0),
             pending: candidate.pending.saturating_sub(1),
         };
-        let reply = self.settings.stream.reply_prefix.len() + numbers.len();
-        let body = if self.settings.headers_only { headers_only_bytes(size) } else { size.headers + size.payload };
-        u64::from(size.subject) + reply as u64 + u64::from(body)
+        let reply = self.settings.stream.reply_prefix.len() + numbers.text_len();
+        u64::from(size.subject) + reply as u64 + u64::from(self.body_bytes(size))
     }
 
     /// A message that was sent reached nobody: it is delivered again at once, this time not counting as one more.

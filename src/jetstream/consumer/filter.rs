@@ -33,7 +33,7 @@ impl Filter {
         self.subjects.iter().map(AsRef::as_ref)
     }
 
-    /// As [`subjects`](Self::subjects), in one piece.
+    /// As [`subjects`](Self::subjects), for those who want them in one piece.
     pub fn as_slice(&self) -> &[Box<[u8]>] {
         &self.subjects
     }

@@ -26,7 +26,7 @@ impl ConsumerState {
         };
         let mut state = Self::new(config.ack_policy, next);
         state.last_per_subject = list.map(Box::new);
-        state.pause_until = config.pause_until.filter(|until| !until.is_zero()).map_or(0, |until| until.0);
+        state.pause_until = config.pause_until.filter(|until| !until.is_zero()).map_or(0, |until| until.0.max(0));
         state
     }
 }

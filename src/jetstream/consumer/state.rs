@@ -4,8 +4,9 @@
 //! on a clock. The leader's [`super::Consumer`] keeps a copy of its own to which it applies each delta as it proposes it.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use super::delta::Delta;
+use super::delta::{self, Delta, MalformedDelta};
 use super::last_per_subject::LastPerSubject;
 use super::pending::{Pending, PendingMap};
 use crate::jetstream::api::consumer_config::AckPolicy;
@@ -110,6 +111,19 @@ impl ConsumerState {
         }
     }
 
+    /// Applies an encoded batch. Appends to `released` the messages this consumer has just stopped needing.
+    ///
+    /// A malformed batch is applied up to the first malformed delta, which is the same one on every replica.
+    pub fn apply_batch(&mut self, batch: &[u8], released: &mut Vec<RangeInclusive<u64>>) -> Result<(), MalformedDelta> {
+        for delta in delta::decode(batch) {
+            self.apply(&delta?, |sequence| match released.last_mut() {
+                Some(range) if range.end().checked_add(1) == Some(sequence) => *range = *range.start()..=sequence,
+                _ => released.push(sequence..=sequence),
+            });
+        }
+        Ok(())
+    }
+
     /// Applies one change, telling the messages this consumer has just stopped needing.
     pub fn apply(&mut self, delta: &Delta, mut released: impl FnMut(u64)) {
         match *delta {
@@ -117,12 +131,18 @@ impl ConsumerState {
                 self.apply_delivered(stream, consumer, u64::from(count), time, released);
             }
             Delta::Redelivered { stream, consumer, deliveries, time } => {
-                self.delivered.consumer = self.delivered.consumer.max(consumer);
-                self.delivered_time = time;
+                if consumer > self.delivered.consumer {
+                    self.delivered.consumer = consumer;
+                    self.delivered_time = time;
+                }
                 self.pending.redeliver(stream, deliveries, time);
             }
             Delta::Acked { stream, count, time } => {
                 self.acked_time = time;
+                if count == 1 {
+                    self.apply_acked(stream, released);
+                    return;
+                }
                 let Some(last) = stream.checked_add(u64::from(count)).map(|end| end.saturating_sub(1)) else { return };
                 self.pending.remove_range(stream, last, |sequence, _| released(sequence));
                 self.forget_exhausted(stream, last, &mut released);
@@ -171,6 +191,14 @@ impl ConsumerState {
             }
         }
         self.advance(last.stream + 1);
+    }
+
+    fn apply_acked(&mut self, stream: u64, mut released: impl FnMut(u64)) {
+        let was_pending = self.pending.remove(stream).is_some();
+        if was_pending || (!self.exhausted.is_empty() && self.exhausted.remove(&stream).is_some()) {
+            released(stream);
+        }
+        self.settle_ack_floor();
     }
 
     fn apply_acked_through(&mut self, stream: u64, consumer: u64, time: i64, mut released: impl FnMut(u64)) {

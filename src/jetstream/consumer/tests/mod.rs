@@ -216,9 +216,9 @@ impl Rig {
         self.out.encode_deltas(&mut bytes);
         let deltas: Vec<Delta> = delta::decode(&bytes).map(|delta| delta.expect("well formed")).collect();
         assert_eq!(deltas, self.out.deltas);
-        for delta in &deltas {
-            self.replica.apply(delta, |sequence| self.released.push(sequence));
-        }
+        let mut released = Vec::new();
+        assert_eq!(self.replica.apply_batch(&bytes, &mut released), Ok(()));
+        self.released.extend(released.into_iter().flatten());
         assert_eq!(&self.replica, self.consumer.state());
     }
 

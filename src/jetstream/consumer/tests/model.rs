@@ -25,6 +25,7 @@ enum Step {
     Wait(i64),
     Remove(usize),
     ChangeLeader,
+    Interest(bool),
 }
 
 #[derive(Clone, Debug)]
@@ -34,14 +35,16 @@ struct Setup {
 }
 
 fn setups() -> impl Strategy<Value = Setup> {
-    let policy = prop_oneof![3 => Just(AckPolicy::Explicit), 1 => Just(AckPolicy::All)];
+    let policy = prop_oneof![4 => Just(AckPolicy::Explicit), 2 => Just(AckPolicy::All), 1 => Just(AckPolicy::None)];
     let filters = prop_oneof![Just(vec![]), Just(vec!["a"]), Just(vec!["a", "c"])];
     let numbers =
         (prop_oneof![Just(-1i64), Just(1), Just(3)], prop_oneof![Just(-1i64), Just(1), Just(3)], any::<bool>());
-    (policy, filters, numbers, 0usize..20).prop_map(
-        |(ack_policy, filters, (pending, deliver, backoff), stored_before)| {
+    let shape = (0usize..20, prop_oneof![2 => Just(""), 1 => Just("d")]);
+    (policy, filters, numbers, shape).prop_map(
+        |(ack_policy, filters, (pending, deliver, backoff), (stored_before, deliver_subject))| {
             let config = ConsumerConfig {
                 ack_policy,
+                deliver_subject: deliver_subject.into(),
                 filter_subjects: filters.into_iter().map(String::from).collect(),
                 max_ack_pending: pending,
                 max_deliver: deliver,
@@ -64,19 +67,20 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => prop_oneof![Just(1i64), 0..SECOND, 0..5 * SECOND].prop_map(Step::Wait),
         1 => any::<usize>().prop_map(Step::Remove),
         1 => Just(Step::ChangeLeader),
+        1 => any::<bool>().prop_map(Step::Interest),
     ];
     proptest::collection::vec(step, 0..120)
 }
 
 struct Model {
     rig: Rig,
+    interested: bool,
     filter: Filter,
     /// The matching messages that exist.
     fates: BTreeMap<u64, Fate>,
     /// Every message that was ever delivered, with its latest consumer sequence.
     delivered: BTreeMap<u64, u64>,
     last_consumer_sequence: u64,
-    checked: usize,
 }
 
 impl Model {
@@ -86,7 +90,7 @@ impl Model {
         let rig = Rig::new(setup.config, &subjects);
         let matching = rig.stream.messages.iter().filter(|(_, message)| filter.matches(message.subject.as_bytes()));
         let fates = matching.map(|(sequence, _)| (*sequence, Fate::New)).collect();
-        Self { rig, filter, fates, delivered: BTreeMap::new(), last_consumer_sequence: 0, checked: 0 }
+        Self { rig, interested: false, filter, fates, delivered: BTreeMap::new(), last_consumer_sequence: 0 }
     }
 
     fn wait_of(&self, deliveries: u32) -> i64 {
@@ -130,8 +134,17 @@ impl Model {
                 self.fates.remove(&sequence);
                 self.rig.remove(sequence);
             }
-            Step::ChangeLeader => self.rig.change_leader(),
+            Step::ChangeLeader => {
+                self.rig.change_leader();
+                self.listen(self.interested);
+            }
+            Step::Interest(interested) => self.listen(interested),
         }
+    }
+
+    fn listen(&mut self, interested: bool) {
+        self.interested = interested;
+        self.rig.step(|consumer, context, out| consumer.interest_changed(interested, context.now, out));
     }
 
     fn ack(&mut self, pick: usize, body: &'static str) {
@@ -170,7 +183,8 @@ impl Model {
 
     /// Everything that came out must have been allowed to.
     fn check_events(&mut self) {
-        for (now, event) in self.rig.log[self.checked..].to_vec() {
+        let events = self.rig.log.split_off(0);
+        for (now, event) in events {
             match event {
                 Event::Deliver(delivery) => self.check_delivery(&delivery, now),
                 Event::Advisory(Advisory::MaxDeliveries { stream_sequence, deliveries }) => {
@@ -185,7 +199,6 @@ impl Model {
                 _ => {}
             }
         }
-        self.checked = self.rig.log.len();
     }
 
     fn check_delivery(&mut self, delivery: &Delivery, now: i64) {
@@ -209,7 +222,11 @@ impl Model {
             Fate::Done | Fate::GivenUp => panic!("{sequence} is over: {fate:?}"),
         }
         self.delivered.insert(sequence, consumer_sequence);
-        self.fates.insert(sequence, Fate::Pending { deliveries, due: now + self.wait_of(deliveries) });
+        let fate = match self.rig.config.ack_policy {
+            AckPolicy::None => Fate::Done,
+            _ => Fate::Pending { deliveries, due: now + self.wait_of(deliveries) },
+        };
+        self.fates.insert(sequence, fate);
         // What was stored later in the same step is not there yet in this count; steps store one at a time.
         assert_eq!(pending as usize, self.count(|fate| *fate == Fate::New));
     }
@@ -242,12 +259,14 @@ impl Model {
                 assert_eq!(overdue, 0);
             }
             Some(Blocked::NoWaitingPull) => assert_eq!(self.rig.consumer.num_waiting(), 0),
+            Some(Blocked::NoInterest) => assert!(!self.interested && self.rig.config.is_push()),
             Some(other) => panic!("{other:?}"),
         }
     }
 
     /// A client that asks and acks for ever gets everything.
     fn drain(&mut self) {
+        self.listen(true);
         for round in 0.. {
             assert!(round < 100, "{:?}", self.fates);
             self.rig.pull("drain", "1000");

@@ -114,14 +114,14 @@ fn with_acks_by_flow_control_the_answer_acks() {
 
 #[test]
 fn the_rate_limit_spreads_messages_over_time() {
-    let config = ConsumerConfig { rate_limit_bps: 8 * 440, ..push() };
+    let config = ConsumerConfig { rate_limit_bps: 8 * 530, ..push() };
     let mut stream = TestStream::default();
     for _ in 0..4 {
         stream.store("S.a", START);
     }
-    let traits = StreamTraits { message_bytes_max: 88, ..traits() };
+    let traits = StreamTraits { message_bytes_max: 106, ..traits() };
     let mut rig = Rig::with_traits(config, stream, traits);
-    // 44 bytes each, two in a burst, ten a second.
+    // Some 53 bytes each, two in a burst, ten a second.
     assert_eq!(listen(&mut rig, true), ["d: 1/1 x1 3", "d: 2/2 x1 2"]);
     assert_eq!(rig.why(), Some(Blocked::RateLimit));
     assert!(rig.wait(99 * MILLI).is_empty());

@@ -14,14 +14,15 @@ fn history() -> impl Strategy<Value = Vec<Delta>> {
             let time = START + index as i64;
             let consumer = state.delivered.consumer + 1;
             let delivered = state.pending.iter().map(|(sequence, _)| sequence).nth(number as usize % 8);
-            let stream = delivered.unwrap_or(number);
+            // Only what was looked at is ever mentioned.
+            let stream = delivered.unwrap_or(number % state.next);
             let delta = match kind {
                 0..3 => Delta::Delivered { stream: state.next + number % 3, consumer, count, time },
-                3 => Delta::Redelivered { stream, consumer, deliveries: count + 1, time },
-                4 => Delta::Acked { stream, count, time },
+                3 if delivered.is_some() => Delta::Redelivered { stream, consumer, deliveries: count + 1, time },
+                4 => Delta::Acked { stream, count: count.min((state.next - stream) as u32), time },
                 5 => Delta::Rescheduled { stream, time: time + 77 },
                 6 => Delta::Exhausted { stream, deliveries: count },
-                7 => Delta::Removed { stream, count: u64::from(count) },
+                7 => Delta::Removed { stream, count: u64::from(count).min(state.next - stream) },
                 8 => Delta::Advanced { stream: state.next + number % 5 },
                 _ if number == 1 => Delta::Reset { stream: u64::from(count) },
                 _ if number < 4 => Delta::Purged { stream: state.next + 1 },
@@ -58,6 +59,14 @@ proptest! {
             state.apply(delta, |_| {});
             prop_assert_eq!(&state, &once, "{:?}", delta);
         }
+    }
+
+    #[test]
+    fn replaying_the_end_of_the_log_changes_nothing(deltas in history(), from in 0usize..60) {
+        let mut state = after(&deltas);
+        let whole = state.clone();
+        deltas.iter().skip(from).for_each(|delta| state.apply(delta, |_| {}));
+        prop_assert_eq!(state, whole);
     }
 
     #[test]
@@ -137,4 +146,31 @@ fn a_run_that_is_partly_known_adds_the_rest() {
     assert_eq!(state.delivered, SequencePair { consumer: 5, stream: 14 });
     let times: Vec<i64> = state.pending.iter().map(|(_, pending)| pending.time).collect();
     assert_eq!(times, [1, 1, 1, 2, 2]);
+}
+
+/// What is on disks must stay readable: a change here needs a new version.
+#[test]
+fn the_encodings_are_as_documented() {
+    let deltas = [
+        Delta::Delivered { stream: 7, consumer: 3, count: 2, time: 1000 },
+        Delta::Delivered { stream: 10, consumer: 5, count: 1, time: 1000 },
+        Delta::Acked { stream: 7, count: 1, time: 1001 },
+        Delta::Redelivered { stream: 8, consumer: 6, deliveries: 2, time: 1001 },
+        Delta::Paused { until: 0 },
+    ];
+    let mut bytes = Vec::new();
+    delta::encode(&deltas, &mut bytes);
+    assert_eq!(
+        bytes,
+        [0x01, 14, 6, 0xd0, 0x0f, 2, 0xe1, 2, 0x83, 7, 2, 0xf2, 0x0b, 17, 0xd1, 0x0f],
+        "tag with expectations, then what differs from the delta before"
+    );
+    let state = after(&deltas);
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    let floor_and_delivered = [7, 3, 6, 6];
+    let times_and_next = [0xd2, 0x0f, 0, 0, 11];
+    let pending = [2, 8, 8, 0, 2, 2, 2, 1, 1];
+    let expected = [&[1, 2][..], &floor_and_delivered, &times_and_next, &pending, &[0, 0]].concat();
+    assert_eq!(bytes, expected);
 }
