@@ -2,5 +2,8 @@
 
 mod basics;
 mod cursors;
+mod damage;
+mod faults;
 mod model;
+mod space;
 mod support;
