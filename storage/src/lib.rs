@@ -13,6 +13,7 @@ mod report;
 mod scan;
 mod segment;
 mod stats;
+pub mod verify;
 
 pub use error::{AppendError, EraseError, JournalError, OpenError, ReadError};
 pub use format::record::{GroupId, RecordHeader, RecordKind, RecordRef};

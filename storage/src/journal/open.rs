@@ -35,7 +35,7 @@ use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SEAL_OFF
 use crate::io::{Io, IoFile, OpenMode};
 use crate::options::JournalOptions;
 use crate::report::{Damage, DamageKind, Progress, RecoveryReport};
-use crate::scan::{BadBytes, Found, ScanInput, ScanOutcome, first_batch, scan};
+use crate::scan::{Found, ScanInput, ScanOutcome, first_batch, scan};
 use crate::segment::Segment;
 use crate::stats::Counters;
 
@@ -401,11 +401,7 @@ impl Opening {
             self.note_control(segment.number, control);
         }
         for (offset, what) in &outcome.bad {
-            self.report.damages.push(match what {
-                BadBytes::Batch => Damage::at(segment.number, *offset, DamageKind::Batch),
-                BadBytes::Truncated => Damage::at(segment.number, *offset, DamageKind::Truncated),
-                BadBytes::Record(header) => Damage::record(segment.number, *offset, header.as_ref()),
-            });
+            self.report.damages.push(Damage::of(segment.number, *offset, what));
         }
         segment.data_end.store(outcome.end, Ordering::Release);
         segment.record_count.store(outcome.record_count, Ordering::Release);
@@ -469,7 +465,10 @@ impl Opening {
     fn newest_with_data(&self) -> Option<u32> {
         let has_data = |segment: &&Arc<Segment>| {
             !segment.header.is_compacted()
-                && self.scanned.get(&segment.number).is_none_or(|outcome| outcome.last_batch > 0 || !outcome.bad.is_empty())
+                && self
+                    .scanned
+                    .get(&segment.number)
+                    .is_none_or(|outcome| outcome.last_batch > 0 || !outcome.bad.is_empty())
         };
         self.segments.values().rev().find(has_data).map(|segment| segment.number)
     }
@@ -735,7 +734,7 @@ fn random_identity() -> u64 {
 }
 
 /// A whole file, with the offsets of stretches that cannot be read; they are zero in the result.
-fn read_all(file: &dyn IoFile, length: u32) -> (Vec<u8>, Vec<u32>) {
+pub(crate) fn read_all(file: &dyn IoFile, length: u32) -> (Vec<u8>, Vec<u32>) {
     let mut bytes = vec![0; length as usize];
     let mut unreadable = Vec::new();
     for (number, chunk) in bytes.chunks_mut(READ_BYTES).enumerate() {

@@ -156,7 +156,9 @@ pub(crate) fn write(shared: &Shared, segment: &Arc<Segment>, mut footer: Footer)
         span.set_released(tables.released);
         // Without mappings the tables stay in memory only where they are small.
         match Section::parse(Bytes::from(tables.section)) {
-            Some(section) if section.message_count() + section.entry_count() <= SMALL_SECTION => span.with_section(section),
+            Some(section) if section.message_count() + section.entry_count() <= SMALL_SECTION => {
+                span.with_section(section)
+            }
             _ => span,
         }
     });

@@ -23,7 +23,14 @@ fn stored(close: bool) -> Stored {
     let journal = open(&io, options).journal;
     for sequence in 1..=150 {
         for group in [5, 6] {
-            append_on(&journal, group, sequence, sequence, format!("s.{}", sequence % 3).as_bytes(), &payload(sequence));
+            append_on(
+                &journal,
+                group,
+                sequence,
+                sequence,
+                format!("s.{}", sequence % 3).as_bytes(),
+                &payload(sequence),
+            );
         }
         if sequence % 9 == 0 {
             journal.drive();
@@ -40,7 +47,11 @@ fn stored(close: bool) -> Stored {
             messages.push((group, sequence, place, record.bytes().len()));
         }
     }
-    if close { journal.close() } else { journal.abort() }
+    if close {
+        journal.close()
+    } else {
+        journal.abort()
+    }
     io.crash(3);
     Stored { io, messages }
 }
@@ -63,7 +74,9 @@ fn check(stored: &Stored, io: &SimIo, what: &str, hit: impl Fn(Location, usize) 
             Err(error) => panic!("{what}: group {group} message {sequence} at {place}: {error}; {:?}", opened.report),
         }
     }
-    journal.replay(&mut |_| {}, &mut |_, record| assert_eq!(record.payload(), payload(record.header.sequence))).unwrap();
+    journal
+        .replay(&mut |_| {}, &mut |_, record| assert_eq!(record.payload(), payload(record.header.sequence)))
+        .unwrap();
     if lost > 0 {
         assert!(!journal.stats().damages.is_empty(), "{what}: {lost} lost and nothing reported");
     }
@@ -100,7 +113,8 @@ fn a_flipped_bit_loses_at_most_the_record_it_hits() {
             let is_segment = path.extension().unwrap() == "segment";
             let number = number_of(&path);
             // The fixed pages, then a sample of everything else.
-            let offsets = (0..48).chain(4096..4144).chain(8192..8240).step_by(5).chain((12288..content.len()).step_by(stride()));
+            let offsets =
+                (0..48).chain(4096..4144).chain(8192..8240).step_by(5).chain((12288..content.len()).step_by(stride()));
             for offset in offsets {
                 let io = stored.io.fork();
                 let mut damaged = content.clone();
@@ -125,7 +139,9 @@ fn a_truncated_file_loses_only_what_was_cut_off() {
             let content = stored.io.content(&path).unwrap();
             let is_segment = path.extension().unwrap() == "segment";
             let number = number_of(&path);
-            for length in [0, 1, 100, 4096, 8192, 12288, 12289].into_iter().chain((12352..content.len()).step_by(stride() * 11)) {
+            for length in
+                [0, 1, 100, 4096, 8192, 12288, 12289].into_iter().chain((12352..content.len()).step_by(stride() * 11))
+            {
                 let io = stored.io.fork();
                 io.set_content(&path, content[..length].to_vec());
                 let what = format!("close {close}: {} truncated to {length}", path.display());
@@ -201,4 +217,30 @@ fn the_scrubber_finds_what_nobody_reads() {
         (damages[0].kind, damages[0].group, damages[0].sequence, damages[0].offset),
         (DamageKind::Record, Some(GroupId(group)), Some(sequence), place.offset)
     );
+}
+
+#[test]
+fn a_store_is_verified_without_a_server_and_without_a_change() {
+    let stored = stored(true);
+    let io: Arc<dyn Io> = Arc::new(stored.io.clone());
+    let mutations = stored.io.mutations();
+    let verify = || headwater_storage::verify::verify(io.clone(), Path::new(DIRECTORY), true, &mut |_| {}).unwrap();
+    let report = verify();
+    assert_eq!(report.damages, []);
+    let five = &report.groups[0];
+    assert_eq!((five.group, five.messages, five.indexes, five.sequences), (GroupId(5), 150, (1, 150), (1, 150)));
+    assert_eq!(report.groups[1].checkpoint, Some(10));
+    let (_, sequence, place, length) = stored.messages[20];
+    let path = Path::new(DIRECTORY).join(format!("{:010}.segment", place.segment));
+    let mut content = stored.io.content(&path).unwrap();
+    content[place.offset as usize + length - 1] ^= 4;
+    stored.io.set_content(&path, content);
+    let report = verify();
+    assert_eq!(report.damages.len(), 1);
+    assert!(report.to_string().contains(&format!("Record group 5 index {sequence} sequence {sequence}")), "{report}");
+    assert_eq!(stored.io.mutations(), mutations);
+    let opened = try_open(&stored.io).unwrap();
+    let locked = headwater_storage::verify::verify(io.clone(), Path::new(DIRECTORY), true, &mut |_| {});
+    assert!(matches!(locked, Err(OpenError::Locked { .. })));
+    opened.journal.close();
 }

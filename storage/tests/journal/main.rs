@@ -6,4 +6,5 @@ mod damage;
 mod faults;
 mod model;
 mod space;
+mod speed;
 mod support;

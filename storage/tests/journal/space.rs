@@ -103,7 +103,10 @@ fn a_reader_keeps_its_segment_from_being_recycled() {
     }
     assert!(journal.stats().segments_recycled > 0);
     assert_eq!(held.payload(), payload(3));
-    assert!(Path::new(DIRECTORY).join("0000000001.segment").exists() || io.content(&Path::new(DIRECTORY).join("0000000001.segment")).is_some());
+    assert!(
+        Path::new(DIRECTORY).join("0000000001.segment").exists()
+            || io.content(&Path::new(DIRECTORY).join("0000000001.segment")).is_some()
+    );
 }
 
 #[test]
