@@ -75,7 +75,7 @@ impl Options {
                 delay_max: 3 + some(700, 60),
             },
             slow_sync_per_mille: 100,
-            sync_max: 2 + some(700, 60),
+            sync_max: 2 + some(700, 60) + some(200, 400),
             crash_per_mille: some(800, 8),
             down_max: 400,
             wipe_per_mille: some(400, 3),
@@ -87,6 +87,24 @@ impl Options {
             transfer_per_mille: some(400, 4),
             resize_per_mille: some(400, 3),
             bug: None,
+        }
+    }
+
+    /// Followers that fall behind compaction all the time.
+    pub fn snapshots(seed: u64) -> Options {
+        Options {
+            nodes: 3,
+            groups: 1,
+            crash_per_mille: 10,
+            down_max: 150,
+            cut_per_mille: 20,
+            wipe_per_mille: 0,
+            resize_per_mille: 0,
+            pause_per_mille: 0,
+            propose_per_mille: 300,
+            checkpoint_per_mille: 60,
+            transfer_per_mille: 5,
+            ..Options::swarm(seed)
         }
     }
 
