@@ -20,7 +20,7 @@ fn run_all(count: u64, options: fn(u64) -> Options) -> Report {
 
 #[test]
 fn replicas_agree_and_nothing_acknowledged_is_lost() {
-    run_all(40, Options::swarm);
+    run_all(25, Options::swarm);
 }
 
 #[test]
@@ -32,6 +32,19 @@ fn elections_without_end_are_safe() {
 fn snapshots_are_as_good_as_the_entries() {
     let total = run_all(20, Options::snapshots);
     assert!(total.installs > 20, "{total:?}");
+}
+
+#[test]
+fn groups_of_one_keep_what_they_acknowledged() {
+    let options =
+        |seed| Options { nodes: 1, groups: 3, wipe_per_mille: 0, resize_per_mille: 0, ..Options::swarm(seed) };
+    run_all(10, options);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let runs: Vec<Report> = (0..2).map(|_| run(5, Options::swarm(5)).unwrap()).collect();
+    assert_eq!(runs[0], runs[1]);
 }
 
 /// Runs seeds until the bug shows.
