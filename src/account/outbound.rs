@@ -1,0 +1,510 @@
+//! HOT PATH: one lock and one send per subscriber and read burst; no allocation while the peer keeps up.
+//!
+//! The way to one peer: what waits for its socket, how much that is, and what the peer subscribed to.
+//!
+//! Whoever delivers writes to the socket itself while nothing waits there; waking the owner for each delivery
+//! costs more than the write. Only what would block is queued in chunks, and the connection's own task (the
+//! owner) drains them. The lock is never held during a system call: the flag `writing` keeps the order instead,
+//! and those who come meanwhile queue behind.
+
+use super::replies::ReplyTracker;
+use super::subscriptions::SubscriptionSet;
+use crate::protocol::error::ClosedReason;
+use parking_lot::{Mutex, MutexGuard};
+use rustix::net::SendFlags;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// Size of a queue chunk.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks handed to one writev.
+const BATCH_CHUNKS_MAX: usize = 64;
+/// Above this much waiting a publisher should stall; it may go on below half of it.
+pub const STALL_BYTES: usize = 1 << 20;
+
+pub struct Outbound {
+    id: u64,
+    pending_bytes_max: usize,
+    queue: Mutex<Queue>,
+    /// Bytes queued and not yet taken by the socket.
+    pending: AtomicUsize,
+    closed: AtomicBool,
+    /// Publishers have waited for this peer in vain; they don't again until it drains.
+    saturated: AtomicBool,
+    headers: AtomicBool,
+    messages: AtomicU64,
+    bytes: AtomicU64,
+    stalls: AtomicU64,
+    /// What the peer subscribed to, by sid.
+    pub subscriptions: SubscriptionSet,
+    /// Present when the user may answer requests only (S-33).
+    pub replies: Mutex<Option<Box<ReplyTracker>>>,
+}
+
+/// How bytes get to the peer.
+pub enum Transport {
+    /// Any thread may write to the socket.
+    Direct(Arc<TcpStream>),
+    /// Only the owner can (TLS, WebSocket): everything is queued and the owner woken.
+    Owner,
+}
+
+struct Queue {
+    transport: Option<Transport>,
+    /// Somebody is in a system call with bytes that come before all chunks.
+    writing: bool,
+    chunks: VecDeque<Vec<u8>>,
+    /// Bytes of the first chunk that were written already.
+    head: usize,
+    owner: Option<Waker>,
+    closing: Option<ClosedReason>,
+    drained: Vec<(usize, Box<dyn FnOnce() + Send>)>,
+    progress: Progress,
+}
+
+/// Bookkeeping for the write deadline: what was queued when the clock started must be gone in time.
+#[derive(Default)]
+struct Progress {
+    queued: u64,
+    written: u64,
+    goal: u64,
+    since: Option<Instant>,
+}
+
+/// Chunks that the owner took out to write.
+pub struct Batch {
+    chunks: VecDeque<Vec<u8>>,
+    head: usize,
+}
+
+/// What a burst delivered, for the peer's counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    pub messages: u64,
+    pub bytes: u64,
+}
+
+impl Outbound {
+    pub fn new(id: u64, transport: Transport, pending_bytes_max: usize) -> Outbound {
+        Outbound {
+            id,
+            pending_bytes_max,
+            queue: Mutex::new(Queue {
+                transport: Some(transport),
+                writing: false,
+                chunks: VecDeque::new(),
+                head: 0,
+                owner: None,
+                closing: None,
+                drained: Vec::new(),
+                progress: Progress::default(),
+            }),
+            pending: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            saturated: AtomicBool::new(false),
+            headers: AtomicBool::new(false),
+            messages: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
+            subscriptions: SubscriptionSet::default(),
+            replies: Mutex::new(None),
+        }
+    }
+
+    /// The connection's id, unique in this process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Bytes that wait for the peer's socket.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Messages and payload bytes delivered so far.
+    pub fn delivered(&self) -> Delivered {
+        Delivered { messages: self.messages.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    /// How often a publisher had to wait for this peer.
+    pub fn stalls(&self) -> u64 {
+        self.stalls.load(Ordering::Relaxed)
+    }
+
+    pub fn count_stall(&self) {
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// True once the connection is ending; nothing is accepted any more.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer takes HMSG; otherwise headers are stripped.
+    pub fn takes_headers(&self) -> bool {
+        self.headers.load(Ordering::Relaxed)
+    }
+
+    pub fn set_takes_headers(&self, headers: bool) {
+        self.headers.store(headers, Ordering::Relaxed);
+    }
+
+    /// Publishers waited in vain: let them pass until the peer has drained.
+    pub fn set_saturated(&self) {
+        self.saturated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a publisher that just delivered should wait.
+    pub fn wants_stall(&self, pending: usize) -> bool {
+        pending > STALL_BYTES && !self.saturated.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer is so far behind that `no_fast_producer_stall` drops its messages.
+    pub fn is_overloaded(&self) -> bool {
+        self.pending_bytes() > self.pending_bytes_max / 4 * 3
+    }
+
+    /// Calls `wake` once less than `below` bytes wait, or the connection ends.
+    pub fn on_drained(&self, below: usize, wake: Box<dyn FnOnce() + Send>) {
+        let mut queue = self.queue.lock();
+        if self.pending_bytes() < below || queue.closing.is_some() {
+            drop(queue);
+            wake();
+        } else {
+            queue.drained.push((below, wake));
+        }
+    }
+
+    /// Delivers what a burst staged for this peer and empties `staged`; gives the bytes waiting afterwards.
+    pub fn send(&self, staged: &mut Vec<u8>, delivered: Delivered) -> usize {
+        if delivered.messages > 0 {
+            self.messages.fetch_add(delivered.messages, Ordering::Relaxed);
+            self.bytes.fetch_add(delivered.bytes, Ordering::Relaxed);
+        }
+        let mut queue = self.queue.lock();
+        if queue.closing.is_some() || staged.is_empty() {
+            staged.clear();
+            return 0;
+        }
+        let stream = match &queue.transport {
+            Some(Transport::Direct(stream)) if !queue.writing && queue.chunks.is_empty() => Arc::clone(stream),
+            _ => return self.append(queue, staged),
+        };
+        queue.writing = true;
+        drop(queue);
+        let written = write_bytes(&stream, staged);
+        let mut queue = self.queue.lock();
+        queue.writing = false;
+        match written {
+            Ok(written) if written == staged.len() && queue.chunks.is_empty() => {
+                staged.clear();
+                0
+            }
+            Ok(written) => {
+                if written < staged.len() {
+                    self.queue_first(&mut queue, &staged[written..]);
+                }
+                staged.clear();
+                // Others may have queued behind us meanwhile: take their bytes along if the socket still accepts.
+                drop(queue);
+                self.drain(&stream);
+                self.after_append(self.queue.lock())
+            }
+            Err(_) => {
+                staged.clear();
+                self.close_locked(queue, ClosedReason::WriteError);
+                0
+            }
+        }
+    }
+
+    /// Sends protocol bytes such as PING or INFO, from any thread.
+    pub fn send_control(&self, bytes: &[u8]) {
+        self.send(&mut bytes.to_vec(), Delivered::default());
+    }
+
+    /// Asks the owner to end the connection; the first reason stays.
+    pub fn close(&self, reason: ClosedReason) {
+        self.close_locked(self.queue.lock(), reason);
+    }
+
+    /// Gives the owner a turn, because something was left for it elsewhere.
+    pub fn wake_owner(&self) {
+        let owner = self.queue.lock().owner.clone();
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
+    pub fn closing(&self) -> Option<ClosedReason> {
+        self.queue.lock().closing
+    }
+
+    /// Queues what must not be sent at once.
+    fn append(&self, mut queue: MutexGuard<'_, Queue>, staged: &mut Vec<u8>) -> usize {
+        let was_empty = queue.chunks.is_empty() && !queue.writing;
+        self.pending.fetch_add(staged.len(), Ordering::Relaxed);
+        queue.push(staged);
+        if was_empty { self.after_append(queue) } else { self.check_pending(queue) }
+    }
+
+    fn queue_first(&self, queue: &mut Queue, rest: &[u8]) {
+        self.pending.fetch_add(rest.len(), Ordering::Relaxed);
+        queue.push_front(rest);
+    }
+
+    /// The owner has to know that something waits.
+    fn after_append(&self, queue: MutexGuard<'_, Queue>) -> usize {
+        let owner = if queue.chunks.is_empty() { None } else { queue.owner.clone() };
+        let pending = self.check_pending(queue);
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+        pending
+    }
+
+    fn check_pending(&self, queue: MutexGuard<'_, Queue>) -> usize {
+        let pending = self.pending_bytes();
+        if pending > self.pending_bytes_max {
+            self.close_locked(queue, ClosedReason::SlowConsumerPendingBytes);
+        }
+        pending
+    }
+
+    fn close_locked(&self, mut queue: MutexGuard<'_, Queue>, reason: ClosedReason) {
+        if queue.closing.is_some() {
+            return;
+        }
+        queue.closing = Some(reason);
+        self.closed.store(true, Ordering::Relaxed);
+        let owner = queue.owner.clone();
+        let drained = std::mem::take(&mut queue.drained);
+        drop(queue);
+        drained.into_iter().for_each(|(_, wake)| wake());
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+}
+
+/// The owner's side.
+impl Outbound {
+    /// The owner's task, to be woken when something waits or the connection is to end.
+    pub fn set_owner(&self, owner: &Waker) {
+        let mut queue = self.queue.lock();
+        if !queue.owner.as_ref().is_some_and(|known| known.will_wake(owner)) {
+            queue.owner = Some(owner.clone());
+        }
+    }
+
+    /// Exchanges the transport, as after a TLS handshake.
+    pub fn set_transport(&self, transport: Transport) {
+        self.queue.lock().transport = Some(transport);
+    }
+
+    /// Writes what waits until the socket takes no more.
+    pub fn drain(&self, stream: &TcpStream) {
+        while let Some(batch) = self.begin_write() {
+            let len = batch.len();
+            let result = batch.write_to(stream);
+            let written = result.as_ref().copied().unwrap_or(0);
+            self.end_write(batch, written);
+            match result {
+                Ok(written) if written == len => {}
+                Ok(_) => return,
+                Err(_) => return self.close(ClosedReason::WriteError),
+            }
+        }
+    }
+
+    /// Takes chunks out for writing; none when nothing waits or another thread is writing, which then
+    /// looks after what is queued.
+    pub fn begin_write(&self) -> Option<Batch> {
+        let mut queue = self.queue.lock();
+        if queue.writing || queue.chunks.is_empty() {
+            return None;
+        }
+        queue.writing = true;
+        let count = queue.chunks.len().min(BATCH_CHUNKS_MAX);
+        let chunks = queue.chunks.drain(..count).collect();
+        Some(Batch { chunks, head: std::mem::take(&mut queue.head) })
+    }
+
+    /// Gives the chunks back after `written` bytes of them were sent.
+    pub fn end_write(&self, mut batch: Batch, written: usize) {
+        batch.advance(written);
+        let mut queue = self.queue.lock();
+        queue.writing = false;
+        queue.head = batch.head;
+        while let Some(chunk) = batch.chunks.pop_back() {
+            queue.chunks.push_front(chunk);
+        }
+        let pending = self.pending.fetch_sub(written, Ordering::Relaxed) - written;
+        let empty = queue.chunks.is_empty();
+        queue.progress.wrote(written, empty);
+        if empty {
+            // An idle peer owns no queue.
+            queue.chunks = VecDeque::new();
+        }
+        if pending < STALL_BYTES / 2 {
+            self.saturated.store(false, Ordering::Relaxed);
+        }
+        if queue.drained.is_empty() {
+            return;
+        }
+        let (ready, waiting) = std::mem::take(&mut queue.drained).into_iter().partition(|(below, _)| pending < *below);
+        queue.drained = waiting;
+        drop(queue);
+        let ready: Vec<_> = ready;
+        ready.into_iter().for_each(|(_, wake)| wake());
+    }
+
+    /// When the oldest bytes began to wait; none while nothing waits.
+    pub fn blocked_since(&self) -> Option<Instant> {
+        self.queue.lock().progress.since
+    }
+
+    /// True when what waits has waited for longer than the write deadline.
+    pub fn is_overdue(&self, now: Instant, deadline: Duration) -> bool {
+        self.blocked_since().is_some_and(|since| now.saturating_duration_since(since) >= deadline)
+    }
+
+    /// Lets go of the socket and of everything that waits; the peer is gone.
+    pub fn shut_down(&self) {
+        let mut queue = self.queue.lock();
+        queue.transport = None;
+        queue.chunks = VecDeque::new();
+        queue.owner = None;
+        queue.progress = Progress::default();
+        self.pending.store(0, Ordering::Relaxed);
+        self.close_locked(queue, ClosedReason::ClientClosed);
+        self.subscriptions.clear();
+        *self.replies.lock() = None;
+    }
+}
+
+impl Queue {
+    fn push(&mut self, staged: &mut Vec<u8>) {
+        self.progress.queued_more(staged.len());
+        if let Some(last) = self.chunks.back_mut() {
+            let room = CHUNK_BYTES.saturating_sub(last.len()).min(staged.len());
+            // Filling up is for small pieces; a big one is better moved than copied.
+            if room == staged.len() {
+                last.extend_from_slice(staged);
+                staged.clear();
+                return;
+            }
+        }
+        if staged.len() >= CHUNK_BYTES / 2 && staged.capacity() <= staged.len() * 2 {
+            self.chunks.push_back(std::mem::take(staged));
+        } else {
+            let mut chunk = Vec::with_capacity(CHUNK_BYTES.max(staged.len()));
+            chunk.extend_from_slice(staged);
+            self.chunks.push_back(chunk);
+            staged.clear();
+        }
+    }
+
+    fn push_front(&mut self, rest: &[u8]) {
+        assert_eq!(self.head, 0, "nobody writes chunks while a direct write is under way");
+        self.progress.queued_more(rest.len());
+        let mut chunk =
+            Vec::with_capacity(if self.chunks.is_empty() { CHUNK_BYTES.max(rest.len()) } else { rest.len() });
+        chunk.extend_from_slice(rest);
+        self.chunks.push_front(chunk);
+    }
+}
+
+impl Progress {
+    fn queued_more(&mut self, bytes: usize) {
+        self.queued += bytes as u64;
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            self.goal = self.queued;
+        }
+    }
+
+    fn wrote(&mut self, bytes: usize, empty: bool) {
+        self.written += bytes as u64;
+        if empty {
+            self.since = None;
+        } else if self.written >= self.goal {
+            self.since = Some(Instant::now());
+            self.goal = self.queued;
+        }
+    }
+}
+
+impl Batch {
+    pub fn len(&self) -> usize {
+        self.chunks.iter().map(Vec::len).sum::<usize>() - self.head
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes still to be written, chunk by chunk.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.head;
+        self.chunks.iter().map(move |chunk| &chunk[std::mem::take(&mut skip)..])
+    }
+
+    fn write_to(&self, stream: &TcpStream) -> io::Result<usize> {
+        let slices: Vec<IoSlice<'_>> = self.slices().map(IoSlice::new).collect();
+        let len = self.len();
+        try_write(stream, len, || rustix::io::writev(stream, &slices))
+    }
+
+    fn advance(&mut self, written: usize) {
+        let mut left = self.head + written;
+        while let Some(first) = self.chunks.front() {
+            if left < first.len() {
+                break;
+            }
+            left -= first.len();
+            self.chunks.pop_front();
+        }
+        assert!(left == 0 || !self.chunks.is_empty(), "no more can be written than there was");
+        self.head = left;
+    }
+}
+
+fn write_bytes(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+    try_write(stream, bytes.len(), || rustix::net::send(stream, bytes, FLAGS))
+}
+
+/// One non-blocking write. A partial one is reported to the reactor as "would block", which clears the
+/// readiness without another system call.
+fn try_write(
+    stream: &TcpStream,
+    len: usize,
+    mut write: impl FnMut() -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let mut written = 0;
+    let result = stream.try_io(Interest::WRITABLE, || {
+        loop {
+            match write() {
+                Ok(count) => {
+                    written = count;
+                    return if count < len { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) };
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    });
+    match result {
+        Ok(()) => Ok(written),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(written),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,161 @@
+//! From an accepted socket to the task of a client: INFO, limits, and TLS where it is asked for.
+
+use super::connection::{Connection, TlsInfo};
+use super::hub::Hub;
+use super::io::Socket;
+use super::task::ClientTask;
+use super::timers::Alarm;
+use super::tls::{HandshakeFirst, TlsListener};
+use crate::account::{ClientKind, Outbound, Transport};
+use crate::auth;
+use crate::protocol::error::{self, ClosedReason};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// Starts the task that serves an accepted socket.
+pub fn serve(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
+    let _ = stream.set_nodelay(true);
+    hub.counters.connections_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    match hub.tls.load_full() {
+        None => serve_plain(hub, stream, peer),
+        Some(tls) => {
+            let hub = Arc::clone(hub);
+            // The handshake's state is large and short-lived: it must not become part of the client's task.
+            tokio::spawn(async move { serve_tls(hub, tls, stream, peer).await });
+        }
+    }
+}
+
+fn serve_plain(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
+    let id = hub.next_id();
+    let nonce = challenge(hub);
+    send_now(&stream, &info_line(hub, id, peer, &nonce, InfoTls::None));
+    start_plain(hub, stream, peer, id, nonce, Vec::new());
+}
+
+async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer: SocketAddr) {
+    let id = hub.next_id();
+    let nonce = challenge(&hub);
+    let allow_plain = hub.settings.load().allow_plain;
+    let mut first = match tls.settings().first {
+        HandshakeFirst::No => false,
+        HandshakeFirst::Always => true,
+        HandshakeFirst::Within(wait) => is_readable_within(&stream, wait).await,
+    };
+    if !first {
+        let shown = if allow_plain { InfoTls::Available } else { InfoTls::Required };
+        send_now(&stream, &info_line(&hub, id, peer, &nonce, shown));
+        if allow_plain && !begins_handshake(&stream, tls.settings().timeout).await {
+            return start_plain(&hub, stream, peer, id, nonce, Vec::new());
+        }
+    } else if hub.register.len() >= hub.settings.load().connections_max {
+        // Without a session there is no way to say why.
+        return;
+    }
+    if !tls.admits(Instant::now()) {
+        if !first {
+            send_now(&stream, &error::line(error::THROTTLED));
+        }
+        return;
+    }
+    let (mut stream, mut info) = match tls.handshake(stream).await {
+        Ok(session) => session,
+        Err(cause) => {
+            tracing::debug!(%peer, cid = id, "{cause}");
+            return;
+        }
+    };
+    info.first = std::mem::take(&mut first);
+    if info.first {
+        use tokio::io::AsyncWriteExt;
+        let line = info_line(&hub, id, peer, &nonce, InfoTls::Required);
+        if stream.write_all(&line).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+    }
+    let outbound = Outbound::new(id, Transport::Owner, hub.settings.load().pending_bytes_max);
+    start(&hub, Socket::tls(stream), outbound, peer, nonce, Some(info), Vec::new());
+}
+
+fn start_plain(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: u64, nonce: String, early: Vec<u8>) {
+    let stream = Arc::new(stream);
+    let transport = Transport::Direct(Arc::clone(&stream));
+    let outbound = Outbound::new(id, transport, hub.settings.load().pending_bytes_max);
+    start(hub, Socket::Plain(stream), outbound, peer, nonce, None, early);
+}
+
+fn start(
+    hub: &Arc<Hub>,
+    socket: Socket,
+    outbound: Outbound,
+    peer: SocketAddr,
+    nonce: String,
+    tls: Option<TlsInfo>,
+    early: Vec<u8>,
+) {
+    let settings = hub.settings.load();
+    let account = hub.global_account();
+    // The global account's limit is checked at CONNECT; until then everybody is counted there.
+    let _ = account.admit();
+    let outbound = Arc::new(outbound);
+    let payload_bytes_max = settings.payload_bytes_max;
+    let connection = Connection::new(outbound, peer, ClientKind::Nats, account, nonce, payload_bytes_max, tls);
+    let connection = Arc::new(connection);
+    let admitted = hub.register.admit(&connection, settings.connections_max);
+    if !admitted {
+        connection.refuse(error::MAX_CONNECTIONS, ClosedReason::MaxConnections);
+    } else if hub.is_stopping() {
+        connection.outbound.close(ClosedReason::ServerShutdown);
+    }
+    if hub.directory.load().is_required() {
+        hub.set_alarm(Instant::now() + settings.auth_timeout, &connection, Alarm::Authentication);
+    } else {
+        connection.set_authenticated();
+    }
+    hub.set_alarm(Instant::now() + settings.ping_interval, &connection, Alarm::Ping);
+    tokio::spawn(ClientTask::new(Arc::clone(hub), connection, socket).with_early_bytes(early));
+}
+
+/// What INFO says about TLS.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InfoTls {
+    None,
+    Available,
+    Required,
+}
+
+fn info_line(hub: &Hub, id: u64, peer: SocketAddr, nonce: &str, tls: InfoTls) -> Vec<u8> {
+    let mut info = crate::protocol::info::Info::clone(&hub.info.load());
+    info.client_id = id;
+    info.client_ip = peer.ip().to_canonical().to_string();
+    info.nonce = nonce.to_string();
+    info.max_payload = hub.settings.load().payload_bytes_max as i64;
+    info.tls_required = tls == InfoTls::Required;
+    info.tls_available = tls == InfoTls::Available;
+    info.line()
+}
+
+fn challenge(hub: &Hub) -> String {
+    if hub.directory.load().wants_nonce() { auth::nonce().unwrap_or_default() } else { String::new() }
+}
+
+/// A fresh socket has room for a line; should it not, the client is not one.
+fn send_now(stream: &TcpStream, line: &[u8]) {
+    let flags = rustix::net::SendFlags::DONTWAIT.union(rustix::net::SendFlags::NOSIGNAL);
+    let _ = rustix::net::send(stream, line, flags);
+}
+
+/// Peeks, because readiness alone may be a false alarm.
+async fn is_readable_within(stream: &TcpStream, wait: Duration) -> bool {
+    let mut first = [0u8; 1];
+    matches!(tokio::time::timeout(wait, stream.peek(&mut first)).await, Ok(Ok(1)))
+}
+
+/// Whether the client's first byte is that of a TLS record (S-69).
+async fn begins_handshake(stream: &TcpStream, wait: Duration) -> bool {
+    let mut first = [0u8; 1];
+    let peeked = tokio::time::timeout(wait, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first[0] == 0x16
+}

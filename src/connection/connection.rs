@@ -1,0 +1,442 @@
+//! One client connection as the rest of the server sees it: who it is, its counters, and the handle to send to
+//! it or to end it. The connection's own task is in `task.rs`.
+
+use super::hub::Hub;
+use super::timers::Alarm;
+use crate::account::{Account, ClientIdentity, ClientKind, Outbound, Permissions, Subscription, Traffic};
+use crate::auth::CertificateNames;
+use crate::protocol::connect::ConnectOptions;
+use crate::protocol::error::{self, ClosedReason};
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The first ping comes early, to learn the round trip; C-29.
+const FIRST_PING: Duration = Duration::from_secs(2);
+/// Round trips are measured anew after this long.
+const RTT_INTERVAL: Duration = Duration::from_secs(3600);
+/// Subscriptions kept with a closed connection, for `/connz?state=closed&subs=1`.
+const CLOSED_SUBSCRIPTIONS_MAX: usize = 64;
+
+pub struct Connection {
+    pub outbound: Arc<Outbound>,
+    peer: SocketAddr,
+    kind: ClientKind,
+    started: Instant,
+    start: SystemTime,
+    /// Names the challenge of INFO; empty without one.
+    pub nonce: Box<str>,
+    pub tls: Option<Box<TlsInfo>>,
+    profile: Mutex<Profile>,
+    messages_in: AtomicU64,
+    bytes_in: AtomicU64,
+    /// Nanoseconds since the start; activity is messages and interest, heard is anything but PONG.
+    last_activity: AtomicU64,
+    last_heard: AtomicU64,
+    rtt: AtomicU64,
+    ping_sent: AtomicU64,
+    pings_out: AtomicU32,
+    authenticated: AtomicBool,
+    /// Understands INFO at any time (protocol 1, and its first PONG has been sent).
+    takes_info: AtomicBool,
+    /// Left by a reload for the connection's own task.
+    update: Mutex<Option<Box<Update>>>,
+    has_update: AtomicBool,
+}
+
+/// A change that a connection has to take over while it lives.
+pub struct Update {
+    pub permissions: Option<Arc<Permissions>>,
+}
+
+/// What CONNECT said, and what came of it.
+struct Profile {
+    options: Box<ConnectOptions>,
+    account: Arc<Account>,
+    identity: Option<Arc<ClientIdentity>>,
+    permissions: Option<Arc<Permissions>>,
+    user: String,
+    payload_bytes_max: usize,
+}
+
+/// The TLS session of a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// By its Go name.
+    pub cipher_suite: String,
+    /// TLS came before INFO.
+    pub first: bool,
+    /// Names in the verified client certificate.
+    pub certificate: Option<CertificateNames>,
+    /// Lower-case hex SHA-256 of the client's public key info.
+    pub key_hash: Option<String>,
+}
+
+/// A reading of a connection, for monitoring.
+#[derive(Clone, Debug)]
+pub struct ConnectionSnapshot {
+    pub id: u64,
+    pub kind: ClientKind,
+    pub peer: SocketAddr,
+    pub start: SystemTime,
+    pub last_activity: SystemTime,
+    pub rtt: Option<Duration>,
+    pub uptime: Duration,
+    pub idle: Duration,
+    pub pending_bytes: usize,
+    pub traffic: Traffic,
+    pub stalls: u64,
+    pub subscriptions: usize,
+    pub name: String,
+    pub lang: String,
+    pub version: String,
+    pub user: String,
+    pub account: String,
+    pub tls: Option<TlsInfo>,
+}
+
+/// A subscription, for monitoring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionSnapshot {
+    pub subject: String,
+    pub queue: Option<String>,
+    pub sid: String,
+    pub delivered: u64,
+    /// Zero is no limit.
+    pub delivered_max: u64,
+}
+
+/// A connection that ended.
+#[derive(Clone, Debug)]
+pub struct ClosedConnection {
+    pub snapshot: ConnectionSnapshot,
+    pub subscriptions: Vec<SubscriptionSnapshot>,
+    pub stop: SystemTime,
+    pub reason: ClosedReason,
+}
+
+impl Connection {
+    pub fn new(
+        outbound: Arc<Outbound>,
+        peer: SocketAddr,
+        kind: ClientKind,
+        account: Arc<Account>,
+        nonce: String,
+        payload_bytes_max: usize,
+        tls: Option<TlsInfo>,
+    ) -> Connection {
+        let profile = Profile {
+            options: Box::default(),
+            account,
+            identity: None,
+            permissions: None,
+            user: String::new(),
+            payload_bytes_max,
+        };
+        Connection {
+            outbound,
+            peer,
+            kind,
+            started: Instant::now(),
+            start: SystemTime::now(),
+            nonce: nonce.into(),
+            tls: tls.map(Box::new),
+            profile: Mutex::new(profile),
+            messages_in: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            last_activity: AtomicU64::new(0),
+            last_heard: AtomicU64::new(0),
+            rtt: AtomicU64::new(0),
+            ping_sent: AtomicU64::new(0),
+            pings_out: AtomicU32::new(0),
+            authenticated: AtomicBool::new(false),
+            takes_info: AtomicBool::new(false),
+            update: Mutex::default(),
+            has_update: AtomicBool::new(false),
+        }
+    }
+
+    pub fn id(&self) -> u64 {
+        self.outbound.id()
+    }
+
+    pub fn kind(&self) -> ClientKind {
+        self.kind
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The peer's address without its port.
+    pub fn host(&self) -> String {
+        self.peer.ip().to_canonical().to_string()
+    }
+
+    /// As log lines name the connection: `127.0.0.1:4321 - cid:5 - "v1.2:go:name"`.
+    pub fn label(&self) -> String {
+        let start = format!("{} - cid:{}", self.peer, self.id());
+        let profile = self.profile.lock();
+        let options = &profile.options;
+        let version = if options.version.is_empty() { String::new() } else { format!("v{}", options.version) };
+        let parts = [version.as_str(), &options.lang, &options.name];
+        let told: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        if told.is_empty() { start } else { format!("{start} - {:?}", told.join(":")) }
+    }
+
+    /// Leaves a change for the connection's task; a newer one replaces one that was not yet taken.
+    pub fn post(&self, update: Update) {
+        *self.update.lock() = Some(Box::new(update));
+        self.has_update.store(true, Ordering::Release);
+        self.outbound.wake_owner();
+    }
+
+    #[inline]
+    pub fn take_update(&self) -> Option<Box<Update>> {
+        if !self.has_update.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_update.store(false, Ordering::Relaxed);
+        self.update.lock().take()
+    }
+
+    pub fn account(&self) -> Arc<Account> {
+        Arc::clone(&self.profile.lock().account)
+    }
+
+    /// None before CONNECT.
+    pub fn identity(&self) -> Option<Arc<ClientIdentity>> {
+        self.profile.lock().identity.clone()
+    }
+
+    pub fn permissions(&self) -> Option<Arc<Permissions>> {
+        self.profile.lock().permissions.clone()
+    }
+
+    /// The last CONNECT's options, without secrets.
+    pub fn with_options<T>(&self, read: impl FnOnce(&ConnectOptions) -> T) -> T {
+        read(&self.profile.lock().options)
+    }
+
+    pub fn set_options(&self, options: ConnectOptions) {
+        *self.profile.lock().options = options;
+    }
+
+    pub fn user(&self) -> String {
+        self.profile.lock().user.clone()
+    }
+
+    /// What authentication found; the identity is what services get to see.
+    pub fn set_profile(
+        &self,
+        account: &Arc<Account>,
+        user: String,
+        permissions: Option<Arc<Permissions>>,
+        payload_bytes_max: usize,
+    ) {
+        let mut profile = self.profile.lock();
+        profile.account = Arc::clone(account);
+        profile.permissions = permissions;
+        profile.payload_bytes_max = payload_bytes_max;
+        profile.identity = Some(Arc::new(ClientIdentity {
+            id: self.id(),
+            kind: self.kind,
+            host: self.host(),
+            port: self.peer.port(),
+            start: self.start,
+            name: profile.options.name.clone(),
+            lang: profile.options.lang.clone(),
+            version: profile.options.version.clone(),
+            user: user.clone(),
+            account: account.name().to_string(),
+        }));
+        profile.user = user;
+    }
+
+    pub fn set_authenticated(&self) {
+        self.authenticated.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated.load(Ordering::Relaxed)
+    }
+
+    /// Counts what a read burst brought.
+    pub fn count_in(&self, messages: u64, bytes: u64) {
+        // Only the connection's own task adds, so load and store will do.
+        self.messages_in.store(self.messages_in.load(Ordering::Relaxed) + messages, Ordering::Relaxed);
+        self.bytes_in.store(self.bytes_in.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    }
+
+    pub fn note_activity(&self) {
+        let now = self.age();
+        self.last_activity.store(now, Ordering::Relaxed);
+        self.last_heard.store(now, Ordering::Relaxed);
+    }
+
+    pub fn note_heard(&self) {
+        self.last_heard.store(self.age(), Ordering::Relaxed);
+    }
+
+    /// CONNECT arrived: a first estimate of the round trip is the time since INFO.
+    pub fn note_connect(&self) {
+        self.last_activity.store(self.age(), Ordering::Relaxed);
+        self.rtt.store(self.age().max(1), Ordering::Relaxed);
+    }
+
+    pub fn note_pong(&self) {
+        self.pings_out.store(0, Ordering::Relaxed);
+        let sent = self.ping_sent.load(Ordering::Relaxed);
+        self.rtt.store(self.age().saturating_sub(sent).max(1), Ordering::Relaxed);
+    }
+
+    /// The round trip, once it is known.
+    pub fn rtt(&self) -> Option<Duration> {
+        Some(self.rtt.load(Ordering::Relaxed)).filter(|rtt| *rtt > 0).map(Duration::from_nanos)
+    }
+
+    /// When the first ping is due after CONNECT; spread by a fifth so that a crowd doesn't ping at once.
+    pub fn first_ping(&self, interval: Duration) -> Duration {
+        let first = interval.min(FIRST_PING);
+        first + first.mul_f64(0.2 * (self.id() % 64) as f64 / 64.0)
+    }
+
+    /// From now on INFO may come at any time.
+    pub fn set_takes_info(&self) {
+        self.takes_info.store(true, Ordering::Relaxed);
+    }
+
+    pub fn takes_info(&self) -> bool {
+        self.takes_info.load(Ordering::Relaxed)
+    }
+
+    /// Tells the client about changes, if it understands that.
+    pub fn send_info(&self, hub: &Hub) {
+        if self.takes_info() {
+            let mut info = hub.info_for(self, &self.nonce);
+            info.max_payload = self.profile.lock().payload_bytes_max as i64;
+            self.outbound.send_control(&info.line());
+        }
+    }
+
+    /// Sends an error and ends the connection.
+    pub fn refuse(&self, text: &str, reason: ClosedReason) {
+        self.outbound.send_control(&error::line(text));
+        self.outbound.close(reason);
+    }
+
+    /// Serves one alarm of the shared timers.
+    pub fn on_alarm(&self, alarm: Alarm, hub: &Hub, now: Instant) {
+        match alarm {
+            Alarm::Authentication if !self.is_authenticated() => {
+                self.refuse(error::AUTHENTICATION_TIMEOUT, ClosedReason::AuthenticationTimeout);
+            }
+            Alarm::Authentication => {}
+            Alarm::Expiry => self.refuse(error::USER_EXPIRED, ClosedReason::AuthenticationExpired),
+            Alarm::Ping => self.ping(hub, now),
+            Alarm::WriteDeadline => self.check_write(hub, now),
+        }
+    }
+
+    fn ping(&self, hub: &Hub, now: Instant) {
+        let settings = hub.settings.load();
+        let age = self.age();
+        let heard = Duration::from_nanos(age.saturating_sub(self.last_heard.load(Ordering::Relaxed)));
+        let measured = Duration::from_nanos(age.saturating_sub(self.ping_sent.load(Ordering::Relaxed)));
+        let never_measured = self.ping_sent.load(Ordering::Relaxed) == 0;
+        if heard >= settings.ping_interval || never_measured || measured > RTT_INTERVAL {
+            if self.pings_out.load(Ordering::Relaxed) + 1 > settings.pings_out_max {
+                self.refuse(error::STALE, ClosedReason::StaleConnection);
+                return;
+            }
+            self.pings_out.fetch_add(1, Ordering::Relaxed);
+            self.ping_sent.store(age.max(1), Ordering::Relaxed);
+            self.outbound.send_control(b"PING\r\n");
+        }
+        hub.set_alarm(now + settings.ping_interval, self, Alarm::Ping);
+    }
+
+    fn check_write(&self, hub: &Hub, now: Instant) {
+        let deadline = hub.settings.load().write_deadline;
+        match self.outbound.blocked_since() {
+            None => {}
+            Some(_) if self.outbound.is_overdue(now, deadline) => {
+                self.outbound.close(ClosedReason::SlowConsumerWriteDeadline);
+            }
+            Some(since) => hub.set_alarm(since + deadline, self, Alarm::WriteDeadline),
+        }
+    }
+
+    pub fn snapshot(&self) -> ConnectionSnapshot {
+        let age = self.age();
+        let active = self.last_activity.load(Ordering::Relaxed).min(age);
+        let delivered = self.outbound.delivered();
+        let profile = self.profile.lock();
+        ConnectionSnapshot {
+            id: self.id(),
+            kind: self.kind,
+            peer: self.peer,
+            start: self.start,
+            last_activity: self.start + Duration::from_nanos(active),
+            rtt: self.rtt(),
+            uptime: Duration::from_nanos(age),
+            idle: Duration::from_nanos(age - active),
+            pending_bytes: self.outbound.pending_bytes(),
+            traffic: Traffic {
+                messages_in: self.messages_in.load(Ordering::Relaxed),
+                bytes_in: self.bytes_in.load(Ordering::Relaxed),
+                messages_out: delivered.messages,
+                bytes_out: delivered.bytes,
+            },
+            stalls: self.outbound.stalls(),
+            subscriptions: self.outbound.subscriptions.len(),
+            name: profile.options.name.clone(),
+            lang: profile.options.lang.clone(),
+            version: profile.options.version.clone(),
+            user: profile.user.clone(),
+            account: profile.account.name().to_string(),
+            tls: self.tls.as_deref().cloned(),
+        }
+    }
+
+    /// At most `limit` of its subscriptions.
+    pub fn subscriptions(&self, limit: usize) -> Vec<SubscriptionSnapshot> {
+        self.outbound.subscriptions.list(limit).iter().map(|subscription| subscription.snapshot()).collect()
+    }
+
+    /// How it ended; to be taken while its subscriptions are still known.
+    pub fn closed(&self, reason: ClosedReason) -> ClosedConnection {
+        ClosedConnection {
+            snapshot: self.snapshot(),
+            subscriptions: self.subscriptions(CLOSED_SUBSCRIPTIONS_MAX),
+            stop: SystemTime::now(),
+            reason,
+        }
+    }
+
+    /// Nanoseconds since the connection was made.
+    fn age(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+}
+
+trait Snapshot {
+    fn snapshot(&self) -> SubscriptionSnapshot;
+}
+
+impl Snapshot for Subscription {
+    fn snapshot(&self) -> SubscriptionSnapshot {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        SubscriptionSnapshot {
+            subject: text(&self.subject),
+            queue: self.queue.as_deref().map(text),
+            sid: text(self.sid()),
+            delivered: self.delivered(),
+            delivered_max: self.delivered_max(),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! What all connections share: settings, accounts, users, the register of connections and of those that ended.
+//!
+//! The server owns the hub and starts its tasks; monitoring reads it.
+
+use super::connection::{ClosedConnection, Connection, Update};
+use super::register::Register;
+use super::settings::Settings;
+use super::timers::{Alarm, Timers};
+use super::tls::TlsListener;
+use crate::account::{Account, AccountLimits, ClientKind, GLOBAL, SYSTEM, Traffic};
+use crate::auth::Directory;
+use crate::protocol::error::{self, ClosedReason};
+use crate::protocol::info::Info;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::Semaphore;
+
+pub struct Hub {
+    pub settings: ArcSwap<Settings>,
+    pub directory: ArcSwap<Directory>,
+    pub tls: ArcSwapOption<TlsListener>,
+    /// INFO without what belongs to one connection.
+    pub info: ArcSwap<Info>,
+    pub register: Register,
+    pub timers: Timers,
+    pub counters: HubCounters,
+    accounts: RwLock<BTreeMap<String, Arc<Account>>>,
+    global: Arc<Account>,
+    system: RwLock<Arc<Account>>,
+    closed: Mutex<VecDeque<ClosedConnection>>,
+    next_id: AtomicU64,
+    /// bcrypt checks at a time: a flood of logins must not take all cores.
+    pub hashing: Arc<Semaphore>,
+    stopping: AtomicBool,
+    observer: ArcSwapOption<Observers>,
+}
+
+/// Told about clients that come and go, for `$SYS` events. Called on the connection's task; must not block.
+pub trait ConnectionObserver: Send + Sync {
+    fn connected(&self, connection: &Arc<Connection>);
+    fn disconnected(&self, connection: &Arc<Connection>, reason: ClosedReason);
+    fn refused(&self, connection: &Arc<Connection>, reason: ClosedReason);
+}
+
+struct Observers(Arc<dyn ConnectionObserver>);
+
+/// Counters of the whole server that no account has.
+#[derive(Default)]
+pub struct HubCounters {
+    pub connections_total: AtomicU64,
+    pub slow_consumers: AtomicU64,
+    pub stale_connections: AtomicU64,
+    /// How often a publisher had to wait for a subscriber.
+    pub stalls: AtomicU64,
+}
+
+impl Hub {
+    pub fn new(settings: Settings, directory: Directory, info: Info) -> Hub {
+        let global = Arc::new(Account::new(GLOBAL));
+        let system = Arc::new(Account::new(SYSTEM));
+        let accounts = [&global, &system].map(|account| (account.name().to_string(), Arc::clone(account)));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Hub {
+            settings: ArcSwap::from_pointee(settings),
+            directory: ArcSwap::from_pointee(directory),
+            tls: ArcSwapOption::empty(),
+            info: ArcSwap::from_pointee(info),
+            register: Register::default(),
+            timers: Timers::default(),
+            counters: HubCounters::default(),
+            accounts: RwLock::new(accounts.into()),
+            global,
+            system: RwLock::new(system),
+            closed: Mutex::default(),
+            next_id: AtomicU64::new(1),
+            hashing: Arc::new(Semaphore::new((cores / 2).max(1))),
+            stopping: AtomicBool::new(false),
+            observer: ArcSwapOption::empty(),
+        }
+    }
+
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The account of clients that have none of their own.
+    pub fn global_account(&self) -> Arc<Account> {
+        Arc::clone(&self.global)
+    }
+
+    pub fn system_account(&self) -> Arc<Account> {
+        Arc::clone(&self.system.read())
+    }
+
+    /// Names another account as the system account.
+    pub fn set_system_account(&self, name: &str) {
+        *self.system.write() = self.ensure_account(name);
+    }
+
+    pub fn account(&self, name: &str) -> Option<Arc<Account>> {
+        self.accounts.read().get(name).cloned()
+    }
+
+    /// The account of this name, made if need be.
+    pub fn ensure_account(&self, name: &str) -> Arc<Account> {
+        let mut accounts = self.accounts.write();
+        Arc::clone(accounts.entry(name.to_string()).or_insert_with(|| Arc::new(Account::new(name))))
+    }
+
+    pub fn set_account_limits(&self, name: &str, limits: AccountLimits) {
+        self.ensure_account(name).set_limits(limits);
+    }
+
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.accounts.read().values().cloned().collect()
+    }
+
+    /// Messages and bytes of all accounts since the start.
+    pub fn traffic(&self) -> Traffic {
+        self.accounts.read().values().map(|account| account.counters.read()).fold(Traffic::default(), |sum, one| {
+            Traffic {
+                messages_in: sum.messages_in + one.messages_in,
+                bytes_in: sum.bytes_in + one.bytes_in,
+                messages_out: sum.messages_out + one.messages_out,
+                bytes_out: sum.bytes_out + one.bytes_out,
+            }
+        })
+    }
+
+    /// Subscriptions of all accounts.
+    pub fn subscriptions(&self) -> usize {
+        self.accounts.read().values().map(|account| account.interest.len()).sum()
+    }
+
+    pub fn set_observer(&self, observer: Arc<dyn ConnectionObserver>) {
+        self.observer.store(Some(Arc::new(Observers(observer))));
+    }
+
+    pub fn observer(&self) -> Option<Arc<dyn ConnectionObserver>> {
+        self.observer.load().as_ref().map(|observers| Arc::clone(&observers.0))
+    }
+
+    /// The INFO line for one connection before it said who it is.
+    pub fn info_for(&self, connection: &Connection, nonce: &str) -> Info {
+        let mut info = Info::clone(&self.info.load());
+        info.client_id = connection.id();
+        info.client_ip = connection.host();
+        info.nonce = nonce.to_string();
+        info.max_payload = self.settings.load().payload_bytes_max as i64;
+        info
+    }
+
+    /// Changes the common part of INFO, and tells the clients that understand it (C-33).
+    pub fn update_info(&self, change: impl Fn(&mut Info)) {
+        self.info.rcu(|info| {
+            let mut info = Info::clone(info);
+            change(&mut info);
+            info
+        });
+        for connection in self.register.all() {
+            connection.send_info(self);
+        }
+    }
+
+    /// Takes over new users, limits and settings (12.4). Connections whose login is no longer good end; the others
+    /// learn their new permissions.
+    pub fn reload(&self, settings: Settings, directory: Directory) {
+        let connections_max = settings.connections_max;
+        self.settings.store(Arc::new(settings));
+        let old = self.directory.swap(Arc::new(directory));
+        let new = self.directory.load();
+        for connection in self.register.all() {
+            let kind = Hub::connection_type(connection.kind());
+            if !connection.is_authenticated() {
+                continue;
+            }
+            match new.recheck(&old, &connection.user(), kind) {
+                Some(grant) if grant.account == connection.account().name() => {
+                    connection.post(Update { permissions: grant.permissions });
+                }
+                _ => connection.refuse(error::AUTHORIZATION, ClosedReason::AuthenticationViolation),
+            }
+        }
+        self.shrink_to(connections_max);
+    }
+
+    /// Takes over new certificates. Open connections stay, unless their key is no longer pinned.
+    pub fn reload_tls(&self, tls: Option<TlsListener>) {
+        if let Some(tls) = &tls {
+            for connection in self.register.all() {
+                if connection.tls.as_ref().is_some_and(|info| !tls.allows(info)) {
+                    connection.outbound.close(ClosedReason::TlsHandshake);
+                }
+            }
+        }
+        self.tls.store(tls.map(Arc::new));
+    }
+
+    /// Ends connections, no matter which, until there are no more than allowed (C-27).
+    fn shrink_to(&self, connections_max: usize) {
+        let excess = self.register.len().saturating_sub(connections_max);
+        for connection in self.register.all().into_iter().rev().take(excess) {
+            connection.refuse(error::MAX_CONNECTIONS, ClosedReason::MaxConnections);
+        }
+    }
+
+    /// Closes every connection for this reason.
+    pub fn close_all(&self, reason: ClosedReason) {
+        for connection in self.register.all() {
+            connection.outbound.close(reason);
+        }
+    }
+
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.close_all(ClosedReason::ServerShutdown);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// The connections that ended last, oldest first.
+    pub fn closed_connections(&self) -> Vec<ClosedConnection> {
+        self.closed.lock().iter().cloned().collect()
+    }
+
+    /// Removes a connection and remembers how it ended.
+    pub fn forget(&self, connection: &Arc<Connection>, closed: ClosedConnection) {
+        let reason = closed.reason;
+        self.register.remove(connection.id());
+        self.count_end(connection, reason);
+        let limit = self.settings.load().closed_connections_max;
+        let mut ring = self.closed.lock();
+        while ring.len() >= limit.max(1) {
+            ring.pop_front();
+        }
+        if limit > 0 {
+            ring.push_back(closed);
+        }
+        drop(ring);
+        if let Some(observer) = self.observer() {
+            observer.disconnected(connection, reason);
+        }
+    }
+
+    fn count_end(&self, connection: &Connection, reason: ClosedReason) {
+        match reason {
+            ClosedReason::SlowConsumerPendingBytes | ClosedReason::SlowConsumerWriteDeadline => {
+                tracing::info!("{} - Slow Consumer Detected: {reason}", connection.label());
+                self.counters.slow_consumers.fetch_add(1, Ordering::Relaxed);
+                connection.account().count_slow_consumer();
+            }
+            ClosedReason::StaleConnection => {
+                self.counters.stale_connections.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Serves the alarms of all connections until the server ends.
+    pub async fn run_timers(self: Arc<Self>) {
+        loop {
+            for (id, alarm) in self.timers.due().await {
+                if let Some(connection) = self.register.get(id) {
+                    connection.on_alarm(alarm, &self, Instant::now());
+                }
+            }
+        }
+    }
+
+    /// The transport kind that users may be restricted to.
+    pub fn connection_type(kind: ClientKind) -> crate::auth::ConnectionType {
+        match kind {
+            ClientKind::Nats => crate::auth::ConnectionType::Standard,
+            ClientKind::WebSocket => crate::auth::ConnectionType::WebSocket,
+            ClientKind::Mqtt => crate::auth::ConnectionType::Mqtt,
+        }
+    }
+
+    /// Sets an alarm for a connection.
+    pub fn set_alarm(&self, at: Instant, connection: &Connection, alarm: Alarm) {
+        self.timers.set(at, connection.id(), alarm);
+    }
+}

@@ -1,0 +1,45 @@
+//! What connections need to know of the configuration, in the form they need it.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub control_line_bytes_max: usize,
+    pub payload_bytes_max: usize,
+    /// Bytes that may wait for one connection before it counts as a slow consumer.
+    pub pending_bytes_max: usize,
+    pub connections_max: usize,
+    pub subscriptions_max: Option<usize>,
+    pub subscription_tokens_max: Option<usize>,
+    pub closed_connections_max: usize,
+    pub ping_interval: Duration,
+    pub pings_out_max: u32,
+    pub write_deadline: Duration,
+    pub auth_timeout: Duration,
+    /// Make publishers wait for subscribers that fall behind; otherwise the subscribers lose messages.
+    pub stall_publishers: bool,
+    pub headers: bool,
+    /// Plain connections are welcome beside TLS ones.
+    pub allow_plain: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            control_line_bytes_max: 4096,
+            payload_bytes_max: 1 << 20,
+            pending_bytes_max: 64 << 20,
+            connections_max: 64 * 1024,
+            subscriptions_max: None,
+            subscription_tokens_max: None,
+            closed_connections_max: 10_000,
+            ping_interval: Duration::from_secs(120),
+            pings_out_max: 2,
+            write_deadline: Duration::from_secs(10),
+            auth_timeout: Duration::from_secs(2),
+            stall_publishers: true,
+            headers: true,
+            allow_plain: false,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! HOT PATH: one full read per poll, everything flushed before returning to the runtime.
+//!
+//! The task of one client connection: reads a burst, lets [`Session`] act on it, writes what foreign threads left,
+//! and waits where it has to (authentication, a stalled subscriber, a full ingest queue). An idle connection owns
+//! no buffer: reads go into one of the thread, and only what is incomplete is kept.
+
+use super::connection::{Connection, Update};
+use super::hub::Hub;
+use super::io::{ReadOutcome, Socket};
+use super::session::{Flow, Pending, Session};
+use super::timers::Alarm;
+use crate::account::{Outbound, STALL_BYTES};
+use crate::protocol::error::ClosedReason;
+use crate::router::Burst;
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+
+/// A read of 64 KiB would become slightly more than 64 KiB of deliveries, and every send would end in a tiny
+/// extra segment on loopback.
+const READ_BYTES: usize = 56 * 1024;
+/// Left-overs up to this size are copied in front of the next read; larger messages get a buffer of their own.
+const LEFTOVER_BYTES_MAX: usize = READ_BYTES / 2;
+const BUFFER_BYTES: usize = READ_BYTES + LEFTOVER_BYTES_MAX;
+/// Longest wait of a publisher for one subscriber (C-32).
+const STALL_MAX: Duration = Duration::from_millis(10);
+/// How long a dying connection may take to get its last words out.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+pub struct ClientTask {
+    hub: Arc<Hub>,
+    connection: Arc<Connection>,
+    outbound: Arc<Outbound>,
+    socket: Socket,
+    session: Session,
+    /// The beginning of an operation whose rest has not arrived.
+    leftover: Vec<u8>,
+    /// What the operation in `leftover` takes in all, when that is known.
+    bytes_needed: usize,
+    /// `leftover` holds complete operations that wait for the session to go on.
+    resume: bool,
+    attached: bool,
+    watched: bool,
+    wait: Wait,
+}
+
+/// What keeps the task from reading.
+enum Wait {
+    Nothing,
+    Authentication(Pending),
+    Stall(Box<Stall>),
+    Gate,
+    LastWords(Pin<Box<Sleep>>),
+}
+
+struct Stall {
+    peer: Arc<Outbound>,
+    drained: Arc<AtomicBool>,
+    timeout: Pin<Box<Sleep>>,
+}
+
+impl ClientTask {
+    pub fn new(hub: Arc<Hub>, connection: Arc<Connection>, socket: Socket) -> ClientTask {
+        let session = Session::new(Arc::clone(&hub), Arc::clone(&connection));
+        let outbound = Arc::clone(&connection.outbound);
+        ClientTask {
+            hub,
+            connection,
+            outbound,
+            socket,
+            session,
+            leftover: Vec::new(),
+            bytes_needed: 0,
+            resume: false,
+            attached: false,
+            watched: false,
+            wait: Wait::Nothing,
+        }
+    }
+
+    /// Bytes that arrived before the task was made, such as those read to tell TLS from plain.
+    pub fn with_early_bytes(mut self, bytes: Vec<u8>) -> ClientTask {
+        self.resume = !bytes.is_empty();
+        self.leftover = bytes;
+        self
+    }
+}
+
+impl Future for ClientTask {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if !this.attached {
+            this.outbound.set_owner(context.waker());
+            this.attached = true;
+        }
+        loop {
+            this.write(context);
+            if this.outbound.is_closed() {
+                return this.end(context);
+            }
+            if let Some(update) = this.connection.take_update() {
+                this.take_over(*update);
+            }
+            if this.poll_wait(context).is_pending() {
+                return Poll::Pending;
+            }
+            let step = if this.resume { this.act_on_leftover(context) } else { this.read(context) };
+            match step {
+                Step::Again => {}
+                Step::Yield => {
+                    context.waker().wake_by_ref();
+                    this.write(context);
+                    return Poll::Pending;
+                }
+                Step::Wait => return Poll::Pending,
+            }
+        }
+    }
+}
+
+enum Step {
+    Again,
+    /// Others have to get their turn; we have been put at the end of the queue.
+    Yield,
+    Wait,
+}
+
+impl ClientTask {
+    /// Writes what foreign threads queued, and asks to be woken when the socket takes more.
+    fn write(&mut self, context: &mut Context<'_>) {
+        if self.outbound.pending_bytes() == 0 && !self.socket.wants_flush() {
+            return;
+        }
+        self.socket.poll_write_pending(&self.outbound, context);
+        // The write deadline is watched from the moment that something waits.
+        if self.outbound.pending_bytes() > 0 && !self.watched {
+            self.watched = true;
+            let at = Instant::now() + self.hub.settings.load().write_deadline;
+            self.hub.set_alarm(at, &self.connection, Alarm::WriteDeadline);
+        } else if self.outbound.pending_bytes() == 0 {
+            self.watched = false;
+        }
+    }
+
+    /// Acts on a change that a reload left.
+    fn take_over(&mut self, update: Update) {
+        let mut burst = Burst::take();
+        self.session.take_over(update, &mut burst);
+        self.session.end_burst(&mut burst, &[]);
+        burst.give_back();
+    }
+
+    fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.wait {
+            Wait::Nothing | Wait::LastWords(_) => return Poll::Ready(()),
+            Wait::Authentication(pending) => match pending.as_mut().poll(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(granted) => {
+                    let mut burst = Burst::take();
+                    let flow = self.session.authenticated(granted, &mut burst);
+                    self.session.end_burst(&mut burst, &[]);
+                    burst.give_back();
+                    self.wait = Wait::Nothing;
+                    if let Flow::Close(reason) = flow {
+                        self.outbound.close(reason);
+                    }
+                }
+            },
+            Wait::Stall(stall) => {
+                if !stall.drained.load(Ordering::Acquire) {
+                    if stall.timeout.as_mut().poll(context).is_pending() {
+                        return Poll::Pending;
+                    }
+                    // In vain: nobody waits for this peer again until it has drained.
+                    stall.peer.set_saturated();
+                }
+                self.wait = Wait::Nothing;
+            }
+            Wait::Gate => {
+                let account = self.session.account();
+                if account.ingest_gate.poll_pass(self.connection.id(), context).is_pending() {
+                    return Poll::Pending;
+                }
+                self.wait = Wait::Nothing;
+            }
+        }
+        // A reason to close may have come up while waiting.
+        if self.outbound.is_closed() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads once and acts on what came.
+    fn read(&mut self, context: &mut Context<'_>) -> Step {
+        if self.bytes_needed > LEFTOVER_BYTES_MAX {
+            return self.read_large(context);
+        }
+        let mut buffer = BUFFER.take();
+        buffer.resize(BUFFER_BYTES, 0);
+        let start = self.leftover.len();
+        buffer[..start].copy_from_slice(&self.leftover);
+        let outcome = self.socket.poll_read(context, &mut buffer[start..start + READ_BYTES]);
+        let step = match outcome {
+            ReadOutcome::Wait => Step::Wait,
+            ReadOutcome::Closed(reason) => self.close(reason),
+            ReadOutcome::Bytes { count, is_full } => {
+                self.leftover = Vec::new();
+                self.act(&buffer[..start + count], context);
+                if is_full { Step::Yield } else { Step::Again }
+            }
+        };
+        BUFFER.set(buffer);
+        step
+    }
+
+    /// A message of more than half a read goes straight into a buffer of its own.
+    fn read_large(&mut self, context: &mut Context<'_>) -> Step {
+        let wanted = self.bytes_needed - self.leftover.len();
+        match self.socket.poll_read_into(context, &mut self.leftover, wanted) {
+            ReadOutcome::Wait => Step::Wait,
+            ReadOutcome::Closed(reason) => self.close(reason),
+            ReadOutcome::Bytes { count, is_full } => {
+                if self.leftover.len() >= self.bytes_needed {
+                    let message = std::mem::take(&mut self.leftover);
+                    self.act(&message, context);
+                }
+                if is_full || count >= READ_BYTES { Step::Yield } else { Step::Again }
+            }
+        }
+    }
+
+    fn act_on_leftover(&mut self, context: &mut Context<'_>) -> Step {
+        self.resume = false;
+        let bytes = std::mem::take(&mut self.leftover);
+        self.act(&bytes, context);
+        Step::Again
+    }
+
+    fn close(&self, reason: ClosedReason) -> Step {
+        self.outbound.close(reason);
+        Step::Again
+    }
+
+    /// Lets the session act on the bytes, flushes, and keeps what is incomplete.
+    fn act(&mut self, bytes: &[u8], context: &mut Context<'_>) {
+        let mut burst = Burst::take();
+        let done = self.session.act(bytes, &mut burst);
+        let had_services = self.session.end_burst(&mut burst, bytes);
+        let loaded = burst.take_loaded();
+        burst.give_back();
+        let rest = &bytes[done.consumed..];
+        self.bytes_needed = done.bytes_needed;
+        if !rest.is_empty() {
+            let mut leftover = Vec::with_capacity(rest.len().max(done.bytes_needed));
+            leftover.extend_from_slice(rest);
+            self.leftover = leftover;
+        }
+        match done.flow {
+            Flow::Continue => {}
+            Flow::Close(reason) => return self.outbound.close(reason),
+            Flow::Authenticate(pending) => {
+                self.resume = !rest.is_empty();
+                self.wait = Wait::Authentication(pending);
+                return;
+            }
+        }
+        if let Some(peer) = loaded
+            && self.hub.settings.load().stall_publishers
+        {
+            self.stall(peer, context);
+        } else if had_services && !self.session.account().ingest_gate.is_open() {
+            self.wait = Wait::Gate;
+        }
+    }
+
+    /// Waits until the peer has caught up a little, but not for long.
+    fn stall(&mut self, peer: Arc<Outbound>, context: &mut Context<'_>) {
+        peer.count_stall();
+        self.hub.counters.stalls.fetch_add(1, Ordering::Relaxed);
+        let drained = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&drained);
+        let waker = context.waker().clone();
+        peer.on_drained(
+            STALL_BYTES / 2,
+            Box::new(move || {
+                seen.store(true, Ordering::Release);
+                waker.wake();
+            }),
+        );
+        self.wait = Wait::Stall(Box::new(Stall { peer, drained, timeout: Box::pin(tokio::time::sleep(STALL_MAX)) }));
+    }
+
+    /// Gets the last words out if that makes sense, and takes the connection apart.
+    fn end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let reason = self.outbound.closing().unwrap_or(ClosedReason::ClientClosed);
+        let unsent = self.outbound.pending_bytes() > 0 || self.socket.wants_flush();
+        if reason.flushes() && unsent && !self.socket.is_broken() {
+            if !matches!(self.wait, Wait::LastWords(_)) {
+                self.wait = Wait::LastWords(Box::pin(tokio::time::sleep(LAST_WORDS)));
+            }
+            if let Wait::LastWords(timeout) = &mut self.wait
+                && timeout.as_mut().poll(context).is_pending()
+            {
+                return Poll::Pending;
+            }
+        }
+        self.tear_down(reason);
+        Poll::Ready(())
+    }
+
+    fn tear_down(&mut self, reason: ClosedReason) {
+        tracing::debug!("{} - Client connection closed: {reason}", self.connection.label());
+        let closed = self.connection.closed(reason);
+        self.session.leave();
+        self.outbound.shut_down();
+        self.socket.shut_down();
+        self.hub.forget(&self.connection, closed);
+    }
+}
+
+impl Drop for ClientTask {
+    /// The runtime may drop the task when it ends; the registers must not keep what is gone.
+    fn drop(&mut self) {
+        if self.hub.register.get(self.connection.id()).is_some() {
+            self.tear_down(self.outbound.closing().unwrap_or(ClosedReason::ServerShutdown));
+        }
+    }
+}

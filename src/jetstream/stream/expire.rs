@@ -1,0 +1,186 @@
+//! Age: which messages are too old by `max_age` (T-10) or by their own time to live (P-08, T-74).
+//!
+//! The leader proposes an `Expire` entry when something is due; its log time says what goes. When delete markers are
+//! wanted (T-31), the last message of a subject does not go by itself: it waits for the marker that replaces it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headwater_storage::{Expired, TimerId, TimerWheel};
+
+use super::super::api::time::{DurationNs, SECOND};
+use super::content::mix;
+use super::effects::Effects;
+use super::machine::StreamMachine;
+use super::publish_headers::{TTL, Ttl, is_delete_marker};
+use super::source::{MessageSource, MessageView};
+use crate::protocol::headers;
+
+/// How long after the last entry a message that waits for its marker is looked at again.
+const MARKER_RETRY: DurationNs = SECOND;
+
+/// Deadlines, and how far the age of messages has been looked at.
+pub struct Expiry {
+    wheel: TimerWheel<u64>,
+    /// The deadlines of messages with a time to live, by sequence.
+    deadlines: BTreeMap<u64, (u64, TimerId)>,
+    /// Messages below this are not too old for `max_age`, or never will be.
+    pub(super) cursor: u64,
+    /// Messages that wait for their delete marker.
+    pub(super) waiting: BTreeSet<u64>,
+}
+
+impl Expiry {
+    pub fn new() -> Self {
+        Self { wheel: TimerWheel::new(), deadlines: BTreeMap::new(), cursor: 0, waiting: BTreeSet::new() }
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self { cursor: self.cursor, ..Self::new() };
+    }
+
+    pub fn set_deadline(&mut self, sequence: u64, time: i64, seconds: u64) {
+        let life = seconds.saturating_mul(SECOND as u64);
+        self.insert_deadline(sequence, u64::try_from(time).unwrap_or(0).saturating_add(life));
+    }
+
+    pub(super) fn insert_deadline(&mut self, sequence: u64, deadline: u64) {
+        let timer = self.wheel.insert(deadline, sequence);
+        self.deadlines.insert(sequence, (deadline, timer));
+    }
+
+    /// The message is gone.
+    pub fn forget(&mut self, sequence: u64) {
+        if let Some((_, timer)) = self.deadlines.remove(&sequence) {
+            self.wheel.cancel(timer);
+        }
+        self.waiting.remove(&sequence);
+    }
+
+    pub fn forget_below(&mut self, first: u64) {
+        let kept = self.deadlines.split_off(&first);
+        for (_, (_, timer)) in std::mem::replace(&mut self.deadlines, kept) {
+            self.wheel.cancel(timer);
+        }
+        self.waiting = self.waiting.split_off(&first);
+    }
+
+    /// Another `max_age` makes all messages be looked at again.
+    pub fn age_changed(&mut self, old: Option<i64>, new: Option<i64>, first: u64) {
+        if old != new {
+            self.cursor = first;
+        }
+    }
+
+    /// Deadlines by sequence, for the checkpoint.
+    pub(super) fn deadlines(&self) -> impl ExactSizeIterator<Item = (u64, u64)> {
+        self.deadlines.iter().map(|(sequence, (deadline, _))| (*sequence, *deadline))
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        let deadlines =
+            self.deadlines().fold(0_u64, |sum, (sequence, deadline)| sum.wrapping_add(mix(mix(sequence) ^ deadline)));
+        let waiting = self.waiting.iter().fold(0_u64, |sum, sequence| sum.wrapping_add(mix(*sequence)));
+        mix(deadlines) ^ mix(waiting.wrapping_add(1)) ^ mix(self.cursor.wrapping_add(2))
+    }
+}
+
+impl StreamMachine {
+    /// When the leader should propose an `Expire` entry; `None` while nothing can expire. It may turn out to be early
+    /// by less than a minute, never late by more than a millisecond.
+    pub fn next_expiry<S: MessageSource>(&self, source: &S) -> Option<i64> {
+        let by_ttl = self.expiry.wheel.next_deadline().map(|deadline| i64::try_from(deadline).unwrap_or(i64::MAX));
+        let by_age = self.rules.age_max.and_then(|age| {
+            let oldest = self.content.next_stored(self.expiry.cursor)?;
+            // What can not be read is as old as the stream is young: due.
+            let time = source.read(oldest).map_or(i64::MIN, |message| message.time());
+            Some(time.saturating_add(age))
+        });
+        // A marker that could not be published is tried again.
+        let by_marker = (!self.expiry.waiting.is_empty()).then(|| self.clock.saturating_add(MARKER_RETRY));
+        by_ttl.into_iter().chain(by_age).chain(by_marker).min()
+    }
+
+    /// Removes what is too old at `now`.
+    pub(super) fn expire<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
+        self.settle_waiting(source, effects);
+        self.expire_by_age(now, source, effects);
+        self.expire_by_ttl(now, source, effects);
+        self.dedupe.expire(now);
+    }
+
+    fn expire_by_age<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
+        let Some(age) = self.rules.age_max else {
+            return;
+        };
+        self.expiry.cursor = self.expiry.cursor.max(self.content.first);
+        while let Some(sequence) = self.content.next_stored(self.expiry.cursor) {
+            let fate = match source.read(sequence) {
+                Err(_) => Fate::Goes,
+                Ok(message) if message.time() > now.saturating_sub(age) => return,
+                Ok(message) => self.fate_of(&message),
+            };
+            self.expiry.cursor = sequence + 1;
+            self.meet(fate, sequence, source, effects);
+        }
+    }
+
+    fn expire_by_ttl<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
+        let mut due: Vec<Expired<u64>> = Vec::new();
+        self.expiry.wheel.advance(u64::try_from(now).unwrap_or(0), &mut due);
+        let mut sequences: Vec<u64> = due.into_iter().map(|expired| expired.key).collect();
+        // Older messages first, so that the last of a subject is known as such.
+        sequences.sort_unstable();
+        for sequence in sequences {
+            self.expiry.deadlines.remove(&sequence);
+            if !self.content.is_stored(sequence) {
+                continue;
+            }
+            let fate = source.read(sequence).map_or(Fate::Goes, |message| match self.fate_of(&message) {
+                Fate::Stays => Fate::Goes,
+                other => other,
+            });
+            self.meet(fate, sequence, source, effects);
+        }
+    }
+
+    /// Markers that were never published: their messages wait anew, or go when they are not the last of their subject.
+    fn settle_waiting<S: MessageSource>(&mut self, source: &S, effects: &mut Effects) {
+        for sequence in std::mem::take(&mut self.expiry.waiting) {
+            let fate = source.read(sequence).map_or(Fate::Goes, |message| self.fate_of(&message));
+            self.meet(fate, sequence, source, effects);
+        }
+    }
+
+    fn fate_of(&self, message: &impl MessageView) -> Fate {
+        let block = message.headers();
+        let never_expires = !block.is_empty() && headers::get(block, TTL).and_then(Ttl::parse) == Some(Ttl::Never);
+        if never_expires {
+            return Fate::Stays;
+        }
+        let is_last = self.subjects.get(message.subject()).is_some_and(|state| state.messages == 1);
+        if self.rules.marker_seconds.is_some() && is_last && !is_delete_marker(block) {
+            return Fate::Waits;
+        }
+        Fate::Goes
+    }
+
+    fn meet<S: MessageSource>(&mut self, fate: Fate, sequence: u64, source: &S, effects: &mut Effects) {
+        match fate {
+            Fate::Goes => self.remove(sequence, source, effects),
+            Fate::Stays => {}
+            Fate::Waits => {
+                self.expiry.waiting.insert(sequence);
+                effects.markers.push(sequence);
+            }
+        }
+    }
+}
+
+/// What becomes of a message that is too old.
+enum Fate {
+    Goes,
+    /// It was published to live for ever.
+    Stays,
+    /// A marker will replace it.
+    Waits,
+}

@@ -1,0 +1,84 @@
+//! Removal of what no consumer needs any more: work queues and interest retention (T-41, T-42).
+
+use std::ops::RangeInclusive;
+
+use super::consumers::{Consumers, Interest};
+use super::control::ConsumerChange;
+use super::effects::Effects;
+use super::machine::StreamMachine;
+use super::remove::stored_from;
+use super::source::{MessageSource, MessageView};
+use crate::jetstream::api::stream_config::Retention;
+
+impl StreamMachine {
+    #[allow(clippy::too_many_arguments)] // One entry, taken apart.
+    pub(super) fn apply_to_consumers<S: MessageSource>(
+        &mut self,
+        change: ConsumerChange,
+        id: u64,
+        body: &[u8],
+        time: i64,
+        source: &S,
+        consumers: &mut dyn Consumers,
+        effects: &mut Effects,
+    ) {
+        let mut acked = Vec::new();
+        consumers.apply(change, id, body, time, &mut acked);
+        if self.rules.retention == Retention::Limits {
+            return;
+        }
+        for range in acked {
+            self.acked(range, source, consumers, effects);
+        }
+        let may_lose_interest = matches!(change, ConsumerChange::Update | ConsumerChange::Delete);
+        if may_lose_interest && self.rules.retention == Retention::Interest {
+            if consumers.is_empty() {
+                self.remove_all(self.content.last + 1, effects);
+            } else {
+                self.remove_unneeded(source, consumers, effects);
+            }
+        }
+    }
+
+    /// A consumer has done with these sequences: removes those that no other consumer needs.
+    fn acked<S: MessageSource>(
+        &mut self,
+        range: RangeInclusive<u64>,
+        source: &S,
+        interest: &dyn Interest,
+        effects: &mut Effects,
+    ) {
+        let mut next = self.content.next_stored(*range.start());
+        while let Some(sequence) = next.filter(|sequence| range.contains(sequence)) {
+            self.remove_if_unneeded(sequence, source, interest, effects);
+            next = self.content.next_stored(sequence + 1);
+        }
+    }
+
+    /// Looks at every message. A message whose subject nobody wants goes too.
+    pub(super) fn remove_unneeded<S: MessageSource>(
+        &mut self,
+        source: &S,
+        interest: &dyn Interest,
+        effects: &mut Effects,
+    ) {
+        let mut next = stored_from(&self.content, 0).next();
+        while let Some(sequence) = next {
+            self.remove_if_unneeded(sequence, source, interest, effects);
+            next = self.content.next_stored(sequence + 1);
+        }
+    }
+
+    fn remove_if_unneeded<S: MessageSource>(
+        &mut self,
+        sequence: u64,
+        source: &S,
+        interest: &dyn Interest,
+        effects: &mut Effects,
+    ) {
+        let needed = source.read(sequence).is_ok_and(|message| interest.needs(sequence, message.subject()));
+        if !needed {
+            self.remove(sequence, source, effects);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! A stream as a pure machine: what a publish becomes, and what every entry of the log changes. No clock, no I/O, no
+//! randomness: replicas that apply the same entries are equal, and say so with [`StreamMachine::state_hash`].
+//!
+//! ```text
+//! leader    decide(publish)  -> Accept { sequence, time }   the record goes to the journal and the followers
+//!           decide_control   -> time                        likewise for purges, deletes, expiry, updates, consumers
+//! all       apply_message / apply_control -> Effects        in log order, once committed
+//! anybody   queries                                         over the applied state
+//! ```
+//!
+//! Pointers of one stream: `first <= last + 1`; everything in `first..=last` that is not `deleted` is stored;
+//! `last < next_sequence`, the difference being in flight.
+
+mod apply;
+mod checkpoint;
+mod consumers;
+mod content;
+mod control;
+mod decide;
+mod effects;
+mod expire;
+mod in_flight;
+mod interest;
+mod links;
+mod machine;
+mod markers;
+mod publish_headers;
+mod purge;
+mod queries;
+mod remove;
+mod rules;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use checkpoint::MalformedCheckpoint;
+pub use consumers::{Consumers, Interest, NoConsumers};
+pub use content::message_bytes;
+pub use control::{ConsumerChange, Control, MESSAGE, MalformedControl};
+pub use decide::{Accept, Publish, Refusal, Room};
+pub use effects::{Effects, Outcome, Removed};
+pub use in_flight::IN_FLIGHT_MAX;
+pub use machine::{MessageEntry, StreamMachine};
+pub use markers::Marker;
+pub use publish_headers::{PublishHeaders, Rollup, Ttl};
+pub use queries::{SubjectsPage, TooManySubjects};
+pub use source::{MessageSource, MessageView, Unreadable};

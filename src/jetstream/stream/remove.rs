@@ -1,0 +1,204 @@
+//! Taking messages out: one by one, with everything that refers to them, or in bulk. Also the limits, whose enforcement
+//! is nothing but removal.
+
+use headwater_storage::{SequenceSet, SubjectIndex};
+
+use super::content::{Content, message_bytes, mix};
+use super::effects::Effects;
+use super::links::SubjectLinks;
+use super::machine::StreamMachine;
+use super::source::{MessageSource, MessageView};
+
+/// So many messages are removed one by one; for more it is checked whether counting anew what remains is cheaper.
+const ONE_BY_ONE_MAX: u64 = 1024;
+
+impl StreamMachine {
+    /// Removes a stored message.
+    pub(super) fn remove<S: MessageSource>(&mut self, sequence: u64, source: &S, effects: &mut Effects) {
+        let Ok(message) = source.read(sequence) else {
+            return self.remove_unreadable(sequence, effects);
+        };
+        let subject = message.subject();
+        let bytes = message_bytes(self.rules.storage, subject.len(), message.headers().len(), message.payload().len());
+        let (content, links) = (&self.content, &self.links);
+        self.subjects.remove(subject, sequence, |_| next_by_links(content, links, sequence));
+        self.expiry.forget(sequence);
+        self.content.remove(sequence, bytes);
+        effects.remove(sequence, subject);
+        self.after_removal();
+    }
+
+    /// A message that can not be read can still go; what it counted for remains until the stream is empty.
+    fn remove_unreadable(&mut self, sequence: u64, effects: &mut Effects) {
+        effects.damaged.push(sequence);
+        effects.remove(sequence, b"");
+        self.lost.insert(sequence);
+        self.expiry.forget(sequence);
+        self.content.remove(sequence, 0);
+        self.after_removal();
+    }
+
+    fn after_removal(&mut self) {
+        if self.content.messages == 0 {
+            // Nothing may remain of messages that could not be read.
+            self.content.bytes = 0;
+            self.subjects.clear();
+        }
+        self.links.forget_below(self.content.first);
+        self.lost.remove_below(self.content.first);
+    }
+
+    /// Removes everything. The next message gets at least the sequence `next`.
+    pub(super) fn remove_all(&mut self, next: u64, effects: &mut Effects) -> u64 {
+        let removed = self.content.messages;
+        self.content.clear_to(next);
+        self.next_sequence = self.next_sequence.max(self.content.last + 1);
+        self.subjects.clear();
+        self.expiry.clear();
+        self.links = SubjectLinks::new(self.rules.per_subject_max, self.content.first);
+        self.lost = SequenceSet::new();
+        effects.removed_before = Some(self.content.first);
+        removed
+    }
+
+    /// Removes every message below `bound`, which is at most one past the last.
+    pub(super) fn remove_before<S: MessageSource>(&mut self, bound: u64, source: &S, effects: &mut Effects) -> u64 {
+        let remaining = self.content.count_from(bound);
+        let removed = self.content.messages - remaining;
+        if remaining == 0 {
+            return self.remove_all(self.content.last + 1, effects);
+        }
+        if removed > ONE_BY_ONE_MAX && removed > remaining {
+            self.count_anew_from(bound, source, effects);
+        } else {
+            while self.content.first < bound {
+                self.remove(self.content.first, source, effects);
+            }
+        }
+        removed
+    }
+
+    /// Drops everything below `bound` by looking at what is kept instead of at what goes.
+    fn count_anew_from<S: MessageSource>(&mut self, bound: u64, source: &S, effects: &mut Effects) {
+        let first = self.content.next_stored(bound).expect("invariant: something remains");
+        let mut kept = Content { first, messages: 0, bytes: 0, hash: 0, ..self.content.clone() };
+        kept.deleted.remove_below(first);
+        let mut subjects = SubjectIndex::new();
+        let mut next = Some(first);
+        while let Some(sequence) = next {
+            kept.messages += 1;
+            kept.hash = kept.hash.wrapping_add(mix(sequence));
+            match source.read(sequence) {
+                Ok(message) => {
+                    let (headers, payload) = (message.headers().len(), message.payload().len());
+                    kept.bytes += message_bytes(self.rules.storage, message.subject().len(), headers, payload);
+                    subjects.insert(message.subject(), sequence);
+                }
+                Err(_) => {
+                    effects.damaged.push(sequence);
+                    self.lost.insert(sequence);
+                }
+            }
+            next = kept.next_stored(sequence + 1);
+        }
+        self.content = kept;
+        self.subjects = subjects;
+        self.expiry.forget_below(first);
+        self.links.forget_below(first);
+        self.lost.remove_below(first);
+        effects.removed_before = Some(first);
+    }
+
+    /// Removes the oldest messages of a subject until `keep` are left or the next one is not below `bound`.
+    pub(super) fn trim_subject<S: MessageSource>(
+        &mut self,
+        subject: &[u8],
+        keep: u64,
+        bound: u64,
+        source: &S,
+        effects: &mut Effects,
+    ) {
+        while self.subjects.get(subject).is_some_and(|state| state.messages > keep) {
+            match self.oldest_of_subject(subject, source) {
+                Some(oldest) if oldest < bound => self.remove(oldest, source, effects),
+                _ => return,
+            }
+        }
+    }
+
+    /// Brings the stream below its limits.
+    pub(super) fn enforce_limits<S: MessageSource>(&mut self, source: &S, effects: &mut Effects) {
+        if !self.rules.discard_old {
+            return;
+        }
+        while self.rules.messages_max.is_some_and(|max| self.content.messages > max)
+            || self.rules.bytes_max.is_some_and(|max| self.content.bytes > max && self.content.messages > 0)
+        {
+            self.remove(self.content.first, source, effects);
+        }
+    }
+
+    /// Brings every subject below the limit per subject, after that was lowered.
+    pub(super) fn enforce_subject_limits<S: MessageSource>(&mut self, source: &S, effects: &mut Effects) {
+        let Some(max) = self.rules.per_subject_max else {
+            return;
+        };
+        let mut over = Vec::new();
+        self.subjects.for_each(|subject, state| {
+            if state.messages > max {
+                over.push(subject.to_vec());
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        for subject in over {
+            self.trim_subject(&subject, max, u64::MAX, source, effects);
+        }
+    }
+
+    /// The oldest message of a subject.
+    pub(super) fn oldest_of_subject<S: MessageSource>(&mut self, subject: &[u8], source: &S) -> Option<u64> {
+        let state = self.subjects.get(subject)?;
+        if state.first_exact {
+            return Some(state.first);
+        }
+        if self.links.is_enabled() && !self.links.knows(state.first.max(self.content.first)) {
+            self.learn_links(source);
+        }
+        let content = &self.content;
+        let of_subject = |sequence: &u64| source.read(*sequence).is_ok_and(|message| message.subject() == subject);
+        self.subjects.settle_first(subject, |from| stored_from(content, from).find(of_subject))
+    }
+
+    /// Reads the whole stream once to learn which message follows which; after a start, when it is first needed.
+    fn learn_links<S: MessageSource>(&mut self, source: &S) {
+        let mut links = SubjectLinks::new(self.rules.per_subject_max, self.content.first);
+        let mut latest: std::collections::HashMap<Vec<u8>, u64> = std::collections::HashMap::new();
+        for sequence in stored_from(&self.content, 0) {
+            if let Ok(message) = source.read(sequence) {
+                links.append(sequence, latest.insert(message.subject().to_vec(), sequence));
+            }
+        }
+        self.links = links;
+    }
+
+    /// What a stored message counts for.
+    pub(super) fn bytes_of<S: MessageSource>(&self, sequence: u64, source: &S) -> Option<u64> {
+        let message = source.read(sequence).ok()?;
+        let (headers, payload) = (message.headers().len(), message.payload().len());
+        Some(message_bytes(self.rules.storage, message.subject().len(), headers, payload))
+    }
+}
+
+/// The stored sequences from `from` on.
+pub(super) fn stored_from(content: &Content, from: u64) -> impl Iterator<Item = u64> {
+    std::iter::successors(content.next_stored(from), |sequence| content.next_stored(sequence + 1))
+}
+
+/// Follows the chain of a subject to the next message that is still stored.
+fn next_by_links(content: &Content, links: &SubjectLinks, sequence: u64) -> Option<u64> {
+    let mut next = links.next(sequence)?;
+    while !content.is_stored(next) {
+        next = links.next(next)?;
+    }
+    Some(next)
+}

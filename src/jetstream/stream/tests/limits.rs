@@ -1,0 +1,282 @@
+//! Limits, purges, deletes, age and interest: the shapes are those observed of the genuine server.
+
+use super::super::{ConsumerChange, Control, Outcome};
+use super::harness::{Harness, config};
+use crate::jetstream::api::StreamConfig;
+use crate::jetstream::api::stream_config::{Retention, StorageType};
+use crate::jetstream::api::time::SECOND;
+
+#[test]
+fn deletes_and_purges_leave_the_shapes_of_the_genuine_server() {
+    let mut harness = Harness::new(StreamConfig { subjects: vec!["Pf.>".to_owned()], ..config() });
+    for i in 0..5 {
+        harness.put(&format!("Pf.a{}", i % 2));
+    }
+    assert_eq!(harness.shape(), (5, 180, 1, 5, vec![]));
+    assert!(harness.delete(3) && !harness.delete(3) && !harness.delete(99) && !harness.delete(0));
+    assert_eq!(harness.shape(), (4, 144, 1, 5, vec![3]));
+    assert_eq!(harness.purge("", 1, 0), 0);
+    assert_eq!(harness.purge("", 2, 0), 1);
+    assert_eq!(harness.shape(), (3, 108, 2, 5, vec![3]));
+    harness.delete(2);
+    assert_eq!(harness.shape(), (2, 72, 4, 5, vec![]));
+    harness.delete(5);
+    assert_eq!(harness.shape(), (1, 36, 4, 5, vec![5]));
+    harness.delete(4);
+    assert_eq!(harness.shape(), (0, 0, 6, 5, vec![]));
+    assert_eq!(harness.put("Pf.b"), 6);
+    assert_eq!(harness.shape(), (1, 35, 6, 6, vec![]));
+    assert_eq!(harness.purge("", 20, 0), 1);
+    assert_eq!(harness.shape(), (0, 0, 20, 19, vec![]));
+    for subject in ["Pf.b", "Pf.b", "Pf.c", "Pf.b"] {
+        harness.put(subject);
+    }
+    assert_eq!(harness.purge("Pf.b", 0, 1), 2);
+    assert_eq!(harness.shape(), (2, 70, 22, 23, vec![]));
+    assert_eq!(harness.purge("Pf.*", 23, 0), 1);
+    assert_eq!(harness.purge("Pf..b", 0, 0), 0);
+    assert_eq!(harness.purge("", 0, 1), 0);
+    assert_eq!(harness.shape(), (1, 35, 23, 23, vec![]));
+    assert_eq!(harness.purge("", 0, 0), 1);
+    assert_eq!(harness.shape(), (0, 0, 24, 23, vec![]));
+}
+
+#[test]
+fn a_purge_beyond_the_end_moves_what_is_decided_after_it() {
+    let mut harness = Harness::new(config());
+    harness.put("s.a");
+    let control = Control::Purge { filter: String::new(), up_to: 10, keep: 0 };
+    let time = harness.machine.decide_control(&control, harness.now);
+    harness.unapplied.push_back(harness.log.len());
+    harness.log.push(super::harness::Record::Control(control, time));
+    // The purge is still on the way.
+    assert_eq!(harness.accept("s.a", &[], "x").unwrap().sequence, 10);
+    harness.apply_all();
+    assert_eq!(harness.shape(), (1, 34, 10, 10, vec![]));
+}
+
+#[test]
+fn old_messages_make_room() {
+    let mut harness = Harness::new(StreamConfig { max_msgs: 3, ..config() });
+    for _ in 0..5 {
+        harness.put("s.a");
+    }
+    assert_eq!(harness.sequences(), [3, 4, 5]);
+    assert_eq!(harness.effects.removed.len(), 1);
+    assert_eq!(harness.effects.subject(&harness.effects.removed[0]), b"s.a");
+
+    let mut harness = Harness::new(StreamConfig { max_bytes: 100, ..config() });
+    for _ in 0..5 {
+        harness.put("s.a");
+    }
+    assert_eq!(harness.shape(), (2, 68, 4, 5, vec![]));
+    // Too large for the whole stream: it comes and goes.
+    assert_eq!(harness.publish("s.a", &[], &"x".repeat(100)), Ok(6));
+    assert_eq!(harness.shape(), (0, 0, 7, 6, vec![]));
+
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 2, storage: StorageType::Memory, ..config() });
+    for subject in ["s.a", "s.b", "s.a", "s.a", "s.b", "s.a"] {
+        harness.put(subject);
+    }
+    assert_eq!(harness.sequences(), [2, 4, 5, 6]);
+}
+
+#[test]
+fn lower_limits_apply_at_once() {
+    let mut harness = Harness::new(config());
+    for _ in 0..4 {
+        harness.put("s.a");
+        harness.put("s.b");
+    }
+    let update = |config: StreamConfig| Control::Update { config: Box::new(config) };
+    assert_eq!(harness.control(update(StreamConfig { max_msgs_per_subject: 2, ..config() })), Outcome::Updated);
+    assert_eq!(harness.sequences(), [5, 6, 7, 8]);
+    harness.control(update(StreamConfig { max_msgs: 3, ..config() }));
+    assert_eq!(harness.sequences(), [6, 7, 8]);
+    harness.control(update(StreamConfig { max_bytes: 40, ..config() }));
+    assert_eq!(harness.sequences(), [8]);
+}
+
+#[test]
+fn rollups_replace_what_came_before() {
+    let mut harness = Harness::new(config());
+    for subject in ["s.a", "s.b", "s.a", "s.b"] {
+        harness.put(subject);
+    }
+    harness.publish("s.a", &[("Nats-Rollup", "SUB")], "x").unwrap();
+    assert_eq!(harness.sequences(), [2, 4, 5]);
+    harness.publish("s.c", &[("Nats-Rollup", "all")], "x").unwrap();
+    assert_eq!(harness.sequences(), [6]);
+    assert_eq!(harness.effects.removed_before, Some(6).filter(|_| harness.effects.removed.is_empty()));
+}
+
+#[test]
+fn messages_grow_too_old() {
+    let mut harness = Harness::new(StreamConfig { max_age: 10 * SECOND, ..config() });
+    harness.put("s.a");
+    harness.publish("s.b", &[("Nats-TTL", "never")], "x").unwrap();
+    harness.now += 5 * SECOND;
+    harness.put("s.c");
+    let oldest = harness.store.messages[&1].time;
+    assert_eq!(harness.machine.next_expiry(&harness.store), Some(oldest + 10 * SECOND));
+    harness.pass(5 * SECOND);
+    assert_eq!(harness.sequences(), [2, 3]);
+    harness.pass(5 * SECOND);
+    assert_eq!(harness.sequences(), [2]);
+    assert_eq!(harness.machine.next_expiry(&harness.store), None);
+    // A longer age makes nothing come back, a shorter one is looked at anew.
+    harness.put("s.c");
+    let config = StreamConfig { max_age: SECOND, ..config() };
+    harness.control(Control::Update { config: Box::new(config) });
+    harness.pass(SECOND + 1);
+    assert_eq!(harness.sequences(), [2]);
+}
+
+#[test]
+fn messages_live_as_long_as_they_were_given() {
+    let mut harness = Harness::new(config());
+    harness.publish("s.a", &[("Nats-TTL", "5")], "x").unwrap();
+    harness.publish("s.b", &[("Nats-TTL", "1m")], "x").unwrap();
+    harness.put("s.c");
+    harness.pass(4 * SECOND);
+    assert_eq!(harness.sequences(), [1, 2, 3]);
+    harness.pass(SECOND + 2_000_000);
+    assert_eq!(harness.sequences(), [2, 3]);
+    harness.pass(55 * SECOND);
+    assert_eq!(harness.sequences(), [3]);
+    assert_eq!(harness.machine.next_expiry(&harness.store), None);
+}
+
+#[test]
+fn a_deadline_goes_with_its_message() {
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 1, ..config() });
+    harness.publish("s.a", &[("Nats-TTL", "5")], "x").unwrap();
+    harness.put("s.a");
+    assert_eq!(harness.machine.next_expiry(&harness.store), None);
+}
+
+#[test]
+fn the_last_of_a_subject_leaves_a_marker() {
+    let markers = StreamConfig { max_age: 10 * SECOND, subject_delete_marker_ttl: 3600 * SECOND, ..config() };
+    let mut harness = Harness::new(markers);
+    harness.put("s.a");
+    harness.put("s.a");
+    harness.put("s.b");
+    harness.now += 10 * SECOND + 10;
+    harness.control(Control::Expire);
+    assert_eq!(harness.effects.markers, [2, 3]);
+    assert_eq!(harness.sequences(), [2, 3], "the first of two goes at once");
+    // Somebody was faster on s.b: no marker may take that message away.
+    harness.accept("s.b", &[], "x").unwrap();
+    harness.publish_markers();
+    assert_eq!(harness.sequences(), [3, 4, 5]);
+    let marker = &harness.store.messages[&5];
+    let expected = "NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\nNats-TTL: 1h0m0s\r\nNats-Rollup: sub\r\n\r\n";
+    assert_eq!((marker.subject.as_slice(), String::from_utf8_lossy(&marker.headers)), (&b"s.a"[..], expected.into()));
+    harness.pass(2 * SECOND);
+    assert_eq!(harness.sequences(), [4, 5], "what waited in vain goes");
+    // The marker itself goes by its age and leaves none.
+    harness.pass(20 * SECOND);
+    assert_eq!(harness.sequences().len(), 1, "the marker of s.b");
+    harness.pass(20 * SECOND);
+    assert_eq!(harness.sequences(), [] as [u64; 0]);
+}
+
+#[test]
+fn short_lives_are_lengthened_to_that_of_markers() {
+    let markers = StreamConfig { subject_delete_marker_ttl: 60 * SECOND, ..config() };
+    let mut harness = Harness::new(markers.clone());
+    let accept = harness.accept("s.a", &[("Nats-TTL", "5"), ("A", "1")], "x").unwrap();
+    assert_eq!(accept.headers.as_deref(), Some(&b"NATS/1.0\r\nA: 1\r\nNats-TTL: 60\r\n\r\n"[..]));
+    assert_eq!(harness.accept("s.a", &[("Nats-TTL", "2m")], "x").unwrap().headers, None);
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 1, ..markers });
+    assert_eq!(harness.accept("s.a", &[("Nats-TTL", "5")], "x").unwrap().headers, None);
+}
+
+#[test]
+fn without_interest_a_sequence_is_used_up() {
+    let mut harness = Harness::new(StreamConfig { retention: Retention::Interest, ..config() });
+    assert_eq!(harness.put("s.a"), 1);
+    assert!(matches!(harness.effects.outcome, Outcome::Skipped { sequence: 1, .. }));
+    assert_eq!(harness.shape(), (0, 0, 2, 1, vec![]));
+    harness.consumer(ConsumerChange::Create, 1, b"s.a");
+    harness.put("s.a");
+    harness.put("s.b");
+    harness.put("s.a");
+    assert_eq!(harness.shape(), (2, 68, 2, 4, vec![3]));
+    harness.consumer(ConsumerChange::Create, 2, b"s.>");
+    harness.consumer(ConsumerChange::Delta, 1, &2_u64.to_le_bytes());
+    assert_eq!(harness.sequences(), [2, 4], "the second consumer still needs it");
+    harness.consumer(ConsumerChange::Delta, 2, &2_u64.to_le_bytes());
+    assert_eq!(harness.sequences(), [4]);
+    harness.consumer(ConsumerChange::Delta, 2, &4_u64.to_le_bytes());
+    harness.put("s.c");
+    harness.consumer(ConsumerChange::Delete, 1, b"");
+    assert_eq!(harness.sequences(), [5], "only the first consumer needed 4");
+    harness.consumer(ConsumerChange::Delete, 2, b"");
+    assert_eq!(harness.shape(), (0, 0, 6, 5, vec![]));
+}
+
+#[test]
+fn a_work_queue_gives_every_message_away_once() {
+    let mut harness = Harness::new(StreamConfig { retention: Retention::WorkQueue, ..config() });
+    harness.put("s.a");
+    harness.put("s.b");
+    harness.consumer(ConsumerChange::Create, 1, b"s.a");
+    harness.consumer(ConsumerChange::Delta, 1, &1_u64.to_le_bytes());
+    assert_eq!(harness.sequences(), [2]);
+    harness.consumer(ConsumerChange::Delete, 1, b"");
+    assert_eq!(harness.sequences(), [2], "a queue keeps what nobody took");
+}
+
+#[test]
+fn limits_to_interest_drops_what_nobody_needs() {
+    let mut harness = Harness::new(config());
+    harness.consumer(ConsumerChange::Create, 1, b"s.a");
+    for subject in ["s.a", "s.b", "s.a"] {
+        harness.put(subject);
+    }
+    harness.consumer(ConsumerChange::Delta, 1, &1_u64.to_le_bytes());
+    assert_eq!(harness.sequences(), [1, 2, 3]);
+    let config = StreamConfig { retention: Retention::Interest, ..config() };
+    harness.control(Control::Update { config: Box::new(config) });
+    assert_eq!(harness.sequences(), [3]);
+}
+
+#[test]
+fn damaged_messages_can_still_go() {
+    let mut harness = Harness::new(StreamConfig { max_msgs: 3, ..config() });
+    for _ in 0..3 {
+        harness.put("s.a");
+    }
+    harness.store.damaged.insert(1);
+    harness.put("s.a");
+    assert_eq!(harness.effects.damaged, [1]);
+    assert_eq!(harness.sequences(), [2, 3, 4]);
+    harness.store.damaged.insert(3);
+    assert!(harness.delete(3));
+    let state = harness.machine.state(&harness.store, false, 0);
+    assert_eq!(state.lost.map(|lost| lost.msgs), Some(vec![3]));
+    harness.purge("", 0, 0);
+    assert_eq!(harness.shape(), (0, 0, 5, 4, vec![]));
+}
+
+#[test]
+fn a_large_purge_counts_what_remains_instead_of_what_goes() {
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 5000, ..config() });
+    for i in 0..3000 {
+        harness.accept(&format!("s.{}", i % 7), &[], "x").unwrap();
+    }
+    harness.accept("s.0", &[("Nats-TTL", "5")], "x").unwrap();
+    harness.apply_all();
+    harness.delete(2990);
+    assert_eq!(harness.purge("", 2981, 0), 2980);
+    assert_eq!(harness.effects.removed_before, Some(2981));
+    assert!(harness.effects.removed.is_empty());
+    let page = harness.machine.subjects_page(b"s.*", 0);
+    assert_eq!(page.subjects.values().sum::<u64>(), 20);
+    assert_eq!(harness.shape().0, 20);
+    assert!(harness.machine.next_expiry(&harness.store).is_some());
+    assert_eq!(harness.purge("s.0", 0, 0), 3);
+    assert_eq!(harness.machine.next_expiry(&harness.store), None);
+}

@@ -1,0 +1,10 @@
+//! The stream machine as its callers see it: a harness that plays leader and log, a naive stream to compare with, and
+//! what follows from both.
+
+mod checkpoints;
+mod harness;
+mod limits;
+mod model;
+mod naive;
+mod publishing;
+mod queries;

@@ -1,0 +1,119 @@
+//! Questions, against answers found by looking at every message.
+
+use proptest::prelude::*;
+
+use super::harness::{Harness, config};
+use crate::jetstream::api::StreamConfig;
+use crate::protocol::subject;
+
+#[test]
+fn subjects_are_told_in_pages() {
+    let mut harness = Harness::new(config());
+    for subject in ["s.b", "s.a", "s.c", "s.a", "t"] {
+        harness.put(subject);
+    }
+    let page = harness.machine.subjects_page(b"s.*", 0);
+    assert_eq!((page.total, page.subjects.len(), page.subjects["s.a"]), (3, 3, 2));
+    let page = harness.machine.subjects_page(b"s.*", 2);
+    assert_eq!((page.total, page.subjects.into_keys().collect()), (3, vec!["s.c".to_owned()]));
+    assert_eq!(harness.machine.subjects_page(b"s.*", 20).subjects.len(), 0);
+    assert_eq!(harness.machine.subjects_page(b"x", 0).total, 0);
+    let state = harness.machine.state(&harness.store, false, 7);
+    assert_eq!((state.num_subjects, state.consumer_count), (4, 7));
+    assert_eq!(state.last_ts.0, harness.store.messages[&5].time);
+    assert_eq!(state.first_ts.0, harness.store.messages[&1].time);
+}
+
+#[test]
+fn an_untouched_stream_shows_zeros() {
+    let harness = Harness::new(config());
+    let state = harness.machine.state(&harness.store, true, 0);
+    assert_eq!((state.first_seq, state.last_seq), (0, 0));
+    assert!(state.first_ts.is_zero() && state.last_ts.is_zero());
+    let harness = Harness::new(StreamConfig { first_seq: 10, ..config() });
+    let state = harness.machine.state(&harness.store, true, 0);
+    assert_eq!((state.first_seq, state.last_seq), (10, 9));
+}
+
+#[test]
+fn times_are_found_over_gaps() {
+    let mut harness = Harness::new(config());
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        harness.now += 100;
+        harness.put("s.a");
+        times.push(harness.store.messages.values().last().unwrap().time);
+    }
+    for sequence in 5..=15 {
+        harness.delete(sequence);
+    }
+    harness.delete(20);
+    let at = |harness: &Harness, time| harness.machine.sequence_at_time(time, &harness.store);
+    assert_eq!(at(&harness, 0), 1);
+    assert_eq!(at(&harness, times[3]), 4);
+    assert_eq!(at(&harness, times[3] + 1), 16);
+    assert_eq!(at(&harness, times[18]), 19);
+    assert_eq!(at(&harness, times[18] + 1), 21);
+    harness.store.damaged.extend([16, 17]);
+    assert_eq!(at(&harness, times[15]), 16);
+    harness.purge("", 0, 0);
+    assert_eq!(at(&harness, 0), 21);
+}
+
+#[test]
+fn too_many_subjects_are_refused() {
+    let mut harness = Harness::new(config());
+    for subject in ["s.a", "s.b", "s.c"] {
+        harness.put(subject);
+    }
+    let last = |max| harness.machine.last_per_subject(&["s.*"], u64::MAX, max, &harness.store);
+    assert!(last(2).is_err());
+    assert_eq!(last(3), Ok(vec![1, 2, 3]));
+    assert_eq!(harness.machine.last_per_subject(&["s.*"], 2, 2, &harness.store), Ok(vec![1, 2]));
+}
+
+fn subjects() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["s.a", "s.b", "s.a.x", "s.b.x", "s.c.y", "t"]).prop_map(str::to_owned)
+}
+
+fn filters() -> impl Strategy<Value = Vec<String>> {
+    let one = prop::sample::select(vec!["s.a", "s.*", "s.>", "*.*.x", "t", "nobody", ">"]).prop_map(str::to_owned);
+    prop::collection::vec(one, 0..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn answers_agree_with_looking_at_every_message(
+        published in prop::collection::vec(subjects(), 1..120),
+        deleted in prop::collection::vec(1..120_u64, 0..60),
+        filters in filters(),
+        from in 0..130_u64,
+    ) {
+        let mut harness = Harness::new(config());
+        for subject in &published {
+            harness.put(subject);
+        }
+        for sequence in &deleted {
+            harness.delete(*sequence);
+        }
+        let matches = |sequence: &u64| {
+            let literal = &harness.store.messages[sequence].subject;
+            filters.is_empty() || filters.iter().any(|filter| subject::matches(filter.as_bytes(), literal))
+        };
+        let matching: Vec<u64> = harness.sequences().into_iter().filter(matches).collect();
+        let (machine, store) = (&harness.machine, &harness.store);
+        let above: Vec<u64> = matching.iter().copied().filter(|sequence| *sequence >= from).collect();
+        prop_assert_eq!(machine.next_matching(from, &filters, store), above.first().copied());
+        prop_assert_eq!(machine.last_matching(&filters, store), matching.last().copied());
+        prop_assert_eq!(machine.count_matching(from, &filters, store), above.len() as u64);
+        let mut last: std::collections::BTreeMap<&[u8], u64> = std::collections::BTreeMap::new();
+        for sequence in matching.iter().filter(|sequence| **sequence <= from) {
+            last.insert(&store.messages[sequence].subject, *sequence);
+        }
+        let mut last: Vec<u64> = last.into_values().collect();
+        last.sort_unstable();
+        prop_assert_eq!(machine.last_per_subject(&filters, from, 100, store), Ok(last));
+    }
+}

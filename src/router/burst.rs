@@ -1,0 +1,297 @@
+//! HOT PATH: no lock per message; buffers are kept from burst to burst.
+//!
+//! What one read burst delivers: bytes staged per touched subscriber, and the messages for services inside the
+//! server, which are called at the end of the burst in arrival order. A flush takes one lock and one write per
+//! touched subscriber.
+//!
+//! Bursts come from a pool of the thread, because a flush may call a service that publishes in turn.
+
+use crate::account::{Account, ClientIdentity, Delivered, InternalMessage, InternalSubscriber, Outbound, Traffic};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A burst is flushed early when this much is staged.
+const STAGED_BYTES_MAX: usize = 4 << 20;
+/// What an idle burst may keep of its buffers.
+const KEPT_SLOTS_MAX: usize = 64;
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+const POOL_MAX: usize = 4;
+
+#[derive(Default)]
+pub struct Burst {
+    /// Tells targets whether the slot they remember is of this burst.
+    epoch: u64,
+    slots: Vec<Slot>,
+    used: usize,
+    slot_of: HashMap<u64, u32, RandomState>,
+    staged_bytes: usize,
+    /// Copies of messages whose bytes don't live in the publisher's buffer until the end of the burst.
+    arena: Vec<u8>,
+    deferred: Vec<Deferred>,
+    services: Vec<Arc<dyn InternalSubscriber>>,
+    traffic: Traffic,
+    loaded: Option<Loaded>,
+    drop_overloaded: bool,
+    random: u64,
+    /// Scratch for the line of a delivery that can't be taken over from the publisher's bytes.
+    pub line: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Slot {
+    outbound: Option<Arc<Outbound>>,
+    bytes: Vec<u8>,
+    delivered: Delivered,
+}
+
+/// The most loaded peer that the last flush touched.
+struct Loaded {
+    outbound: Arc<Outbound>,
+    pending: usize,
+}
+
+/// A message for a service, by place.
+struct Deferred {
+    service: u32,
+    subject: Span,
+    reply: Option<Span>,
+    headers: Span,
+    payload: Span,
+}
+
+/// A piece of the publisher's buffer or of the arena.
+#[derive(Clone, Copy)]
+struct Span {
+    start: u32,
+    len: u32,
+    in_arena: bool,
+}
+
+/// A message on its way to services, as slices of the publisher's buffer or not.
+#[derive(Clone, Copy)]
+pub struct Letter<'a> {
+    pub subject: &'a [u8],
+    pub reply: Option<&'a [u8]>,
+    pub headers: &'a [u8],
+    /// In pieces, so that a publisher inside the server needs no copy of its own.
+    pub payload: &'a [&'a [u8]],
+}
+
+thread_local! {
+    #[expect(clippy::vec_box, reason = "bursts move between the pool and their users")]
+    static POOL: RefCell<Vec<Box<Burst>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Burst {
+    /// An empty burst from the thread's pool.
+    pub fn take() -> Box<Burst> {
+        static NEXT_BURST: AtomicU64 = AtomicU64::new(1);
+        POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| {
+            let number = NEXT_BURST.fetch_add(1, Ordering::Relaxed);
+            // 24 bits of burst objects, 40 bits of flushes each: unique for as long as a process lives.
+            Box::new(Burst { epoch: (number & 0xff_ffff) << 40 | 1, random: number, ..Burst::default() })
+        })
+    }
+
+    /// Gives a flushed burst back.
+    pub fn give_back(mut self: Box<Self>) {
+        debug_assert!(self.used == 0 && self.deferred.is_empty(), "only flushed bursts go back");
+        self.traffic = Traffic::default();
+        self.loaded = None;
+        self.drop_overloaded = false;
+        POOL.with_borrow_mut(|pool| {
+            if pool.len() < POOL_MAX {
+                pool.push(self);
+            }
+        });
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// `no_fast_producer_stall`: leave out peers that are far behind instead of waiting for them.
+    pub fn set_drop_overloaded(&mut self, drop: bool) {
+        self.drop_overloaded = drop;
+    }
+
+    /// The slot of a peer in this burst.
+    pub fn slot(&mut self, outbound: &Arc<Outbound>) -> u32 {
+        let next = self.used as u32;
+        let slot = *self.slot_of.entry(outbound.id()).or_insert(next);
+        if slot == next {
+            if self.slots.len() == self.used {
+                self.slots.push(Slot::default());
+            }
+            self.slots[self.used].outbound = Some(Arc::clone(outbound));
+            self.used += 1;
+        }
+        slot
+    }
+
+    /// Stages one delivery: `MSG subject sid ` and then the rest, both in pieces.
+    #[inline]
+    pub fn stage(&mut self, slot: u32, prefix: &[&[u8]], tail: &[&[u8]], payload_bytes: usize) {
+        let slot = &mut self.slots[slot as usize];
+        let before = slot.bytes.len();
+        for part in prefix.iter().chain(tail) {
+            slot.bytes.extend_from_slice(part);
+        }
+        slot.delivered.messages += 1;
+        slot.delivered.bytes += payload_bytes as u64;
+        self.staged_bytes += slot.bytes.len() - before;
+    }
+
+    /// Stages protocol bytes that are no delivery.
+    pub fn stage_control(&mut self, outbound: &Arc<Outbound>, bytes: &[u8]) {
+        let slot = self.slot(outbound);
+        self.slots[slot as usize].bytes.extend_from_slice(bytes);
+        self.staged_bytes += bytes.len();
+    }
+
+    /// True when it is time to flush before the burst is over.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.staged_bytes >= STAGED_BYTES_MAX
+    }
+
+    /// A random number below `bound`; good enough to spread load.
+    #[inline]
+    pub fn random_below(&mut self, bound: usize) -> usize {
+        // splitmix64: any seed will do, and there is no state to protect.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed >> 32) as usize * bound) >> 32
+    }
+
+    /// Remembers a message for a service until the end of the burst. `buffer` is where its slices may point to.
+    pub fn defer(&mut self, service: &Arc<dyn InternalSubscriber>, letter: &Letter<'_>, buffer: &[u8]) {
+        if !self.services.last().is_some_and(|last| Arc::ptr_eq(last, service)) {
+            self.services.push(Arc::clone(service));
+        }
+        let subject = self.span(letter.subject, buffer);
+        let reply = letter.reply.map(|reply| self.span(reply, buffer));
+        let headers = self.span(letter.headers, buffer);
+        let payload = match letter.payload {
+            [] => Span { start: 0, len: 0, in_arena: true },
+            [whole] => self.span(whole, buffer),
+            parts => {
+                let start = self.arena.len() as u32;
+                parts.iter().for_each(|part| self.arena.extend_from_slice(part));
+                Span { start, len: self.arena.len() as u32 - start, in_arena: true }
+            }
+        };
+        self.deferred.push(Deferred { service: self.services.len() as u32 - 1, subject, reply, headers, payload });
+    }
+
+    /// Where the slice lies in the buffer; a copy in the arena when it doesn't.
+    fn span(&mut self, slice: &[u8], buffer: &[u8]) -> Span {
+        let len = slice.len() as u32;
+        let offset = (slice.as_ptr() as usize).wrapping_sub(buffer.as_ptr() as usize);
+        if offset.checked_add(slice.len()).is_some_and(|end| end <= buffer.len()) {
+            return Span { start: offset as u32, len, in_arena: false };
+        }
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(slice);
+        Span { start, len, in_arena: true }
+    }
+
+    /// Writes what is staged: one lock and one send per touched peer.
+    pub fn flush(&mut self) {
+        for slot in &mut self.slots[..self.used] {
+            let Some(outbound) = slot.outbound.take() else {
+                continue;
+            };
+            if self.drop_overloaded && slot.delivered.messages > 0 && outbound.is_overloaded() {
+                slot.bytes.clear();
+                slot.delivered = Delivered::default();
+                continue;
+            }
+            self.traffic.messages_out += slot.delivered.messages;
+            self.traffic.bytes_out += slot.delivered.bytes;
+            let pending = outbound.send(&mut slot.bytes, std::mem::take(&mut slot.delivered));
+            if slot.bytes.capacity() > KEPT_BYTES_MAX {
+                slot.bytes = Vec::new();
+            }
+            if outbound.wants_stall(pending) && self.loaded.as_ref().is_none_or(|loaded| loaded.pending < pending) {
+                self.loaded = Some(Loaded { outbound, pending });
+            }
+        }
+        if self.slots.len() > KEPT_SLOTS_MAX {
+            self.slots.truncate(KEPT_SLOTS_MAX);
+            self.slot_of = HashMap::default();
+        } else {
+            self.slot_of.clear();
+        }
+        self.used = 0;
+        self.staged_bytes = 0;
+        self.epoch += 1;
+    }
+
+    pub fn has_services(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+
+    /// Calls the services with the messages deferred so far; true when there were any. `buffer` is the one that
+    /// they were deferred with.
+    pub fn run_services(
+        &mut self,
+        account: &Arc<Account>,
+        client: Option<&Arc<ClientIdentity>>,
+        buffer: &[u8],
+    ) -> bool {
+        if self.deferred.is_empty() {
+            return false;
+        }
+        let slice = |span: &Span| {
+            let source = if span.in_arena { self.arena.as_slice() } else { buffer };
+            &source[span.start as usize..][..span.len as usize]
+        };
+        let messages: Vec<InternalMessage<'_>> = self
+            .deferred
+            .iter()
+            .map(|deferred| InternalMessage {
+                subject: slice(&deferred.subject),
+                reply: deferred.reply.as_ref().map(slice),
+                headers: slice(&deferred.headers),
+                payload: slice(&deferred.payload),
+                client,
+            })
+            .collect();
+        let mut start = 0;
+        for run in self.deferred.chunk_by(|left, right| left.service == right.service) {
+            let end = start + run.len();
+            self.services[run[0].service as usize].deliver(account, &messages[start..end]);
+            start = end;
+        }
+        drop(messages);
+        self.deferred.clear();
+        self.services.clear();
+        if self.arena.capacity() > KEPT_BYTES_MAX {
+            self.arena = Vec::new();
+        } else {
+            self.arena.clear();
+        }
+        true
+    }
+
+    /// Messages and bytes flushed since the burst was taken or last asked.
+    pub fn take_traffic(&mut self) -> Traffic {
+        std::mem::take(&mut self.traffic)
+    }
+
+    /// The most loaded peer above the stall bound that was touched since last asked.
+    pub fn take_loaded(&mut self) -> Option<Arc<Outbound>> {
+        self.loaded.take().map(|loaded| loaded.outbound)
+    }
+
+    /// As [`Burst::take_loaded`], without taking it.
+    pub fn loaded(&self) -> Option<Arc<Outbound>> {
+        self.loaded.as_ref().map(|loaded| Arc::clone(&loaded.outbound))
+    }
+}

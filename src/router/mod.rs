@@ -1,0 +1,16 @@
+//! How messages find their way through an account: a match cache per publisher, fan-out staged per subscriber,
+//! queue groups, and the door to the services inside the server.
+
+mod burst;
+mod cache;
+mod deliver;
+mod publisher;
+
+pub use crate::account::Outbound;
+pub use burst::{Burst, Letter};
+pub use cache::{MatchCache, Rights, Verdict, is_reserved_reply};
+pub use deliver::{Outgoing, Reached, deliver, write_line};
+pub use publisher::Publisher;
+
+#[cfg(test)]
+mod tests;

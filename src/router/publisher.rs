@@ -1,0 +1,107 @@
+//! HOT PATH: publishing from inside the server, from any thread: JetStream's deliveries and answers, `$SYS`.
+
+use super::burst::{Burst, Letter};
+use super::cache::{MatchCache, Rights};
+use super::deliver::{Outgoing, deliver, write_line};
+use crate::account::{Account, Outbound};
+use std::sync::Arc;
+
+/// One burst of messages into one account. What it touched is written when it is flushed or dropped.
+pub struct Publisher {
+    account: Arc<Account>,
+    burst: Option<Box<Burst>>,
+    cache: Option<Box<MatchCache>>,
+}
+
+/// Rights of the server itself.
+const RIGHTS: Rights = Rights { muted: None, permissions: None, is_internal: true, in_system_account: true };
+
+impl Publisher {
+    pub fn new(account: &Arc<Account>) -> Publisher {
+        Publisher { account: Arc::clone(account), burst: Some(Burst::take()), cache: None }
+    }
+
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Publishes to whoever is interested; gives the number of clients that get it.
+    pub fn publish(&mut self, subject: &[u8], reply: Option<&[u8]>, headers: &[u8], payload: &[&[u8]]) -> usize {
+        let mut cache = self.cache.take().unwrap_or_default();
+        let clients = self.publish_cached(&mut cache, subject, reply, headers, payload);
+        self.cache = Some(cache);
+        clients
+    }
+
+    /// As [`Publisher::publish`], with a cache that the caller keeps from burst to burst.
+    pub fn publish_cached(
+        &mut self,
+        cache: &mut MatchCache,
+        subject: &[u8],
+        reply: Option<&[u8]>,
+        headers: &[u8],
+        payload: &[&[u8]],
+    ) -> usize {
+        self.publish_as(cache, subject, subject, reply, headers, payload)
+    }
+
+    /// Matches one subject and delivers under another, as a push consumer does with the stream's subjects.
+    pub fn publish_as(
+        &mut self,
+        cache: &mut MatchCache,
+        subject: &[u8],
+        shown: &[u8],
+        reply: Option<&[u8]>,
+        headers: &[u8],
+        payload: &[&[u8]],
+    ) -> usize {
+        let at = cache.look_up(subject, &self.account, &RIGHTS);
+        let shown_as = (shown != subject).then_some(shown);
+        let burst = self.burst.as_mut().expect("a publisher has its burst until it is dropped");
+        let size = headers.len() + payload.iter().map(|part| part.len()).sum::<usize>();
+        let mut line = std::mem::take(&mut burst.line);
+        write_line(&mut line, reply, (!headers.is_empty()).then_some(headers.len()), size);
+        let letter = Letter { subject: shown, reply, headers, payload };
+        let reached = match payload {
+            // Nearly always one piece: no list of parts has to be built.
+            [whole] => {
+                let tail = [line.as_slice(), headers, whole, b"\r\n"];
+                deliver(burst, cache, at, &self.account, &Outgoing { letter, shown_as, tail: &tail, size, buffer: &[] })
+            }
+            parts => {
+                let mut tail = vec![line.as_slice(), headers];
+                tail.extend_from_slice(parts);
+                tail.push(b"\r\n");
+                deliver(burst, cache, at, &self.account, &Outgoing { letter, shown_as, tail: &tail, size, buffer: &[] })
+            }
+        };
+        burst.line = line;
+        cache.settle();
+        if burst.is_full() {
+            self.flush();
+        }
+        reached.clients
+    }
+
+    /// Writes each touched connection once, and then calls the services that were published to.
+    pub fn flush(&mut self) {
+        let burst = self.burst.as_mut().expect("a publisher has its burst until it is dropped");
+        burst.flush();
+        burst.run_services(&self.account, None, &[]);
+        self.account.counters.add(&burst.take_traffic());
+    }
+
+    /// The most loaded connection above 1 MiB pending that the last flush touched.
+    pub fn pressure(&self) -> Option<Arc<Outbound>> {
+        self.burst.as_ref().and_then(|burst| burst.loaded())
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.flush();
+        if let Some(burst) = self.burst.take() {
+            burst.give_back();
+        }
+    }
+}

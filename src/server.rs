@@ -1,0 +1,319 @@
+//! The server: listener, accept loop, start, lame duck and stop. Everything else hangs off its hub.
+
+mod jetstream;
+mod runtime;
+mod settings;
+
+pub use runtime::runtime;
+
+use crate::config::Options;
+use crate::connection::{ClosedConnection, Connection, ConnectionSnapshot, Hub, TlsListener, serve};
+use crate::jetstream::Node;
+use crate::protocol::error::ClosedReason;
+use crate::protocol::info::{self, Info};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Connections that the kernel may hold until they are accepted.
+const BACKLOG: u32 = 1024;
+/// After a failed accept (too many files, usually) it is tried again, later and later.
+const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
+
+pub struct Server {
+    hub: Arc<Hub>,
+    identity: ServerIdentity,
+    address: OnceLock<SocketAddr>,
+    options: ArcSwap<Options>,
+    phase: watch::Sender<Phase>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    jetstream: OnceLock<Arc<Node>>,
+}
+
+/// Who this server is.
+#[derive(Clone, Debug)]
+pub struct ServerIdentity {
+    /// Public server nkey, `N...`.
+    pub id: String,
+    pub name: String,
+    pub start: SystemTime,
+    pub started: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Accepting,
+    /// No new clients; those there are asked to leave.
+    LameDuck,
+    Stopped,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("Error listening on port: can't resolve host {host:?}: {cause}")]
+    Host { host: String, cause: io::Error },
+    #[error("Error listening on port: {address}, \"{cause}\"")]
+    Listen { address: SocketAddr, cause: io::Error },
+    #[error("{0}")]
+    Settings(#[from] settings::SettingsError),
+    #[error("JetStream: {0}")]
+    JetStream(#[from] crate::jetstream::StartError),
+    #[error("the start was interrupted: {0}")]
+    Task(tokio::task::JoinError),
+    #[error("TLS: {0}")]
+    Tls(#[from] crate::connection::TlsError),
+}
+
+impl Server {
+    /// Prepares and listens. Must be called on a tokio runtime.
+    pub async fn start(options: Options) -> Result<Arc<Server>, StartError> {
+        let server = Server::prepare(options)?;
+        let storing = Arc::clone(&server);
+        tokio::task::spawn_blocking(move || storing.open_store()).await.map_err(StartError::Task)??;
+        server.listen().await?;
+        Ok(server)
+    }
+
+    /// Everything but the listener: accounts are there for services to subscribe, and no client can come yet.
+    pub fn prepare(options: Options) -> Result<Arc<Server>, StartError> {
+        let identity = ServerIdentity::new(&options.server_name);
+        let info = first_info(&identity, &options);
+        let hub = Hub::new(settings::connections(&options), settings::directory(&options)?, info);
+        settings::accounts(&options, &hub);
+        if let Some(tls) = settings::tls(&options) {
+            hub.tls.store(Some(Arc::new(TlsListener::new(tls)?)));
+        }
+        let (phase, _) = watch::channel(Phase::Accepting);
+        Ok(Arc::new(Server {
+            hub: Arc::new(hub),
+            identity,
+            address: OnceLock::new(),
+            options: ArcSwap::from_pointee(options),
+            phase,
+            tasks: Mutex::default(),
+            jetstream: OnceLock::new(),
+        }))
+    }
+
+    /// Opens the store and takes up its streams, when the options want them. Takes as long as recovery does; nobody is
+    /// served before.
+    pub fn open_store(&self) -> Result<(), StartError> {
+        let options = self.options.load_full();
+        if !options.jetstream.enabled || self.jetstream.get().is_some() {
+            return Ok(());
+        }
+        let node = jetstream::start(&options, &self.hub, &self.identity.name)?;
+        self.hub.update_info(|info| info.jetstream = true);
+        self.jetstream.get_or_init(|| node);
+        Ok(())
+    }
+
+    /// Streams and consumers, when they are enabled.
+    pub fn jetstream(&self) -> Option<&Arc<Node>> {
+        self.jetstream.get()
+    }
+
+    /// Opens the port and begins to serve; gives the address with the real port.
+    pub async fn listen(&self) -> Result<SocketAddr, StartError> {
+        let options = self.options.load_full();
+        let listener = listen(&options.listen.host, options.listen.port).await?;
+        let address = listener.local_addr().map_err(|cause| StartError::Listen {
+            address: SocketAddr::from(([0, 0, 0, 0], options.listen.port)),
+            cause,
+        })?;
+        let address = *self.address.get_or_init(|| address);
+        settings::announce(&options, &self.hub, address.port());
+        let timers = tokio::spawn(Arc::clone(&self.hub).run_timers());
+        let accepting = tokio::spawn(accept_all(Arc::clone(&self.hub), listener, self.phase.subscribe()));
+        self.tasks.lock().extend([timers, accepting]);
+        Ok(address)
+    }
+
+    /// Takes over changed options. What may change at all has been decided by [`Options::diff`]; on an error nothing
+    /// has changed.
+    pub fn reload(&self, options: Options) -> Result<(), StartError> {
+        let directory = settings::directory(&options)?;
+        let tls = settings::tls(&options).map(TlsListener::new).transpose()?;
+        settings::accounts(&options, &self.hub);
+        self.hub.reload_tls(tls);
+        self.hub.reload(settings::connections(&options), directory);
+        settings::announce(&options, &self.hub, self.client_address().port());
+        self.options.store(Arc::new(options));
+        Ok(())
+    }
+
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub fn identity(&self) -> &ServerIdentity {
+        &self.identity
+    }
+
+    /// The options in force; a reload exchanges them.
+    pub fn options(&self) -> Arc<Options> {
+        self.options.load_full()
+    }
+
+    /// Where clients connect, once the server listens; the port is the real one.
+    pub fn client_address(&self) -> SocketAddr {
+        self.address.get().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// A reading of every open connection, oldest first.
+    pub fn connections(&self) -> Vec<ConnectionSnapshot> {
+        self.hub.register.all().iter().map(|connection| connection.snapshot()).collect()
+    }
+
+    pub fn connection(&self, id: u64) -> Option<Arc<Connection>> {
+        self.hub.register.get(id)
+    }
+
+    pub fn closed_connections(&self) -> Vec<ClosedConnection> {
+        self.hub.closed_connections()
+    }
+
+    /// Ends one connection; false when there is none of this id.
+    pub fn kick(&self, id: u64) -> bool {
+        let connection = self.hub.register.get(id);
+        if let Some(connection) = &connection {
+            connection.outbound.close(ClosedReason::Kicked);
+        }
+        connection.is_some()
+    }
+
+    /// No new clients; tell those there are, and after the grace period end them one by one (C-34).
+    pub async fn lame_duck(&self) {
+        let entered = self.phase.send_if_modified(|phase| {
+            let first = *phase == Phase::Accepting;
+            if first {
+                *phase = Phase::LameDuck;
+            }
+            first
+        });
+        if !entered {
+            return;
+        }
+        tracing::info!("entering lame duck mode, stop accepting new clients");
+        self.hub.update_info(|info| info.ldm = true);
+        let clients = self.hub.register.all();
+        if !clients.is_empty() {
+            let grace = self.options.load().lame_duck_grace_period;
+            self.sleep(grace).await;
+            self.end_gradually(&clients).await;
+        }
+        self.shut_down().await;
+    }
+
+    async fn end_gradually(&self, clients: &[Arc<Connection>]) {
+        let options = self.options.load_full();
+        let spread = options.lame_duck_duration.saturating_sub(options.lame_duck_grace_period);
+        let spread = if spread.is_zero() { Duration::from_secs(1) } else { spread };
+        let pause = (spread / clients.len().max(1) as u32).min(Duration::from_secs(1));
+        for (number, client) in clients.iter().enumerate() {
+            client.outbound.close(ClosedReason::ServerShutdown);
+            if number + 1 < clients.len() && *self.phase.borrow() != Phase::Stopped {
+                // Never less than half, so that reconnecting clients don't come in step.
+                self.sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+            }
+        }
+    }
+
+    /// Sleeps unless the server stops.
+    async fn sleep(&self, time: Duration) {
+        let _ = tokio::time::timeout(time, self.stopped()).await;
+    }
+
+    /// Waits until the server has been stopped, as at the end of lame duck mode.
+    pub async fn stopped(&self) {
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
+    }
+
+    /// Ends all connections and waits until they are gone.
+    pub async fn shut_down(&self) {
+        self.phase.send_replace(Phase::Stopped);
+        if let Some(node) = self.jetstream.get().cloned() {
+            // Before the connections end, so that clients hear why their consumers do. It waits for the disk.
+            let _ = tokio::task::spawn_blocking(move || node.stop()).await;
+        }
+        self.hub.stop();
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !self.hub.register.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        for task in tasks {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+impl ServerIdentity {
+    fn new(name: &str) -> ServerIdentity {
+        let id = nkeys::KeyPair::new_server().public_key();
+        let name = if name.is_empty() { id.clone() } else { name.to_string() };
+        ServerIdentity { id, name, start: SystemTime::now(), started: Instant::now() }
+    }
+}
+
+fn first_info(identity: &ServerIdentity, options: &Options) -> Info {
+    Info {
+        server_id: identity.id.clone(),
+        server_name: identity.name.clone(),
+        version: info::VERSION.into(),
+        proto: info::PROTOCOL,
+        git_commit: info::GIT_COMMIT.into(),
+        go: info::GO_VERSION.into(),
+        headers: !options.no_header_support,
+        max_payload: i64::from(options.payload_bytes_max),
+        api_lvl: info::API_LEVEL,
+        ..Info::default()
+    }
+}
+
+async fn listen(host: &str, port: u16) -> Result<TcpListener, StartError> {
+    let mut addresses =
+        tokio::net::lookup_host((host, port)).await.map_err(|cause| StartError::Host { host: host.into(), cause })?;
+    let address = addresses
+        .next()
+        .ok_or_else(|| StartError::Host { host: host.into(), cause: io::ErrorKind::NotFound.into() })?;
+    bind(address).map_err(|cause| StartError::Listen { address, cause })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not have to wait for connections of the last run.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept_all(hub: Arc<Hub>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
+    let mut retry = ACCEPT_RETRY_MIN;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase != Phase::Accepting) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                retry = ACCEPT_RETRY_MIN;
+                serve(&hub, stream, peer);
+            }
+            Err(error) => {
+                tracing::error!(%error, "can't accept a connection");
+                tokio::time::sleep(retry).await;
+                retry = (retry * 2).min(ACCEPT_RETRY_MAX);
+            }
+        }
+    }
+}

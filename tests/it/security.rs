@@ -1,0 +1,252 @@
+//! Authentication, permissions and TLS over real sockets (S-01..S-06, S-30..S-34, S-47, S-60..S-63).
+
+use crate::harness::{TestServer, eventually};
+use headwater::config::{
+    AccountLimits, AccountOptions, AllowResponses, Options, Permissions, Secret, SubjectPermissions, User,
+    UserIdentity, UserPassword,
+};
+use std::time::Duration;
+
+fn user(name: &str, password: &str) -> User {
+    User {
+        identity: UserIdentity::Password { name: name.into(), password: Secret::new(password) },
+        account: None,
+        permissions: None,
+        connection_types: Vec::new(),
+        proxy_required: false,
+    }
+}
+
+fn in_account(account: &str, user: User) -> User {
+    User { account: Some(account.into()), ..user }
+}
+
+fn list(items: &[&str]) -> Vec<String> {
+    items.iter().map(|item| item.to_string()).collect()
+}
+
+fn with_users(users: Vec<User>) -> impl FnOnce(&mut Options) {
+    move |options| options.authorization.users = users
+}
+
+#[track_caller]
+fn refused(server: &TestServer, connect: &str) {
+    let mut client = server.client();
+    client.info();
+    client.send(format!("CONNECT {connect}\r\nPING\r\n"));
+    client.expect("-ERR 'Authorization Violation'\r\n");
+    client.expect_closed();
+}
+
+#[test]
+fn passwords_plain_and_hashed() {
+    let server =
+        TestServer::start(with_users(vec![user("plain", "x"), user("hashed", &bcrypt::hash("y", 4).unwrap())]));
+    let mut client = server.client();
+    assert_eq!(client.info()["auth_required"], true);
+    // The operations behind CONNECT wait for the slow check.
+    client.send("CONNECT {\"verbose\":true,\"user\":\"hashed\",\"pass\":\"y\"}\r\nSUB a 1\r\nPUB a 1\r\nz\r\nPING\r\n");
+    client.expect("+OK\r\n+OK\r\n+OK\r\nMSG a 1 1\r\nz\r\nPONG\r\n");
+    server.connected_with("\"user\":\"plain\",\"pass\":\"x\"").expect_nothing();
+    refused(&server, "{\"user\":\"plain\",\"pass\":\"y\"}");
+    refused(&server, "{\"user\":\"hashed\",\"pass\":\"x\"}");
+    refused(&server, "{}");
+    let mut eager = server.client();
+    eager.info();
+    eager.send("PING\r\n");
+    eager.expect("-ERR 'Authorization Violation'\r\n");
+    eager.expect_closed();
+    let reasons: Vec<_> = server.server.closed_connections().iter().map(|closed| closed.reason.as_str()).collect();
+    assert!(reasons.contains(&"Authentication Failure"));
+}
+
+#[test]
+fn token_single_user_and_legacy_fields() {
+    let server = TestServer::start(|options| options.authorization.token = Some(Secret::new("t")));
+    server.connected_with("\"auth_token\":\"t\"").expect_nothing();
+    assert_eq!(server.server.connections()[0].user, "[REDACTED]");
+    refused(&server, "{\"auth_token\":\"u\"}");
+    let server = TestServer::start(|options| {
+        options.authorization.user = Some(UserPassword { name: "u".into(), password: Secret::new("p") });
+    });
+    server.connected_with("\"user\":\"u\",\"pass\":\"p\"").expect_nothing();
+    refused(&server, "{\"user\":\"u\",\"pass\":\"p\",\"account\":\"A\"}");
+    refused(&server, "{\"user\":\"v\",\"pass\":\"p\"}");
+}
+
+#[test]
+fn nkeys_sign_the_nonce() {
+    let pair = nkeys::KeyPair::new_user();
+    let mut nkey_user = user("", "");
+    nkey_user.identity = UserIdentity::Nkey { public_key: pair.public_key() };
+    let server = TestServer::start(with_users(vec![nkey_user]));
+    let sign = |nonce: &str, pair: &nkeys::KeyPair| {
+        use base64::Engine;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(pair.sign(nonce.as_bytes()).unwrap())
+    };
+    let mut client = server.client();
+    let nonce = client.info()["nonce"].as_str().unwrap().to_string();
+    client.send(format!(
+        "CONNECT {{\"verbose\":false,\"nkey\":\"{}\",\"sig\":\"{}\"}}\r\nPING\r\n",
+        pair.public_key(),
+        sign(&nonce, &pair)
+    ));
+    client.expect("PONG\r\n");
+    let mut thief = server.client();
+    thief.info();
+    thief.send(format!("CONNECT {{\"nkey\":\"{}\",\"sig\":\"{}\"}}\r\n", pair.public_key(), sign(&nonce, &pair)));
+    thief.expect("-ERR 'Authorization Violation'\r\n");
+    thief.expect_closed();
+}
+
+#[test]
+fn silence_becomes_the_no_auth_user_or_times_out() {
+    let users = || vec![in_account("A", user("a", "x")), in_account("B", user("b", ""))];
+    let server = TestServer::start(|options| {
+        options.authorization.users = users();
+        options.no_auth_user = Some("b".into());
+    });
+    let mut silent = server.client();
+    assert!(silent.info().get("auth_required").is_none());
+    silent.send("PING\r\n");
+    silent.expect("PONG\r\n");
+    assert_eq!(server.server.connections()[0].account, "B");
+    let server = TestServer::start(|options| {
+        options.authorization.users = users();
+        options.authorization.timeout = Duration::from_millis(50);
+    });
+    let mut silent = server.client();
+    silent.info();
+    silent.expect("-ERR 'Authentication Timeout'\r\n");
+    silent.expect_closed();
+}
+
+#[test]
+fn accounts_are_isolated_and_limited() {
+    let limits = AccountLimits {
+        connections_max: Some(1),
+        subscriptions_max: Some(1),
+        payload_bytes_max: Some(4),
+        leafnodes_max: None,
+    };
+    let server = TestServer::start(|options| {
+        options.authorization.users = vec![in_account("A", user("a", "")), in_account("B", user("b", ""))];
+        options.accounts = vec![AccountOptions { name: "A".into(), limits, ..AccountOptions::default() }];
+    });
+    let mut one = server.client();
+    one.info();
+    one.send("CONNECT {\"verbose\":false,\"protocol\":1,\"user\":\"a\"}\r\nPING\r\n");
+    one.expect("PONG\r\n");
+    let info = one.info();
+    assert_eq!((&info["max_payload"], &info["remote_account"]), (&4.into(), &"A".into()));
+    let mut other = server.connected_with("\"user\":\"b\"");
+    other.send("SUB > 1\r\n");
+    other.expect_nothing();
+    one.send("SUB a 1\r\nSUB b 2\r\nPUB x 1\r\ny\r\n");
+    one.expect("-ERR 'maximum subscriptions exceeded'\r\n");
+    one.expect_nothing();
+    other.expect_nothing();
+    let mut second = server.client();
+    second.info();
+    second.send("CONNECT {\"user\":\"a\"}\r\n");
+    second.expect("-ERR 'maximum account active connections exceeded'\r\n");
+    second.expect_closed();
+    one.send("PUB x 5\r\n");
+    one.expect("-ERR 'Maximum Payload Violation'\r\n");
+    one.expect_closed();
+    let account = server.server.hub().account("A").unwrap();
+    eventually("the account is empty", || account.connections() == 0);
+}
+
+fn permitted(permissions: Permissions) -> TestServer {
+    let mut limited = user("limited", "");
+    limited.permissions = Some(permissions);
+    TestServer::start(with_users(vec![limited, user("free", "")]))
+}
+
+#[test]
+fn permissions_are_kept_at_publish_subscribe_and_delivery() {
+    let server = permitted(Permissions {
+        publish: Some(SubjectPermissions { allow: Some(list(&["out.>"])), deny: list(&["out.secret"]) }),
+        subscribe: Some(SubjectPermissions { allow: None, deny: list(&["in.secret", "in.*.hidden q.*"]) }),
+        allow_responses: None,
+    });
+    let mut limited = server.connected_with("\"user\":\"limited\"");
+    limited.send("PUB out.a 0\r\n\r\nPUB out.secret 0\r\n\r\nPUB x 0\r\n\r\nPUB x 0\r\n\r\n");
+    for subject in ["out.secret", "x", "x"] {
+        limited.expect(format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'\r\n"));
+    }
+    limited.send("SUB in.secret 1\r\nSUB in.> 2\r\nSUB in.> q.1 3\r\nSUB in.a.hidden q.2 4\r\n");
+    limited.expect("-ERR 'Permissions Violation for Subscription to \"in.secret\"'\r\n");
+    limited.expect("-ERR 'Permissions Violation for Subscription to \"in.a.hidden\" using queue \"q.2\"'\r\n");
+    limited.expect_nothing();
+    let mut free = server.connected_with("\"user\":\"free\"");
+    free.send("PUB in.secret 1\r\na\r\nPUB in.a.hidden 1\r\nb\r\n");
+    free.expect_nothing();
+    // The denied subject reaches nobody; the hidden one only the plain subscription.
+    limited.expect("MSG in.a.hidden 2 1\r\nb\r\n");
+    limited.expect_nothing();
+}
+
+#[test]
+fn a_responder_may_answer_once() {
+    let server = permitted(Permissions {
+        publish: None,
+        subscribe: None,
+        allow_responses: Some(AllowResponses { messages_max: Some(1), expires: Some(Duration::from_secs(60)) }),
+    });
+    let mut responder = server.connected_with("\"user\":\"limited\"");
+    responder.send("SUB svc 1\r\nPUB inbox 0\r\n\r\n");
+    responder.expect("-ERR 'Permissions Violation for Publish to \"inbox\"'\r\n");
+    responder.expect_nothing();
+    let mut client = server.connected_with("\"user\":\"free\"");
+    client.send("SUB inbox 5\r\nPUB svc inbox 1\r\nq\r\n");
+    responder.expect("MSG svc 1 inbox 1\r\nq\r\n");
+    responder.send("PUB inbox 1\r\na\r\nPUB inbox 1\r\nb\r\n");
+    responder.expect("-ERR 'Permissions Violation for Publish to \"inbox\"'\r\n");
+    client.expect("MSG inbox 5 1\r\na\r\n");
+    client.expect_nothing();
+}
+
+#[test]
+fn a_second_connect_drops_what_the_first_subscribed() {
+    let server = TestServer::start(with_users(vec![in_account("A", user("a", "")), in_account("B", user("b", ""))]));
+    let mut client = server.connected_with("\"user\":\"a\"");
+    client.send("SUB f 1\r\nCONNECT {\"user\":\"b\"}\r\nPUB f 1\r\nx\r\n");
+    client.expect_nothing();
+    assert_eq!((server.server.connections()[0].account.as_str(), server.server.hub().subscriptions()), ("B", 0));
+}
+
+#[test]
+fn a_reload_ends_logins_and_subscriptions_that_are_no_longer_good() {
+    let limited = |deny: &[&str]| {
+        let subscribe = Some(SubjectPermissions { allow: None, deny: list(deny) });
+        let permissions = Some(Permissions { subscribe, ..Permissions::default() });
+        User { permissions, ..user("limited", "x") }
+    };
+    let server = TestServer::start(with_users(vec![limited(&[]), user("gone", "x"), user("changed", "x")]));
+    let mut client = server.connected_with("\"user\":\"limited\",\"pass\":\"x\",\"protocol\":1");
+    client.info();
+    client.send("SUB in.> 1\r\nSUB secret 2\r\n");
+    client.expect_nothing();
+    let mut gone = server.connected_with("\"user\":\"gone\",\"pass\":\"x\"");
+    let mut changed = server.connected_with("\"user\":\"changed\",\"pass\":\"x\"");
+    let mut options = Options::clone(&server.server.options());
+    options.authorization.users = vec![limited(&["secret", "in.hidden"]), user("changed", "y")];
+    options.payload_bytes_max = 10;
+    server.runtime.block_on(async { server.server.reload(options) }).unwrap();
+    for client in [&mut gone, &mut changed] {
+        client.expect("-ERR 'Authorization Violation'\r\n");
+        client.expect_closed();
+    }
+    // The INFO about the new limit may come once or, with that about the server, twice.
+    let mut line = client.line();
+    while line.starts_with("INFO ") {
+        line = client.line();
+    }
+    assert_eq!(line, "-ERR 'Permissions Violation for Subscription to \"secret\" (sid \"2\")'\r\n");
+    client.send("PUB in.hidden 1\r\na\r\nPUB in.shown 1\r\nb\r\nPUB secret 0\r\n\r\nPUB x 11\r\n");
+    let rest = String::from_utf8(client.read_to_end()).unwrap();
+    let rest: String = rest.split_inclusive("\r\n").filter(|line| !line.starts_with("INFO ")).collect();
+    assert_eq!(rest, "MSG in.shown 1 1\r\nb\r\n-ERR 'Maximum Payload Violation'\r\n");
+}
