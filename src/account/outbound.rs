@@ -7,6 +7,7 @@
 //! owner) drains them. The lock is never held during a system call: the flag `writing` keeps the order instead,
 //! and those who come meanwhile queue behind.
 
+use super::budget::EgressBudget;
 use super::replies::ReplyTracker;
 use super::subscriptions::SubscriptionSet;
 use crate::protocol::error::ClosedReason;
@@ -31,6 +32,7 @@ pub const STALL_BYTES: usize = 1 << 20;
 pub struct Outbound {
     id: u64,
     pending_bytes_max: usize,
+    budget: Arc<EgressBudget>,
     queue: Mutex<Queue>,
     /// Bytes queued and not yet taken by the socket.
     pending: AtomicUsize,
@@ -91,10 +93,11 @@ pub struct Delivered {
 }
 
 impl Outbound {
-    pub fn new(id: u64, transport: Transport, pending_bytes_max: usize) -> Outbound {
+    pub fn new(id: u64, transport: Transport, pending_bytes_max: usize, budget: Arc<EgressBudget>) -> Outbound {
         Outbound {
             id,
             pending_bytes_max,
+            budget,
             queue: Mutex::new(Queue {
                 transport: Some(transport),
                 writing: false,
@@ -161,9 +164,8 @@ impl Outbound {
         self.saturated.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a publisher that just delivered should wait.
-    pub fn wants_stall(&self, pending: usize) -> bool {
-        pending > STALL_BYTES && !self.saturated.load(Ordering::Relaxed)
+    pub fn is_saturated(&self) -> bool {
+        self.saturated.load(Ordering::Relaxed)
     }
 
     /// Whether the peer is so far behind that `no_fast_producer_stall` drops its messages.
@@ -250,14 +252,19 @@ impl Outbound {
     /// Queues what must not be sent at once.
     fn append(&self, mut queue: MutexGuard<'_, Queue>, staged: &mut Vec<u8>) -> usize {
         let was_empty = queue.chunks.is_empty() && !queue.writing;
-        self.pending.fetch_add(staged.len(), Ordering::Relaxed);
+        self.count_pending(staged.len());
         queue.push(staged);
         if was_empty { self.after_append(queue) } else { self.check_pending(queue) }
     }
 
     fn queue_first(&self, queue: &mut Queue, rest: &[u8]) {
-        self.pending.fetch_add(rest.len(), Ordering::Relaxed);
+        self.count_pending(rest.len());
         queue.push_front(rest);
+    }
+
+    fn count_pending(&self, bytes: usize) {
+        self.pending.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.take(bytes);
     }
 
     /// The owner has to know that something waits.
@@ -272,7 +279,9 @@ impl Outbound {
 
     fn check_pending(&self, queue: MutexGuard<'_, Queue>) -> usize {
         let pending = self.pending_bytes();
-        if pending > self.pending_bytes_max {
+        let bytes_max =
+            if self.budget.is_exceeded() { self.pending_bytes_max.min(STALL_BYTES) } else { self.pending_bytes_max };
+        if pending > bytes_max {
             self.close_locked(queue, ClosedReason::SlowConsumerPendingBytes);
         }
         pending
@@ -347,6 +356,7 @@ impl Outbound {
             queue.chunks.push_front(chunk);
         }
         let pending = self.pending.fetch_sub(written, Ordering::Relaxed) - written;
+        self.budget.give_back(written);
         let empty = queue.chunks.is_empty();
         queue.progress.wrote(written, empty);
         if empty {
@@ -383,7 +393,7 @@ impl Outbound {
         queue.chunks = VecDeque::new();
         queue.owner = None;
         queue.progress = Progress::default();
-        self.pending.store(0, Ordering::Relaxed);
+        self.budget.give_back(self.pending.swap(0, Ordering::Relaxed));
         self.close_locked(queue, ClosedReason::ClientClosed);
         self.subscriptions.clear();
         *self.replies.lock() = None;
@@ -506,5 +516,87 @@ fn try_write(
         Ok(()) => Ok(written),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(written),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn send(outbound: &Outbound, bytes: usize) -> usize {
+        outbound.send(&mut vec![b'x'; bytes], Delivered { messages: 1, bytes: bytes as u64 })
+    }
+
+    fn write_all(outbound: &Outbound) -> usize {
+        let mut written = 0;
+        while let Some(batch) = outbound.begin_write() {
+            let len = batch.len();
+            assert_eq!(batch.slices().map(<[u8]>::len).sum::<usize>(), len);
+            outbound.end_write(batch, len.min(50_000));
+            written += len.min(50_000);
+        }
+        written
+    }
+
+    #[test]
+    fn what_waits_is_counted_until_it_is_written() {
+        let outbound = Outbound::new(1, Transport::Owner, 1 << 20, Arc::default());
+        let sent: usize =
+            [10, 100_000, 1, 70_000, 65_536, 3].into_iter().map(|bytes| send(&outbound, bytes)).max().unwrap();
+        assert_eq!((sent, outbound.pending_bytes(), outbound.blocked_since().is_some()), (235_550, 235_550, true));
+        assert_eq!(write_all(&outbound), 235_550);
+        assert_eq!((outbound.pending_bytes(), outbound.blocked_since()), (0, None));
+        assert_eq!(outbound.delivered().messages, 6);
+    }
+
+    #[test]
+    fn too_much_waiting_ends_the_connection_once() {
+        let outbound = Outbound::new(1, Transport::Owner, 1000, Arc::default());
+        assert_eq!(send(&outbound, 1000), 1000);
+        assert!(!outbound.is_closed());
+        send(&outbound, 1);
+        assert_eq!(outbound.closing(), Some(ClosedReason::SlowConsumerPendingBytes));
+        outbound.close(ClosedReason::Kicked);
+        assert_eq!((outbound.closing(), send(&outbound, 1)), (Some(ClosedReason::SlowConsumerPendingBytes), 0));
+    }
+
+    #[test]
+    fn above_the_common_budget_only_the_loaded_ones_end() {
+        let budget = Arc::new(EgressBudget::new(3 << 20));
+        let new = |id| Outbound::new(id, Transport::Owner, 64 << 20, Arc::clone(&budget));
+        let (loaded, light) = (new(1), new(2));
+        send(&loaded, 2 << 20);
+        send(&light, 100);
+        assert!(!loaded.is_closed());
+        send(&loaded, 2 << 20);
+        send(&light, 100);
+        assert!(loaded.is_closed() && !light.is_closed());
+        loaded.shut_down();
+        assert_eq!((budget.used(), light.pending_bytes()), (200, 200));
+    }
+
+    #[test]
+    fn waiters_are_called_when_enough_was_written_or_at_the_end() {
+        let outbound = Outbound::new(1, Transport::Owner, 1 << 20, Arc::default());
+        let called = Arc::new(AtomicUsize::new(0));
+        let waiter = || {
+            let called = Arc::clone(&called);
+            Box::new(move || {
+                called.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        outbound.on_drained(1, waiter());
+        assert_eq!(called.load(Ordering::Relaxed), 1);
+        send(&outbound, 200);
+        outbound.on_drained(100, waiter());
+        let batch = outbound.begin_write().unwrap();
+        outbound.end_write(batch, 50);
+        assert_eq!(called.load(Ordering::Relaxed), 1);
+        let batch = outbound.begin_write().unwrap();
+        outbound.end_write(batch, 60);
+        assert_eq!(called.load(Ordering::Relaxed), 2);
+        outbound.on_drained(10, waiter());
+        outbound.close(ClosedReason::Kicked);
+        assert_eq!(called.load(Ordering::Relaxed), 3);
     }
 }

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant, SystemTime};
 const FIRST_PING: Duration = Duration::from_secs(2);
 /// Round trips are measured anew after this long.
 const RTT_INTERVAL: Duration = Duration::from_secs(3600);
-/// Subscriptions kept with a closed connection, for `/connz?state=closed&subs=1`.
+/// Subscriptions kept with a closed connection, for `/connz?state=closed&subs=1`, and the subjects' bytes.
 const CLOSED_SUBSCRIPTIONS_MAX: usize = 64;
+const CLOSED_SUBJECT_BYTES_MAX: usize = 2048;
 
 pub struct Connection {
     pub outbound: Arc<Outbound>,
@@ -38,6 +39,12 @@ pub struct Connection {
     rtt: AtomicU64,
     ping_sent: AtomicU64,
     pings_out: AtomicU32,
+    /// When the next ping is due, in the same count; an alarm for an earlier time is an old one.
+    ping_due: AtomicU64,
+    /// An alarm for the write deadline is set.
+    write_watched: AtomicBool,
+    /// Nothing was heard for a ping interval: the task may let go of its caches.
+    rest: AtomicBool,
     authenticated: AtomicBool,
     /// Understands INFO at any time (protocol 1, and its first PONG has been sent).
     takes_info: AtomicBool,
@@ -153,6 +160,9 @@ impl Connection {
             rtt: AtomicU64::new(0),
             ping_sent: AtomicU64::new(0),
             pings_out: AtomicU32::new(0),
+            ping_due: AtomicU64::new(0),
+            write_watched: AtomicBool::new(false),
+            rest: AtomicBool::new(false),
             authenticated: AtomicBool::new(false),
             takes_info: AtomicBool::new(false),
             update: Mutex::default(),
@@ -305,6 +315,25 @@ impl Connection {
         first + first.mul_f64(0.2 * (self.id() % 64) as f64 / 64.0)
     }
 
+    /// Sets the next ping; whatever was set before is forgotten.
+    pub fn schedule_ping(&self, hub: &Hub, after: Duration) {
+        self.ping_due.store(self.age() + after.as_nanos() as u64, Ordering::Relaxed);
+        hub.set_alarm(Instant::now() + after, self, Alarm::Ping);
+    }
+
+    /// Something waits for the socket: it has to be gone in time.
+    pub fn watch_write(&self, hub: &Hub) {
+        if !self.write_watched.swap(true, Ordering::Relaxed) {
+            let deadline = hub.settings.load().write_deadline;
+            hub.set_alarm(Instant::now() + deadline, self, Alarm::WriteDeadline);
+        }
+    }
+
+    #[inline]
+    pub fn take_rest(&self) -> bool {
+        self.rest.load(Ordering::Relaxed) && self.rest.swap(false, Ordering::Relaxed)
+    }
+
     /// From now on INFO may come at any time.
     pub fn set_takes_info(&self) {
         self.takes_info.store(true, Ordering::Relaxed);
@@ -337,14 +366,17 @@ impl Connection {
             }
             Alarm::Authentication => {}
             Alarm::Expiry => self.refuse(error::USER_EXPIRED, ClosedReason::AuthenticationExpired),
-            Alarm::Ping => self.ping(hub, now),
+            Alarm::Ping => self.ping(hub),
             Alarm::WriteDeadline => self.check_write(hub, now),
         }
     }
 
-    fn ping(&self, hub: &Hub, now: Instant) {
+    fn ping(&self, hub: &Hub) {
         let settings = hub.settings.load();
         let age = self.age();
+        if age < self.ping_due.load(Ordering::Relaxed) {
+            return;
+        }
         let heard = Duration::from_nanos(age.saturating_sub(self.last_heard.load(Ordering::Relaxed)));
         let measured = Duration::from_nanos(age.saturating_sub(self.ping_sent.load(Ordering::Relaxed)));
         let never_measured = self.ping_sent.load(Ordering::Relaxed) == 0;
@@ -356,14 +388,24 @@ impl Connection {
             self.pings_out.fetch_add(1, Ordering::Relaxed);
             self.ping_sent.store(age.max(1), Ordering::Relaxed);
             self.outbound.send_control(b"PING\r\n");
+            if heard >= settings.ping_interval {
+                self.rest.store(true, Ordering::Relaxed);
+                self.outbound.wake_owner();
+            }
         }
-        hub.set_alarm(now + settings.ping_interval, self, Alarm::Ping);
+        self.schedule_ping(hub, settings.ping_interval);
     }
 
     fn check_write(&self, hub: &Hub, now: Instant) {
         let deadline = hub.settings.load().write_deadline;
         match self.outbound.blocked_since() {
-            None => {}
+            None => {
+                self.write_watched.store(false, Ordering::Relaxed);
+                // It may have begun to wait again just before.
+                if self.outbound.pending_bytes() > 0 {
+                    self.watch_write(hub);
+                }
+            }
             Some(_) if self.outbound.is_overdue(now, deadline) => {
                 self.outbound.close(ClosedReason::SlowConsumerWriteDeadline);
             }
@@ -408,11 +450,21 @@ impl Connection {
         self.outbound.subscriptions.list(limit).iter().map(|subscription| subscription.snapshot()).collect()
     }
 
+    fn last_subscriptions(&self) -> Vec<SubscriptionSnapshot> {
+        let mut bytes = 0;
+        let mut kept = self.subscriptions(CLOSED_SUBSCRIPTIONS_MAX);
+        kept.retain(|subscription| {
+            bytes += subscription.subject.len() + subscription.queue.as_ref().map_or(0, String::len);
+            bytes <= CLOSED_SUBJECT_BYTES_MAX
+        });
+        kept
+    }
+
     /// How it ended; to be taken while its subscriptions are still known.
     pub fn closed(&self, reason: ClosedReason) -> ClosedConnection {
         ClosedConnection {
             snapshot: self.snapshot(),
-            subscriptions: self.subscriptions(CLOSED_SUBSCRIPTIONS_MAX),
+            subscriptions: self.last_subscriptions(),
             stop: SystemTime::now(),
             reason,
         }

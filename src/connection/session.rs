@@ -6,7 +6,6 @@
 use super::connection::{Connection, Update};
 use super::hub::Hub;
 use super::settings::Settings;
-use super::timers::Alarm;
 use crate::account::{Account, Permissions, ReplyTracker, Sink, Subscription, Traffic};
 use crate::auth::{Grant, Outcome, Request, verify_bcrypt};
 use crate::protocol::client::{Fault, Limits, Op, Publish, Step, parse};
@@ -38,6 +37,9 @@ pub struct Done {
     pub flow: Flow,
 }
 
+/// The interest graph is walked by recursion, so its depth has a bound whatever the control line's is. With the
+/// default control line no subject comes near it.
+const TOKENS_MAX: usize = 2048;
 /// Queue group of the server's own services.
 const SYSTEM_QUEUE: &[u8] = b"_sys_";
 
@@ -174,6 +176,11 @@ impl Session {
         self.drop_subscriptions();
         self.account.ingest_gate.forget(self.connection.id());
         self.account.dismiss();
+        self.cache = None;
+    }
+
+    /// The client has been silent for long: what only makes publishing fast can go.
+    pub fn rest(&mut self) {
         self.cache = None;
     }
 
@@ -384,7 +391,7 @@ impl Session {
             return self.say_error(burst, error::MAX_SUBSCRIPTIONS);
         }
         if outbound.subscriptions.get(sid).is_none() {
-            if !subject::is_valid(subject) {
+            if !subject::is_valid(subject) || subject::token_count(subject) > TOKENS_MAX {
                 return self.say_error(burst, error::INVALID_SUBJECT);
             }
             let filter = permissions.filter(|permissions| permissions.overlaps_deny(subject)).cloned();
@@ -492,7 +499,7 @@ impl Session {
         self.account.dismiss();
         if account.admit().is_err() {
             // It is counted in the account that it stays in until it ends.
-            let _ = self.account.admit();
+            self.account.enter();
             return self.refuse(burst, error::MAX_ACCOUNT_CONNECTIONS, ClosedReason::MaxAccountConnections);
         }
         self.account = account;
@@ -540,8 +547,7 @@ impl Session {
         self.connection.set_profile(&self.account, grant.user, grant.permissions, self.limits.payload_bytes_max);
         self.connection.set_authenticated();
         self.connection.set_options(without_secrets(options));
-        let first_ping = self.connection.first_ping(settings.ping_interval);
-        self.hub.set_alarm(Instant::now() + first_ping, &self.connection, Alarm::Ping);
+        self.connection.schedule_ping(&self.hub, self.connection.first_ping(settings.ping_interval));
     }
 }
 

@@ -6,7 +6,9 @@
 //!
 //! Bursts come from a pool of the thread, because a flush may call a service that publishes in turn.
 
-use crate::account::{Account, ClientIdentity, Delivered, InternalMessage, InternalSubscriber, Outbound, Traffic};
+use crate::account::{
+    Account, ClientIdentity, Delivered, InternalMessage, InternalSubscriber, Outbound, STALL_BYTES, Traffic,
+};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::cell::RefCell;
@@ -33,7 +35,9 @@ pub struct Burst {
     deferred: Vec<Deferred>,
     services: Vec<Arc<dyn InternalSubscriber>>,
     traffic: Traffic,
+    /// The most loaded peer that was flushed to, and the most loaded one that is worth waiting for.
     loaded: Option<Loaded>,
+    worth_waiting: Option<Loaded>,
     drop_overloaded: bool,
     random: u64,
     /// Scratch for the line of a delivery that can't be taken over from the publisher's bytes.
@@ -47,10 +51,18 @@ struct Slot {
     delivered: Delivered,
 }
 
-/// The most loaded peer that the last flush touched.
+/// A peer above the stall bound.
 struct Loaded {
     outbound: Arc<Outbound>,
     pending: usize,
+}
+
+impl Loaded {
+    fn keep_larger(kept: &mut Option<Loaded>, outbound: &Arc<Outbound>, pending: usize) {
+        if kept.as_ref().is_none_or(|kept| kept.pending < pending) {
+            *kept = Some(Loaded { outbound: Arc::clone(outbound), pending });
+        }
+    }
 }
 
 /// A message for a service, by place.
@@ -101,6 +113,7 @@ impl Burst {
         debug_assert!(self.used == 0 && self.deferred.is_empty(), "only flushed bursts go back");
         self.traffic = Traffic::default();
         self.loaded = None;
+        self.worth_waiting = None;
         self.drop_overloaded = false;
         POOL.with_borrow_mut(|pool| {
             if pool.len() < POOL_MAX {
@@ -155,7 +168,7 @@ impl Burst {
     /// True when it is time to flush before the burst is over.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.staged_bytes >= STAGED_BYTES_MAX
+        self.staged_bytes + self.arena.len() >= STAGED_BYTES_MAX
     }
 
     /// A random number below `bound`; good enough to spread load.
@@ -218,8 +231,11 @@ impl Burst {
             if slot.bytes.capacity() > KEPT_BYTES_MAX {
                 slot.bytes = Vec::new();
             }
-            if outbound.wants_stall(pending) && self.loaded.as_ref().is_none_or(|loaded| loaded.pending < pending) {
-                self.loaded = Some(Loaded { outbound, pending });
+            if pending > STALL_BYTES {
+                if !outbound.is_saturated() {
+                    Loaded::keep_larger(&mut self.worth_waiting, &outbound, pending);
+                }
+                Loaded::keep_larger(&mut self.loaded, &outbound, pending);
             }
         }
         if self.slots.len() > KEPT_SLOTS_MAX {
@@ -285,12 +301,13 @@ impl Burst {
         std::mem::take(&mut self.traffic)
     }
 
-    /// The most loaded peer above the stall bound that was touched since last asked.
-    pub fn take_loaded(&mut self) -> Option<Arc<Outbound>> {
-        self.loaded.take().map(|loaded| loaded.outbound)
+    /// The most loaded peer above the stall bound that was touched since last asked, leaving out those for which
+    /// publishers have waited in vain.
+    pub fn take_worth_waiting(&mut self) -> Option<Arc<Outbound>> {
+        self.worth_waiting.take().map(|loaded| loaded.outbound)
     }
 
-    /// As [`Burst::take_loaded`], without taking it.
+    /// The most loaded peer above the stall bound since the burst was taken.
     pub fn loaded(&self) -> Option<Arc<Outbound>> {
         self.loaded.as_ref().map(|loaded| Arc::clone(&loaded.outbound))
     }
