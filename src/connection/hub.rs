@@ -2,9 +2,10 @@
 //!
 //! The server owns the hub and starts its tasks; monitoring reads it.
 
-use super::connection::{ClosedConnection, Connection, Update};
+use super::connection::{Connection, Update};
 use super::register::Register;
 use super::settings::Settings;
+use super::snapshot::ClosedConnection;
 use super::timers::{Alarm, Timers};
 use super::tls::TlsListener;
 use crate::account::{Account, AccountLimits, ClientKind, EgressBudget, GLOBAL, Outbound, SYSTEM, Traffic, Transport};

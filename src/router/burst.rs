@@ -17,9 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A burst is flushed early when this much is staged.
 const STAGED_BYTES_MAX: usize = 4 << 20;
-/// What an idle burst may keep of its buffers.
-const KEPT_SLOTS_MAX: usize = 64;
-const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// What a burst keeps of its buffers for the next one, in all and in one.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+const KEPT_SLOT_BYTES_MAX: usize = 256 * 1024;
+/// After so many bursts that used less than a quarter of the slots, the others are let go.
+const QUIET_BURSTS_MAX: u32 = 1000;
 const POOL_MAX: usize = 4;
 
 #[derive(Default)]
@@ -40,6 +42,7 @@ pub struct Burst {
     worth_waiting: Option<Loaded>,
     drop_overloaded: bool,
     random: u64,
+    quiet: u32,
     /// Scratch for the line of a delivery that can't be taken over from the publisher's bytes.
     pub line: Vec<u8>,
 }
@@ -216,6 +219,8 @@ impl Burst {
 
     /// Writes what is staged: one lock and one send per touched peer.
     pub fn flush(&mut self) {
+        let mut kept_bytes = 0;
+        let mut kept_slots = 0;
         for slot in &mut self.slots[..self.used] {
             let Some(outbound) = slot.outbound.take() else {
                 continue;
@@ -228,9 +233,11 @@ impl Burst {
             self.traffic.messages_out += slot.delivered.messages;
             self.traffic.bytes_out += slot.delivered.bytes;
             let pending = outbound.send(&mut slot.bytes, std::mem::take(&mut slot.delivered));
-            if slot.bytes.capacity() > KEPT_BYTES_MAX {
+            if slot.bytes.capacity() > KEPT_SLOT_BYTES_MAX {
                 slot.bytes = Vec::new();
             }
+            kept_bytes += slot.bytes.capacity();
+            kept_slots += usize::from(kept_bytes <= KEPT_BYTES_MAX);
             if pending > STALL_BYTES {
                 if !outbound.is_saturated() {
                     Loaded::keep_larger(&mut self.worth_waiting, &outbound, pending);
@@ -238,9 +245,11 @@ impl Burst {
                 Loaded::keep_larger(&mut self.loaded, &outbound, pending);
             }
         }
-        if self.slots.len() > KEPT_SLOTS_MAX {
-            self.slots.truncate(KEPT_SLOTS_MAX);
+        self.quiet = if self.used * 4 < self.slots.len() { self.quiet + 1 } else { 0 };
+        if kept_bytes > KEPT_BYTES_MAX || self.quiet > QUIET_BURSTS_MAX {
+            self.slots.truncate(kept_slots.max(self.used / 4));
             self.slot_of = HashMap::default();
+            self.quiet = 0;
         } else {
             self.slot_of.clear();
         }
@@ -288,7 +297,7 @@ impl Burst {
         drop(messages);
         self.deferred.clear();
         self.services.clear();
-        if self.arena.capacity() > KEPT_BYTES_MAX {
+        if self.arena.capacity() > KEPT_SLOT_BYTES_MAX {
             self.arena = Vec::new();
         } else {
             self.arena.clear();

@@ -7,23 +7,25 @@
 //! owner) drains them. The lock is never held during a system call: the flag `writing` keeps the order instead,
 //! and those who come meanwhile queue behind.
 
+mod queue;
+#[cfg(test)]
+mod tests;
+
+pub use queue::Batch;
+
 use super::budget::EgressBudget;
 use super::replies::ReplyTracker;
 use super::subscriptions::SubscriptionSet;
 use crate::protocol::error::ClosedReason;
 use parking_lot::{Mutex, MutexGuard};
-use rustix::net::SendFlags;
+use queue::{Progress, Queue, write_bytes};
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// Size of a queue chunk.
-const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks handed to one writev.
 const BATCH_CHUNKS_MAX: usize = 64;
 /// Above this much waiting a publisher should stall; it may go on below half of it.
@@ -57,34 +59,6 @@ pub enum Transport {
     Owner,
 }
 
-struct Queue {
-    transport: Option<Transport>,
-    /// Somebody is in a system call with bytes that come before all chunks.
-    writing: bool,
-    chunks: VecDeque<Vec<u8>>,
-    /// Bytes of the first chunk that were written already.
-    head: usize,
-    owner: Option<Waker>,
-    closing: Option<ClosedReason>,
-    drained: Vec<(usize, Box<dyn FnOnce() + Send>)>,
-    progress: Progress,
-}
-
-/// Bookkeeping for the write deadline: what was queued when the clock started must be gone in time.
-#[derive(Default)]
-struct Progress {
-    queued: u64,
-    written: u64,
-    goal: u64,
-    since: Option<Instant>,
-}
-
-/// Chunks that the owner took out to write.
-pub struct Batch {
-    chunks: VecDeque<Vec<u8>>,
-    head: usize,
-}
-
 /// What a burst delivered, for the peer's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
@@ -98,16 +72,7 @@ impl Outbound {
             id,
             pending_bytes_max,
             budget,
-            queue: Mutex::new(Queue {
-                transport: Some(transport),
-                writing: false,
-                chunks: VecDeque::new(),
-                head: 0,
-                owner: None,
-                closing: None,
-                drained: Vec::new(),
-                progress: Progress::default(),
-            }),
+            queue: Mutex::new(Queue::new(transport)),
             pending: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             saturated: AtomicBool::new(false),
@@ -397,206 +362,5 @@ impl Outbound {
         self.close_locked(queue, ClosedReason::ClientClosed);
         self.subscriptions.clear();
         *self.replies.lock() = None;
-    }
-}
-
-impl Queue {
-    fn push(&mut self, staged: &mut Vec<u8>) {
-        self.progress.queued_more(staged.len());
-        if let Some(last) = self.chunks.back_mut() {
-            let room = CHUNK_BYTES.saturating_sub(last.len()).min(staged.len());
-            // Filling up is for small pieces; a big one is better moved than copied.
-            if room == staged.len() {
-                last.extend_from_slice(staged);
-                staged.clear();
-                return;
-            }
-        }
-        if staged.len() >= CHUNK_BYTES / 2 && staged.capacity() <= staged.len() * 2 {
-            self.chunks.push_back(std::mem::take(staged));
-        } else {
-            let mut chunk = Vec::with_capacity(CHUNK_BYTES.max(staged.len()));
-            chunk.extend_from_slice(staged);
-            self.chunks.push_back(chunk);
-            staged.clear();
-        }
-    }
-
-    fn push_front(&mut self, rest: &[u8]) {
-        assert_eq!(self.head, 0, "nobody writes chunks while a direct write is under way");
-        self.progress.queued_more(rest.len());
-        let mut chunk =
-            Vec::with_capacity(if self.chunks.is_empty() { CHUNK_BYTES.max(rest.len()) } else { rest.len() });
-        chunk.extend_from_slice(rest);
-        self.chunks.push_front(chunk);
-    }
-}
-
-impl Progress {
-    fn queued_more(&mut self, bytes: usize) {
-        self.queued += bytes as u64;
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            self.goal = self.queued;
-        }
-    }
-
-    fn wrote(&mut self, bytes: usize, empty: bool) {
-        self.written += bytes as u64;
-        if empty {
-            self.since = None;
-        } else if self.written >= self.goal {
-            self.since = Some(Instant::now());
-            self.goal = self.queued;
-        }
-    }
-}
-
-impl Batch {
-    pub fn len(&self) -> usize {
-        self.chunks.iter().map(Vec::len).sum::<usize>() - self.head
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The bytes still to be written, chunk by chunk.
-    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let mut skip = self.head;
-        self.chunks.iter().map(move |chunk| &chunk[std::mem::take(&mut skip)..])
-    }
-
-    fn write_to(&self, stream: &TcpStream) -> io::Result<usize> {
-        let slices: Vec<IoSlice<'_>> = self.slices().map(IoSlice::new).collect();
-        let len = self.len();
-        try_write(stream, len, || rustix::io::writev(stream, &slices))
-    }
-
-    fn advance(&mut self, written: usize) {
-        let mut left = self.head + written;
-        while let Some(first) = self.chunks.front() {
-            if left < first.len() {
-                break;
-            }
-            left -= first.len();
-            self.chunks.pop_front();
-        }
-        assert!(left == 0 || !self.chunks.is_empty(), "no more can be written than there was");
-        self.head = left;
-    }
-}
-
-fn write_bytes(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-    try_write(stream, bytes.len(), || rustix::net::send(stream, bytes, FLAGS))
-}
-
-/// One non-blocking write. A partial one is reported to the reactor as "would block", which clears the
-/// readiness without another system call.
-fn try_write(
-    stream: &TcpStream,
-    len: usize,
-    mut write: impl FnMut() -> rustix::io::Result<usize>,
-) -> io::Result<usize> {
-    let mut written = 0;
-    let result = stream.try_io(Interest::WRITABLE, || {
-        loop {
-            match write() {
-                Ok(count) => {
-                    written = count;
-                    return if count < len { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) };
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    });
-    match result {
-        Ok(()) => Ok(written),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(written),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn send(outbound: &Outbound, bytes: usize) -> usize {
-        outbound.send(&mut vec![b'x'; bytes], Delivered { messages: 1, bytes: bytes as u64 })
-    }
-
-    fn write_all(outbound: &Outbound) -> usize {
-        let mut written = 0;
-        while let Some(batch) = outbound.begin_write() {
-            let len = batch.len();
-            assert_eq!(batch.slices().map(<[u8]>::len).sum::<usize>(), len);
-            outbound.end_write(batch, len.min(50_000));
-            written += len.min(50_000);
-        }
-        written
-    }
-
-    #[test]
-    fn what_waits_is_counted_until_it_is_written() {
-        let outbound = Outbound::new(1, Transport::Owner, 1 << 20, Arc::default());
-        let sent: usize =
-            [10, 100_000, 1, 70_000, 65_536, 3].into_iter().map(|bytes| send(&outbound, bytes)).max().unwrap();
-        assert_eq!((sent, outbound.pending_bytes(), outbound.blocked_since().is_some()), (235_550, 235_550, true));
-        assert_eq!(write_all(&outbound), 235_550);
-        assert_eq!((outbound.pending_bytes(), outbound.blocked_since()), (0, None));
-        assert_eq!(outbound.delivered().messages, 6);
-    }
-
-    #[test]
-    fn too_much_waiting_ends_the_connection_once() {
-        let outbound = Outbound::new(1, Transport::Owner, 1000, Arc::default());
-        assert_eq!(send(&outbound, 1000), 1000);
-        assert!(!outbound.is_closed());
-        send(&outbound, 1);
-        assert_eq!(outbound.closing(), Some(ClosedReason::SlowConsumerPendingBytes));
-        outbound.close(ClosedReason::Kicked);
-        assert_eq!((outbound.closing(), send(&outbound, 1)), (Some(ClosedReason::SlowConsumerPendingBytes), 0));
-    }
-
-    #[test]
-    fn above_the_common_budget_only_the_loaded_ones_end() {
-        let budget = Arc::new(EgressBudget::new(3 << 20));
-        let new = |id| Outbound::new(id, Transport::Owner, 64 << 20, Arc::clone(&budget));
-        let (loaded, light) = (new(1), new(2));
-        send(&loaded, 2 << 20);
-        send(&light, 100);
-        assert!(!loaded.is_closed());
-        send(&loaded, 2 << 20);
-        send(&light, 100);
-        assert!(loaded.is_closed() && !light.is_closed());
-        loaded.shut_down();
-        assert_eq!((budget.used(), light.pending_bytes()), (200, 200));
-    }
-
-    #[test]
-    fn waiters_are_called_when_enough_was_written_or_at_the_end() {
-        let outbound = Outbound::new(1, Transport::Owner, 1 << 20, Arc::default());
-        let called = Arc::new(AtomicUsize::new(0));
-        let waiter = || {
-            let called = Arc::clone(&called);
-            Box::new(move || {
-                called.fetch_add(1, Ordering::Relaxed);
-            })
-        };
-        outbound.on_drained(1, waiter());
-        assert_eq!(called.load(Ordering::Relaxed), 1);
-        send(&outbound, 200);
-        outbound.on_drained(100, waiter());
-        let batch = outbound.begin_write().unwrap();
-        outbound.end_write(batch, 50);
-        assert_eq!(called.load(Ordering::Relaxed), 1);
-        let batch = outbound.begin_write().unwrap();
-        outbound.end_write(batch, 60);
-        assert_eq!(called.load(Ordering::Relaxed), 2);
-        outbound.on_drained(10, waiter());
-        outbound.close(ClosedReason::Kicked);
-        assert_eq!(called.load(Ordering::Relaxed), 3);
     }
 }
