@@ -1,0 +1,93 @@
+"""A full disk: a typed error at once, reads go on, and publishing resumes by itself when there is space again."""
+
+import os
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from harness import wait
+from harness.server import Server
+from harness.wire import Client
+
+from .peer import may_fail
+
+MEBIBYTES = int(os.environ.get("FULL_DISK_MIB", "192"))
+CHUNK = "x" * 32_768
+
+
+@pytest.fixture
+def small_disk():
+    """A file system of its own with little space; skipped where mounting is not allowed."""
+    with tempfile.TemporaryDirectory(prefix="full-disk-") as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEBIBYTES}m", "tmpfs", folder], capture_output=True)
+        if mounted.returncode != 0:
+            pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", folder], check=False)
+
+
+def fill(client, acknowledged, refusals, seconds=60):
+    """Publishes until the first refusal; returns how long that answer took."""
+    deadline = time.monotonic() + seconds
+    number = len(acknowledged)
+    while time.monotonic() < deadline:
+        begin = time.monotonic()
+        value = f"{number}"
+        reply = client.request("q.fill", f"{value} {CHUNK}", timeout=10)
+        if reply.status is not None or "error" in reply.json():
+            refusals.append(reply.json()["error"] if reply.payload else {"description": f"status {reply.status}"})
+            return time.monotonic() - begin
+        acknowledged[value] = reply.json()["seq"]
+        number += 1
+    raise AssertionError(f"{number} messages did not fill {MEBIBYTES} MiB")
+
+
+def resumes(server, client):
+    with may_fail(server, "does not resume by itself when space returns"):
+        wait.until(lambda: "seq" in client.request("q.after", "space", timeout=5).json(), 15, "publishing to resume")
+
+
+def test_full_disk(small_disk):
+    acknowledged, refusals = {}, []
+    # Ballast that can be removed to give space back without touching the server's files.
+    ballast = os.path.join(small_disk, "ballast")
+    with open(ballast, "wb") as out:
+        out.write(b"b" * (16 << 20))
+    with Server(store=os.path.join(small_disk, "data")) as server:
+        with Client(server.port) as client:
+            created = client.api("STREAM.CREATE.Q", {"name": "Q", "subjects": ["q.>"]})
+            assert "error" not in created, created
+            with may_fail(server, "publishers get no answer on a full disk"):
+                seconds = fill(client, acknowledged, refusals)
+                assert seconds < 2, f"the refusal took {seconds:.1f} s"
+                assert refusals[0].get("err_code"), refusals
+            # Reads go on.
+            middle = str(len(acknowledged) // 2)
+            reply = client.api("STREAM.MSG.GET.Q", {"seq": acknowledged[middle]})
+            assert "message" in reply, reply
+            # A second refusal comes as fast as the first.
+            with may_fail(server, "later publishers get no answer on a full disk"):
+                begin = time.monotonic()
+                assert "error" in client.request("q.fill", "x " + CHUNK, timeout=5).json()
+                assert time.monotonic() - begin < 2
+            os.remove(ballast)
+            resumes(server, client)
+        server.kill()
+        server.start()
+        with Client(server.port, timeout=20) as client:
+            for value, sequence in list(acknowledged.items())[:: max(1, len(acknowledged) // 50)]:
+                reply = client.api("STREAM.MSG.GET.Q", {"seq": sequence})
+                assert "message" in reply, f"message {value} at {sequence}: {reply}"
+
+
+def test_purge_works_on_a_full_disk(small_disk):
+    with Server(store=os.path.join(small_disk, "data")) as server, Client(server.port) as client:
+        client.api("STREAM.CREATE.Q", {"name": "Q", "subjects": ["q.>"]})
+        with may_fail(server, "no answer on a full disk"):
+            fill(client, {}, [])
+            assert client.api("STREAM.PURGE.Q", timeout=10).get("success")
+        resumes(server, client)

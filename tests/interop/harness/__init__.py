@@ -1,0 +1,1 @@
+"""What every interop suite needs: start a server, talk raw protocol to it, wait without sleeping blindly."""
