@@ -21,16 +21,19 @@ use super::consumer_table::ConsumerTable;
 use super::group_log::{GroupLog, raft_kind};
 use super::live::Live;
 use super::shared::Shared;
-use super::usage::Usage;
 use super::store::Store;
 use super::stream::{Control, Effects, MessageEntry, Outcome, Releases, StreamMachine};
+use super::usage::Usage;
 use super::view::View;
 use super::workers::Job;
 use crate::account::Account;
 use crate::router::{MatchCache, Publisher};
 
+/// Called with what came of a change once it is durable, or with the error that prevents it.
+pub type Answered<T> = Box<dyn FnOnce(&mut Core, Result<T, ApiError>) + Send>;
+
 /// Called with the outcome of a control entry once it is applied, or with the error that prevents it.
-pub type Done = Box<dyn FnOnce(&mut Core, Result<Outcome, ApiError>) + Send>;
+pub type Done = Answered<Outcome>;
 
 /// See the module.
 pub struct Core {
@@ -71,12 +74,25 @@ pub struct Core {
 /// Who waits for an entry.
 enum Waiting {
     /// A publisher, for its PubAck.
-    Stored { index: u64, reply: Reply },
+    Stored {
+        index: u64,
+        reply: Reply,
+    },
     /// A publisher whose message is the duplicate of one that is on its way.
-    Duplicate { index: u64, sequence: u64, reply: Reply },
-    Control { index: u64, done: Done },
+    Duplicate {
+        index: u64,
+        sequence: u64,
+        reply: Reply,
+    },
+    Control {
+        index: u64,
+        done: Done,
+    },
     /// Empty replies to acknowledgements.
-    Acked { index: u64, replies: Vec<Bytes> },
+    Acked {
+        index: u64,
+        replies: Vec<Bytes>,
+    },
 }
 
 impl Waiting {

@@ -11,11 +11,11 @@ use prost::Message;
 use super::account::JetStreamAccount;
 use super::api::responses::{StreamCreated, StreamDeleted};
 use super::api::{ApiError, StreamConfig, error_codes, json};
+use super::core::refusal;
 use super::group_log::{GroupLog, raft_kind};
 use super::meta::{MetaChange, MetaEffect, MetaEntry, MetaMachine, StreamDefinition};
 use super::node::Node;
 use super::replica::Replica;
-use super::core::refusal;
 use super::service::Answer;
 use headwater_raft::EntryKind;
 

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use headwater_storage::Urgency;
 use prost::Message as _;
 
-use super::{Core, Done};
+use super::{Answered, Core, Done};
 use crate::jetstream::advisory;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
 use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
-use crate::jetstream::consumer::{Consumer, ConsumerState, Context, Outputs, Progress, reply_subject::ReplyNumbers};
 use crate::jetstream::consumer::End;
+use crate::jetstream::consumer::{Consumer, ConsumerState, Context, Outputs, Progress, reply_subject::ReplyNumbers};
 use crate::jetstream::consumer_table::CreateBody;
 use crate::jetstream::live::{Listeners, Live, Surroundings, settings};
 use crate::jetstream::names;
@@ -263,8 +263,7 @@ impl Core {
     /// Somebody may have begun or ceased to listen: push consumers look again.
     pub fn look_for_interest(&mut self, publisher: &mut Publisher) {
         let push = |live: &Live| live.consumer.settings().push.as_ref().map(|push| push.subject.clone());
-        let subjects: Vec<(u64, Bytes)> =
-            self.live.iter().filter_map(|(id, live)| Some((*id, push(live)?))).collect();
+        let subjects: Vec<(u64, Bytes)> = self.live.iter().filter_map(|(id, live)| Some((*id, push(live)?))).collect();
         for (id, subject) in subjects {
             let interested = self.account.interest.any_match(&subject, |_| true);
             self.with_consumer(id, publisher, |live, context, outputs| {
@@ -354,7 +353,7 @@ impl Core {
         name: &str,
         until: Timestamp,
         publisher: &mut Publisher,
-        done: Box<dyn FnOnce(&mut Core, Result<ConsumerPaused, ApiError>) + Send>,
+        done: Answered<ConsumerPaused>,
     ) {
         let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
         let until = if until.is_zero() { Timestamp(0) } else { until };
@@ -380,7 +379,7 @@ impl Core {
         name: &str,
         sequence: u64,
         publisher: &mut Publisher,
-        done: Box<dyn FnOnce(&mut Core, Result<ConsumerReset, ApiError>) + Send>,
+        done: Answered<ConsumerReset>,
     ) {
         let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
         let mut reset = Ok(0);

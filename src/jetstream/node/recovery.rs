@@ -233,7 +233,8 @@ impl Recovery<'_> {
         let mut replicas = Vec::new();
         for (group, recovering) in std::mem::take(&mut self.groups) {
             let Recovering { state, log, time, core, created, .. } = recovering;
-            let restarted = GroupLog::restart(group, state, log, time).map_err(|problem| unreadable(group, &problem))?;
+            let restarted =
+                GroupLog::restart(group, state, log, time).map_err(|problem| unreadable(group, &problem))?;
             if group == META_GROUP {
                 meta.log = restarted;
                 continue;
