@@ -236,7 +236,7 @@ impl Node {
 
     fn store_for(&self, config: &StreamConfig, group: GroupId) -> Store {
         match config.storage {
-            StorageType::File => Store::File { journal: self.shared.journal.clone(), group },
+            StorageType::File => Store::file(self.shared.journal.clone(), group),
             StorageType::Memory => Store::Memory(MemoryLog::new()),
         }
     }

@@ -240,10 +240,13 @@ impl Core {
     /// One pass of deliveries.
     pub fn deliver_pass(&mut self, id: u64, publisher: &mut Publisher) -> Delivered {
         let mut progress = Progress { delivered: 0, blocked: None };
+        self.store.begin_pass();
         let known = self.with_consumer(id, publisher, |live, context, outputs| {
             progress = live.consumer.deliver(PASS_MESSAGES_MAX, context, outputs);
         });
-        if !known || progress.blocked.is_some() { Delivered::Idle } else { Delivered::More }
+        let idle = !known || progress.blocked.is_some();
+        self.store.end_pass(idle);
+        if idle { Delivered::Idle } else { Delivered::More }
     }
 
     /// The deadlines of consumers have come, or not: each looks for itself.

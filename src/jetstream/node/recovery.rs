@@ -178,7 +178,7 @@ impl Recovery<'_> {
             },
         };
         let store = match machine.config().storage {
-            StorageType::File => Store::File { journal: self.shared.journal.clone(), group },
+            StorageType::File => Store::file(self.shared.journal.clone(), group),
             StorageType::Memory => Store::Memory(MemoryLog::new()),
         };
         let Ok(log) = GroupLog::create(group) else { return };
