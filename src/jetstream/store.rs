@@ -27,7 +27,7 @@ struct Reading {
     /// A pass of deliveries is under way; otherwise nothing is kept, since whoever reads holds on to the bytes.
     in_pass: bool,
     /// Reads ahead while sequences follow each other.
-    cursor: Option<MessageCursor>,
+    cursor: Option<Box<MessageCursor>>,
     /// Sequence of the message read last.
     last: u64,
     /// The run that ends with `last`, oldest first.
@@ -81,7 +81,7 @@ impl FileStore {
         if reading.recent.is_empty() {
             return None;
         }
-        let cursor = reading.cursor.get_or_insert_with(|| self.journal.scan(self.group, sequence));
+        let cursor = reading.cursor.get_or_insert_with(|| Box::new(self.journal.scan(self.group, sequence)));
         match cursor.next_record(None) {
             Ok(Some(record)) if record.header.sequence == sequence => Some(record),
             // A gap, the end, or damage: the look-up tells which.
