@@ -37,7 +37,10 @@ enum Values {
     Counter(Vec<(Labels, f64)>),
     Gauge(Vec<(Labels, f64)>),
     Info(Labels),
-    Histogram { reading: HistogramReading, unit: f64 },
+    Histogram {
+        reading: HistogramReading,
+        unit: f64,
+    },
 }
 
 impl Exposition {

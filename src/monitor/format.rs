@@ -11,12 +11,9 @@ pub fn uptime(duration: Duration) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let years = days / 365;
     let mut text = String::new();
-    for (reached, shown, unit) in [
-        (years, years, 'y'),
-        (days, days % 365, 'd'),
-        (hours, hours % 24, 'h'),
-        (minutes, minutes % 60, 'm'),
-    ] {
+    for (reached, shown, unit) in
+        [(years, years, 'y'), (days, days % 365, 'd'), (hours, hours % 24, 'h'), (minutes, minutes % 60, 'm')]
+    {
         if reached > 0 {
             text.push_str(&format!("{shown}{unit}"));
         }

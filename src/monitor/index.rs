@@ -19,8 +19,10 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 pub(super) fn page(base_path: &str) -> Answer {
-    let links: String =
-        LINKS.iter().map(|(path, name)| format!("    <li><a href=\"{}{path}\">{name}</a>\n", escape(base_path))).collect();
+    let links: String = LINKS
+        .iter()
+        .map(|(path, name)| format!("    <li><a href=\"{}{path}\">{name}</a>\n", escape(base_path)))
+        .collect();
     let body = format!(
         "<!doctype html>\n<html lang=\"en\">\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Headwater</title>\n  \
          </head>\n  <body>\n  <h1>Headwater {}</h1>\n  <ul>\n{links}  </ul>\n  </body>\n</html>\n",

@@ -59,9 +59,8 @@ impl JetStreamUsage {
         let accounts = node.accounts();
         let limits = node.server_limits();
         let bytes = |storage| accounts.iter().map(|account| account.usage().bytes(storage)).sum();
-        let (total, errors) = accounts.iter().map(|account| account.api_counts()).fold((0, 0), |sum, one| {
-            (sum.0 + one.0, sum.1 + one.1)
-        });
+        let (total, errors) =
+            accounts.iter().map(|account| account.api_counts()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         JetStreamUsage {
             memory: bytes(StorageType::Memory),
             storage: bytes(StorageType::File),

@@ -74,11 +74,23 @@ fn connections(context: &Context<'_>, out: &mut Exposition) {
         pending_max = pending_max.max(bytes);
     }
     out.gauge("connections", "Open client connections", hub.register.len() as f64);
-    out.counter("connections_accepted", "Client connections since the start", hub.counters.connections_total.load(Relaxed));
+    out.counter(
+        "connections_accepted",
+        "Client connections since the start",
+        hub.counters.connections_total.load(Relaxed),
+    );
     out.gauge("connections_pending_bytes", "Bytes that wait for clients to read", pending as f64);
     out.gauge("connections_pending_bytes_max", "Bytes that wait for the slowest client", pending_max as f64);
-    out.counter("slow_consumers", "Connections ended because they read too slowly", hub.counters.slow_consumers.load(Relaxed));
-    out.counter("stale_connections", "Connections ended without an answer to pings", hub.counters.stale_connections.load(Relaxed));
+    out.counter(
+        "slow_consumers",
+        "Connections ended because they read too slowly",
+        hub.counters.slow_consumers.load(Relaxed),
+    );
+    out.counter(
+        "stale_connections",
+        "Connections ended without an answer to pings",
+        hub.counters.stale_connections.load(Relaxed),
+    );
     out.counter("stalls", "Times a publisher had to wait for a subscriber", hub.counters.stalls.load(Relaxed));
 }
 
@@ -105,8 +117,16 @@ fn label(account: &str) -> Labels {
 fn jetstream(node: &Node, out: &mut Exposition) {
     use crate::jetstream::api::stream_config::StorageType::{File, Memory};
     let limits = node.server_limits();
-    out.gauge("jetstream_memory_bytes_max", "Bytes that memory streams may hold; -1 is no limit", limits.max_memory as f64);
-    out.gauge("jetstream_storage_bytes_max", "Bytes that file streams may hold; -1 is no limit", limits.max_storage as f64);
+    out.gauge(
+        "jetstream_memory_bytes_max",
+        "Bytes that memory streams may hold; -1 is no limit",
+        limits.max_memory as f64,
+    );
+    out.gauge(
+        "jetstream_storage_bytes_max",
+        "Bytes that file streams may hold; -1 is no limit",
+        limits.max_storage as f64,
+    );
     let mut accounts = node.accounts();
     accounts.truncate(ACCOUNTS_MAX);
     let each = |value: fn(&crate::jetstream::JetStreamAccount) -> u64| {
@@ -143,5 +163,10 @@ fn journal_counters(node: &Node, out: &mut Exposition) {
     out.gauge("journal_queued_bytes", "Bytes that wait to be written", stats.bytes_queued as f64);
     out.gauge("journal_write_amplification", "Bytes written for each byte of records", stats.write_amplification());
     out.histogram("journal_batch_size_bytes", "Bytes of a batch", stats.batch_size, 1.0);
-    out.histogram("journal_sync_seconds", "Time of a write that is durable when it returns, or of a sync", stats.sync_time, 1e-9);
+    out.histogram(
+        "journal_sync_seconds",
+        "Time of a write that is durable when it returns, or of a sync",
+        stats.sync_time,
+        1e-9,
+    );
 }

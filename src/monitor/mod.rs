@@ -95,7 +95,7 @@ pub struct Monitor {
     base_path: String,
     cpu: CpuMeter,
     requests: [AtomicU64; Page::ALL.len()],
-    busy: Semaphore,
+    busy: Arc<Semaphore>,
 }
 
 /// A page ready to be sent.
@@ -120,7 +120,7 @@ impl Monitor {
             base_path,
             cpu: CpuMeter::new(server.identity().started),
             requests: Default::default(),
-            busy: Semaphore::new(PAGES_AT_ONCE),
+            busy: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
         })
     }
 
@@ -153,16 +153,17 @@ async fn answer(State(monitor): State<Arc<Monitor>>, uri: Uri) -> Response {
         return Answer::text(StatusCode::SERVICE_UNAVAILABLE, "the server has stopped").into_response();
     };
     monitor.count(page);
-    let of_page = Arc::clone(&monitor);
-    let make = move || {
-        let query = Query::of(&uri);
-        let context = Context { server: &server, monitor: &of_page, query: &query };
-        context.page(page).unwrap_or_else(|BadRequest(text)| Answer::text(StatusCode::BAD_REQUEST, text))
-    };
     // A health probe must not wait behind a page that lists everything.
-    let _turn = match page {
+    let turn = match page {
         Page::Healthz => None,
-        _ => monitor.busy.acquire().await.ok(),
+        _ => Arc::clone(&monitor.busy).acquire_owned().await.ok(),
+    };
+    let make = move || {
+        // Kept here, since the page goes on being made when whoever asked has left.
+        let _turn = turn;
+        let query = Query::of(&uri);
+        let context = Context { server: &server, monitor: &monitor, query: &query };
+        context.page(page).unwrap_or_else(|BadRequest(text)| Answer::text(StatusCode::BAD_REQUEST, text))
     };
     match tokio::task::spawn_blocking(make).await {
         Ok(answer) => answer.into_response(),

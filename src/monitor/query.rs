@@ -44,7 +44,9 @@ impl Query {
         match self.text(name) {
             "" => Ok(0),
             // Rust takes a sign where Go does not.
-            text if text.starts_with('+') => Err(BadRequest(unreadable_text("uint64", name, "ParseUint", text, "invalid syntax"))),
+            text if text.starts_with('+') => {
+                Err(BadRequest(unreadable_text("uint64", name, "ParseUint", text, "invalid syntax")))
+            }
             text => text.parse().map_err(|error| unreadable("uint64", name, "ParseUint", text, &error)),
         }
     }

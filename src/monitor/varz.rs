@@ -181,7 +181,10 @@ pub fn varz(context: &Context<'_>) -> Varz {
         uptime: format::uptime(identity.started.elapsed()),
         mem: process::resident_bytes(),
         cores: process::cores(),
-        gomaxprocs: options.threads.filter(|threads| *threads > 0).map_or_else(process::cores, |threads| threads as usize),
+        gomaxprocs: options
+            .threads
+            .filter(|threads| *threads > 0)
+            .map_or_else(process::cores, |threads| threads as usize),
         cpu: Float(context.monitor.cpu.percent()),
         connections: hub.register.len(),
         total_connections: hub.counters.connections_total.load(Relaxed),

@@ -1,5 +1,6 @@
 //! The monitoring port (section 11.3): pages, options, refusals, health and metrics of a real server.
 
+mod https;
 mod metrics;
 
 use crate::harness::{PATIENCE, RawClient, TestServer, eventually};
@@ -119,12 +120,18 @@ fn every_page_has_its_fields() {
     assert!(varz["mem"].as_u64().unwrap() > 0 && varz["uptime"].as_str().unwrap().ends_with('s'));
     has(&varz["jetstream"]["config"], "max_memory max_storage store_dir sync_always strict");
     has(&varz["jetstream"]["stats"], "memory storage reserved_memory reserved_storage accounts ha_assets api");
-    has(&server.json("/subsz"), "server_id now num_subscriptions num_cache num_inserts num_removes num_matches \
-         cache_hit_rate max_fanout avg_fanout total offset limit");
+    has(
+        &server.json("/subsz"),
+        "server_id now num_subscriptions num_cache num_inserts num_removes num_matches \
+         cache_hit_rate max_fanout avg_fanout total offset limit",
+    );
     has(&server.json("/accountz"), "server_id now system_account accounts");
     let detail = &server.json("/accountz?acc=$G")["account_detail"];
-    has(detail, "account_name update_time expired complete jetstream_enabled leafnode_connections client_connections \
-         subscriptions name_tag sublist_stats");
+    has(
+        detail,
+        "account_name update_time expired complete jetstream_enabled leafnode_connections client_connections \
+         subscriptions name_tag sublist_stats",
+    );
     assert_eq!(detail["jetstream_enabled"], true);
     let statistics = &server.json("/accstatz?unused=1")["account_statz"];
     assert_eq!(statistics.as_array().unwrap().len(), 2);
@@ -155,8 +162,11 @@ fn requests_and_messages_are_counted() {
     });
     let seen = server.json("/connz");
     let connection = &seen["connections"][0];
-    has(connection, "cid kind type ip port start last_activity rtt uptime idle pending_bytes in_msgs out_msgs in_bytes \
-         out_bytes subscriptions");
+    has(
+        connection,
+        "cid kind type ip port start last_activity rtt uptime idle pending_bytes in_msgs out_msgs in_bytes \
+         out_bytes subscriptions",
+    );
     assert_eq!((&connection["kind"], &connection["type"]), (&"Client".into(), &"nats".into()));
     assert_eq!((&connection["in_msgs"], &connection["in_bytes"]), (&1.into(), &5.into()));
 }
@@ -164,9 +174,8 @@ fn requests_and_messages_are_counted() {
 #[test]
 fn connections_are_chosen_sorted_and_cut_to_a_page() {
     let server = plain();
-    let mut clients: Vec<RawClient> = ["one", "two", "three"]
-        .map(|name| server.server.connected_with(&format!("\"name\":\"{name}\"")))
-        .into();
+    let mut clients: Vec<RawClient> =
+        ["one", "two", "three"].map(|name| server.server.connected_with(&format!("\"name\":\"{name}\""))).into();
     let ids = server.ids("/connz");
     assert_eq!(ids.len(), 3);
     clients[1].send("SUB a.b q 1\r\nSUB c 2\r\nPING\r\n");
@@ -251,8 +260,11 @@ fn pages_stand_below_the_base_path() {
 fn jetstream_is_told_as_far_as_asked() {
     let server = stored();
     let page = server.json("/jsz");
-    has(&page, "memory storage reserved_memory reserved_storage accounts ha_assets api server_id now config limits \
-         streams consumers messages bytes total");
+    has(
+        &page,
+        "memory storage reserved_memory reserved_storage accounts ha_assets api server_id now config limits \
+         streams consumers messages bytes total",
+    );
     let sums = ["streams", "consumers", "messages", "total"].map(|field| page[field].as_u64().unwrap());
     assert_eq!(sums, [1, 1, 3, 1]);
     assert!(page.get("account_details").is_none());
@@ -287,7 +299,7 @@ fn health_follows_the_server() {
     runtime.block_on(starting.listen()).unwrap();
     assert_eq!(get(address, "/healthz").body, r#"{"status":"ok"}"#);
     runtime.block_on(starting.shut_down());
-    assert!(TcpStream::connect(address).is_err(), "the monitor ends with the server");
+    eventually("the monitor ends with the server", || TcpStream::connect(address).is_err());
 }
 
 #[test]

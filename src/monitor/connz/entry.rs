@@ -6,9 +6,9 @@ use super::Found;
 use crate::account::GLOBAL;
 use crate::connection::{SubscriptionSnapshot, TlsInfo};
 use crate::jetstream::api::Timestamp;
+use crate::monitor::Context;
 use crate::monitor::format::{self, is_default};
 use crate::monitor::subsz::Subscription;
-use crate::monitor::Context;
 
 /// What is told beside the counters.
 pub struct Details {
@@ -126,7 +126,10 @@ impl Entry {
             account: if details.auth && elsewhere { connection.account.clone() } else { String::new() },
             subscriptions_list: if details.listed { subjects(&subscriptions) } else { Vec::new() },
             subscriptions_list_detail: if details.detailed {
-                subscriptions.into_iter().map(|subscription| Subscription::of_client(subscription, connection.id)).collect()
+                subscriptions
+                    .into_iter()
+                    .map(|subscription| Subscription::of_client(subscription, connection.id))
+                    .collect()
             } else {
                 Vec::new()
             },

@@ -63,7 +63,5 @@ fn stream_detail(node: &Node, stream: &Replica, details: &Details) -> StreamDeta
 fn consumers(stream: &Replica, with_config: bool) -> Vec<ConsumerInfo> {
     let names = stream.consumer_configs().into_iter().map(|(name, _)| name);
     let infos = names.filter_map(|name| stream.consumer_info(&name));
-    infos
-        .map(|info| ConsumerInfo { config: info.config.filter(|_| with_config), ..info })
-        .collect()
+    infos.map(|info| ConsumerInfo { config: info.config.filter(|_| with_config), ..info }).collect()
 }

@@ -56,7 +56,11 @@ impl Assets {
     }
 
     pub fn write(&self, out: &mut Exposition) {
-        out.gauge("jetstream_streams", "Streams, those that are not told one by one included", self.streams_total as f64);
+        out.gauge(
+            "jetstream_streams",
+            "Streams, those that are not told one by one included",
+            self.streams_total as f64,
+        );
         out.gauge(
             "jetstream_consumers",
             "Consumers, those that are not told one by one included",
@@ -114,7 +118,11 @@ impl Assets {
             "Deliveries, those repeated included",
             each(|one| one.info.delivered.consumer_seq),
         );
-        out.gauges("consumer_redelivered", "Messages that wait with more than one delivery", each(|one| one.info.num_redelivered));
+        out.gauges(
+            "consumer_redelivered",
+            "Messages that wait with more than one delivery",
+            each(|one| one.info.num_redelivered),
+        );
         out.gauges("consumer_waiting_pulls", "Pull requests that wait", each(|one| one.info.num_waiting));
         out.gauges("consumer_paused", "1 while the consumer is paused", each(|one| u64::from(one.info.paused)));
     }

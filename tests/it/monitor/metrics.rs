@@ -108,7 +108,8 @@ fn streams_consumers_and_the_journal_move_with_traffic() {
     assert_eq!(after[&format!("headwater_consumer_pending{consumer}")], 3.0);
     assert_eq!(after[&format!("headwater_consumer_ack_pending{consumer}")], 1.0);
     assert_eq!(after[&format!("headwater_consumer_ack_floor_lag{consumer}")], 4.0);
-    for moved in ["batches_total", "records_total", "sync_seconds_count", "sync_seconds_sum", "batch_size_bytes_count"] {
+    for moved in ["batches_total", "records_total", "sync_seconds_count", "sync_seconds_sum", "batch_size_bytes_count"]
+    {
         let name = format!("headwater_journal_{moved}");
         assert!(after[&name] > before[&name], "{name}");
     }
