@@ -20,6 +20,8 @@ mod progress;
 mod reads;
 mod step;
 
+pub use progress::PeerProgress;
+
 use crate::election;
 use crate::ids::{GroupId, PeerId};
 use crate::log::{ENTRIES_PER_MESSAGE_MAX, EntryKind, TermLog, is_membership};
@@ -35,7 +37,8 @@ pub struct GroupConfig {
     pub group: GroupId,
     pub peer: PeerId,
     pub settings: Settings,
-    /// `None` state must not happen: a new group starts from [`GroupState::bootstrap`].
+    /// The latest state recovered ([`GroupState::with_checkpoint`] applied), or [`GroupState::bootstrap`], or
+    /// [`GroupState::joining`].
     pub state: GroupState,
     /// The log after the latest checkpoint, or an empty one.
     pub log: TermLog,
@@ -94,7 +97,9 @@ impl Group {
         log.set_initial(HardState { term, vote, commit }, conf);
         let fresh = term == 0;
         let raft_config = settings.raft_config(peer, applied);
-        let node = RawNode::new(&raft_config, log, &crate::logger::logger(group)).map_err(RestartError::raft)?;
+        let mut node = RawNode::new(&raft_config, log, &crate::logger::logger(group)).map_err(RestartError::raft)?;
+        // raft has read it; thousands of groups need not keep it.
+        node.mut_store().set_initial(HardState::default(), ConfState::default());
         Ok(Group {
             id: group,
             peer,
@@ -200,8 +205,7 @@ impl Group {
     /// Asks for an election at once. For a group of one this is how it gets its leader; it is never ticked.
     pub fn campaign(&mut self) {
         self.flush();
-        // raft makes a sole voter leader on the spot and insists that its log is durable.
-        if self.is_sole_voter() && !self.writes.is_empty() {
+        if !self.may_campaign() {
             return;
         }
         self.attempts = self.attempts.wrapping_add(1);
@@ -217,7 +221,7 @@ impl Group {
             let timeout = election::timeout_ticks(self.seed, raft.term, self.attempts, self.settings.election_ticks);
             raft.set_randomized_election_timeout(timeout);
             let campaigns = raft.election_elapsed + 1 >= timeout;
-            if campaigns && self.is_sole_voter() && !self.writes.is_empty() {
+            if campaigns && !self.may_campaign() {
                 return;
             }
             self.attempts = self.attempts.wrapping_add(u64::from(campaigns));
@@ -244,10 +248,11 @@ impl Group {
         self.take_committed()
     }
 
-    /// Whether [`Group::ready`] would have anything to say.
+    /// Whether a turn is due: [`Group::ready`] has something to say, or [`Group::written`] was not called for what was proposed.
     pub fn needs_ready(&self) -> bool {
         let log = &self.node.raft.raft_log;
         self.proposed > 0
+            || self.writes.is_open()
             || !self.outgoing.is_empty()
             || self.needs_raft_ready()
             || self.membership_unsaved
@@ -437,9 +442,12 @@ impl Group {
         self.node.raft.prs().iter().len() > 1 || !self.node.raft.promotable()
     }
 
-    fn is_sole_voter(&self) -> bool {
+    /// raft makes a sole voter leader on the spot, and insists that its log is durable then. And it looks through entries it has
+    /// not applied, which a snapshot that is being made durable has replaced.
+    fn may_campaign(&self) -> bool {
         let raft = &self.node.raft;
-        raft.promotable() && raft.prs().is_singleton()
+        let sole_voter = raft.promotable() && raft.prs().is_singleton();
+        self.installing == 0 && (self.writes.is_empty() || !sole_voter)
     }
 
     fn conf_state(&self) -> ConfState {

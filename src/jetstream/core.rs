@@ -172,6 +172,13 @@ impl Core {
         View { machine: &self.machine, store: &self.store }
     }
 
+    /// After a start nothing is known to be covered by a durable checkpoint but what the next one will have.
+    pub fn release_with_next_checkpoint(&mut self) {
+        if !self.is_memory() {
+            self.releases.note_all(self.machine.first_sequence(), self.machine.deleted());
+        }
+    }
+
     /// Takes the lead and takes up the consumers.
     pub fn lead(&mut self) {
         let shared = self.shared.clone();
@@ -262,13 +269,21 @@ impl Core {
     }
 
     /// Records of this group have become durable, the last of them at `last`: applies what is committed.
+    ///
+    /// What is committed and what has just become durable need not be the same entries: a burst may lie in two batches
+    /// and is committed as a whole with the second, and a replica's entries wait for a quorum. Entries whose records
+    /// came by earlier are read back.
     pub fn complete<'a>(
         &mut self,
         records: impl Iterator<Item = (Location, RecordRef<'a>)>,
         last: Location,
         publisher: &mut Publisher,
     ) {
+        if self.closed {
+            return;
+        }
         let committed = self.log.on_durable(last);
+        let mut next = committed.as_ref().map_or(u64::MAX, |range| *range.start());
         for (_, record) in records {
             let header = &record.header;
             match header.kind {
@@ -276,18 +291,44 @@ impl Core {
                 RecordKind::Message | RecordKind::Entry
                     if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
                 {
+                    self.apply_earlier(next, header.index, publisher);
                     let outcome = self.apply_record(&record, publisher);
                     self.answer(header.index, outcome, publisher);
+                    next = header.index + 1;
                 }
                 _ => {}
             }
         }
         if let Some(committed) = committed {
+            self.apply_earlier(next, *committed.end() + 1, publisher);
             self.log.advance_applied(*committed.end());
             self.count_bytes();
             self.deliver_all(publisher);
             self.watch_expiry();
         }
+    }
+
+    /// Applies the entries from `next` up to and without `end`, read back from the journal.
+    fn apply_earlier(&mut self, next: u64, end: u64, publisher: &mut Publisher) {
+        for index in next..end {
+            match self.shared.journal.read_entry(self.log.id(), index) {
+                Ok(record) => {
+                    let outcome = self.apply_record(&record.as_ref(), publisher);
+                    self.answer(index, outcome, publisher);
+                }
+                Err(problem) => {
+                    tracing::error!(stream = %self.name, index, %problem, "a committed entry can not be read back");
+                    return self.poison(publisher);
+                }
+            }
+        }
+    }
+
+    /// The state can no longer be trusted: the stream is not served until a restart recovers it.
+    pub fn poison(&mut self, publisher: &mut Publisher) {
+        self.closed = true;
+        let error = error_codes::STREAM_OFFLINE.error();
+        self.fail(&error, publisher);
     }
 
     /// The stream is gone: the account holds that much less.
