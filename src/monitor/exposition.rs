@@ -64,7 +64,7 @@ impl Exposition {
         self.families.push(Family { name, help, values: Values::Info(labels) });
     }
 
-    /// Bounds and sum are multiplied by `unit`.
+    /// Bounds and sum are divided by `unit`: the product with a fraction would not print as a round number.
     pub fn histogram(&mut self, name: &'static str, help: &'static str, reading: HistogramReading, unit: f64) {
         self.families.push(Family { name, help, values: Values::Histogram { reading, unit } });
     }
@@ -93,7 +93,7 @@ impl Collector for Exposition {
                 Values::Gauge(samples) => write(metric, samples, ConstGauge::new)?,
                 Values::Info(labels) => metric.encode_info(labels)?,
                 Values::Histogram { reading, unit } => {
-                    let sum = reading.sum as f64 * unit;
+                    let sum = reading.sum as f64 / unit;
                     let buckets = buckets(reading, *unit);
                     metric.encode_histogram::<NoLabelSet>(sum, reading.count, &buckets, None)?;
                 }
@@ -120,7 +120,7 @@ fn write<S: EncodeMetric>(
 /// What is above the highest bound goes to the bucket without one.
 fn buckets(reading: &HistogramReading, unit: f64) -> Vec<(f64, u64)> {
     let counted: u64 = reading.buckets.iter().map(|(_, count)| count).sum();
-    let bounded = reading.buckets.iter().map(|(bound, count)| (*bound as f64 * unit, *count));
+    let bounded = reading.buckets.iter().map(|(bound, count)| (*bound as f64 / unit, *count));
     bounded.chain([(f64::INFINITY, reading.count.saturating_sub(counted))]).collect()
 }
 
@@ -134,11 +134,11 @@ mod tests {
         exposition.gauge("a", "Plain", 2.0);
         exposition.counters("b", "Labelled", vec![(vec![("stream", "S\"1".to_owned())], 3.0)]);
         let reading = HistogramReading { count: 3, sum: 30, buckets: vec![(8, 1), (16, 1)] };
-        exposition.histogram("c", "Spread", reading, 0.5);
+        exposition.histogram("c", "Spread", reading, 2.0);
         let text = exposition.encode().unwrap();
-        let expected = "# HELP headwater_a Plain.\n# TYPE headwater_a gauge\nheadwater_a 2.0\n\
-                        # HELP headwater_b Labelled.\n# TYPE headwater_b counter\nheadwater_b_total{stream=\"S\\\"1\"} 3.0\n\
-                        # HELP headwater_c Spread.\n# TYPE headwater_c histogram\nheadwater_c_sum 15.0\n\
+        let expected = "# HELP headwater_a Plain\n# TYPE headwater_a gauge\nheadwater_a 2.0\n\
+                        # HELP headwater_b Labelled\n# TYPE headwater_b counter\nheadwater_b_total{stream=\"S\\\"1\"} 3.0\n\
+                        # HELP headwater_c Spread\n# TYPE headwater_c histogram\nheadwater_c_sum 15.0\n\
                         headwater_c_count 3\nheadwater_c_bucket{le=\"4.0\"} 1\nheadwater_c_bucket{le=\"8.0\"} 2\n\
                         headwater_c_bucket{le=\"+Inf\"} 3\n# EOF\n";
         assert_eq!(text, expected);

@@ -27,9 +27,9 @@ pub fn go_duration(duration: Duration) -> String {
     let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     match nanos {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{nanos}ns"),
-        ..1_000_000 => format!("{}µs", decimal(nanos, 3)),
-        ..1_000_000_000 => format!("{}ms", decimal(nanos, 6)),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(nanos, 3)),
+        1_000_000..1_000_000_000 => format!("{}ms", decimal(nanos, 6)),
         _ => {
             let minutes = nanos / 60_000_000_000;
             let seconds = decimal(nanos % 60_000_000_000, 9);

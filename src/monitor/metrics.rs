@@ -167,6 +167,6 @@ fn journal_counters(node: &Node, out: &mut Exposition) {
         "journal_sync_seconds",
         "Time of a write that is durable when it returns, or of a sync",
         stats.sync_time,
-        1e-9,
+        1e9,
     );
 }
