@@ -40,6 +40,14 @@ pub fn identity(server: &Server) {
     }
 }
 
+/// Where to look at the server from outside.
+pub fn monitor(server: &Server) {
+    if let Some(address) = server.monitor_address() {
+        let scheme = if server.options().http.is_some() { "http" } else { "https" };
+        tracing::info!("Starting {scheme} monitor on {address}");
+    }
+}
+
 /// Once everything is served.
 pub fn ready(server: &Server) {
     let address = server.client_address();

@@ -435,6 +435,11 @@ impl Node {
         }
     }
 
+    /// Streams whose account is not there or has no JetStream.
+    pub fn strays(&self) -> Vec<Arc<Replica>> {
+        self.strays.lock().clone()
+    }
+
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }

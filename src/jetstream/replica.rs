@@ -31,6 +31,14 @@ pub struct Replica {
     pub subscriptions: Mutex<Vec<(String, InternalSubscriptionId)>>,
 }
 
+/// Sizes of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamTotals {
+    pub messages: u64,
+    pub bytes: u64,
+    pub consumers: u64,
+}
+
 /// Which message a request asks for.
 #[derive(Clone, Debug)]
 pub enum Selection {
@@ -188,6 +196,20 @@ impl Replica {
     pub fn usage(&self) -> (u64, u64) {
         let core = self.core.lock();
         (core.machine.bytes(), core.consumers.len() as u64)
+    }
+
+    /// What sums over all streams are made of; unlike [`Replica::info`] it never reads the disk.
+    pub fn totals(&self) -> StreamTotals {
+        let core = self.core.lock();
+        StreamTotals {
+            messages: core.machine.messages(),
+            bytes: core.machine.bytes(),
+            consumers: core.consumers.len() as u64,
+        }
+    }
+
+    pub fn has_consumer(&self, name: &str) -> bool {
+        self.core.lock().consumers.id(name).is_some()
     }
 
     pub fn message(&self, sequence: u64) -> Option<Message> {

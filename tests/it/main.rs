@@ -2,5 +2,6 @@
 
 mod core;
 mod harness;
+mod monitor;
 mod security;
 mod tls;
