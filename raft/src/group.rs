@@ -200,8 +200,7 @@ impl Group {
     /// Asks for an election at once. For a group of one this is how it gets its leader; it is never ticked.
     pub fn campaign(&mut self) {
         self.flush();
-        // raft makes a sole voter leader on the spot and insists that its log is durable.
-        if self.is_sole_voter() && !self.writes.is_empty() {
+        if !self.may_campaign() {
             return;
         }
         self.attempts = self.attempts.wrapping_add(1);
@@ -217,7 +216,7 @@ impl Group {
             let timeout = election::timeout_ticks(self.seed, raft.term, self.attempts, self.settings.election_ticks);
             raft.set_randomized_election_timeout(timeout);
             let campaigns = raft.election_elapsed + 1 >= timeout;
-            if campaigns && self.is_sole_voter() && !self.writes.is_empty() {
+            if campaigns && !self.may_campaign() {
                 return;
             }
             self.attempts = self.attempts.wrapping_add(u64::from(campaigns));
@@ -437,9 +436,12 @@ impl Group {
         self.node.raft.prs().iter().len() > 1 || !self.node.raft.promotable()
     }
 
-    fn is_sole_voter(&self) -> bool {
+    /// raft makes a sole voter leader on the spot, and insists that its log is durable then. And it looks through entries it has
+    /// not applied, which a snapshot that is being made durable has replaced.
+    fn may_campaign(&self) -> bool {
         let raft = &self.node.raft;
-        raft.promotable() && raft.prs().is_singleton()
+        let sole_voter = raft.promotable() && raft.prs().is_singleton();
+        self.installing == 0 && (self.writes.is_empty() || !sole_voter)
     }
 
     fn conf_state(&self) -> ConfState {

@@ -14,12 +14,14 @@ use std::rc::Rc;
 pub struct NetworkOptions {
     pub drop_per_mille: u64,
     pub duplicate_per_mille: u64,
-    /// Delays are short mostly, and up to this at times.
+    /// One message in so many per mille takes up to `delay_max`, the others a few steps.
+    pub slow_per_mille: u64,
     pub delay_max: u64,
 }
 
 impl NetworkOptions {
-    pub const CALM: NetworkOptions = NetworkOptions { drop_per_mille: 0, duplicate_per_mille: 0, delay_max: 2 };
+    pub const CALM: NetworkOptions =
+        NetworkOptions { drop_per_mille: 0, duplicate_per_mille: 0, slow_per_mille: 0, delay_max: 2 };
 }
 
 #[derive(Debug)]
@@ -69,7 +71,8 @@ impl Network {
     }
 
     fn delay(&mut self) -> u64 {
-        let bound = if self.rng.chance(900) { self.options.delay_max.min(5) } else { self.options.delay_max };
+        let slow = self.rng.chance(self.options.slow_per_mille);
+        let bound = if slow { self.options.delay_max } else { self.options.delay_max.min(5) };
         1 + self.rng.below(bound)
     }
 

@@ -28,6 +28,12 @@ fn elections_without_end_are_safe() {
     run_all(20, Options::storm);
 }
 
+#[test]
+fn snapshots_are_as_good_as_the_entries() {
+    let total = run_all(20, Options::snapshots);
+    assert!(total.installs > 20, "{total:?}");
+}
+
 /// Runs seeds until the bug shows.
 fn found(bug: Bug, options: fn(u64) -> Options, seeds_max: u64) -> Violation {
     let violation = (1..=seeds_max).find_map(|seed| run(seed, Options { bug: Some(bug), ..options(seed) }).err());
@@ -58,7 +64,7 @@ fn reviving_a_replaced_tail_is_found() {
 
 #[test]
 fn reviving_what_a_snapshot_replaced_is_found() {
-    found(Bug::KeepTailOverSnapshot, Options::swarm, 400);
+    found(Bug::KeepTailOverSnapshot, Options::snapshots, 400);
 }
 
 #[test]

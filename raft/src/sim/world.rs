@@ -12,7 +12,9 @@ use crate::replica::Event;
 use crate::shard::ShardEvent;
 use crate::snapshot::TransferSettings;
 use crate::state::GroupState;
+use crate::transport::{Body, Envelope};
 use bytes::Bytes;
+use raft::eraftpb::{Message, MessageType};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the clients of the simulated cluster do, and what they expect of the machine.
@@ -50,6 +52,10 @@ pub struct Options {
     pub sync_max: u64,
     pub crash_per_mille: u64,
     pub down_max: u64,
+    /// Chance of a crash in each step in which a vote or term is not synced yet, and soon after a snapshot was installed.
+    pub forget_per_mille: u64,
+    /// Two nodes are told to campaign at once, without asking first.
+    pub rivals_per_mille: u64,
     pub wipe_per_mille: u64,
     pub cut_per_mille: u64,
     pub pause_per_mille: u64,
@@ -72,12 +78,15 @@ impl Options {
             network: NetworkOptions {
                 drop_per_mille: some(700, 150),
                 duplicate_per_mille: some(500, 100),
+                slow_per_mille: 100,
                 delay_max: 3 + some(700, 60),
             },
             slow_sync_per_mille: 100,
-            sync_max: 2 + some(700, 60),
+            sync_max: 2 + some(700, 60) + some(200, 400),
             crash_per_mille: some(800, 8),
             down_max: 400,
+            forget_per_mille: some(300, 20),
+            rivals_per_mille: some(300, 3),
             wipe_per_mille: some(400, 3),
             cut_per_mille: some(700, 8),
             pause_per_mille: some(400, 5),
@@ -90,24 +99,51 @@ impl Options {
         }
     }
 
-    /// Elections without end: nodes that restart at once, slow disks, the lead passed around.
+    /// Followers that fall behind compaction all the time.
+    pub fn snapshots(seed: u64) -> Options {
+        Options {
+            nodes: 3,
+            groups: 1,
+            crash_per_mille: 6,
+            down_max: 150,
+            forget_per_mille: 20,
+            rivals_per_mille: 4,
+            cut_per_mille: 20,
+            wipe_per_mille: 0,
+            resize_per_mille: 0,
+            pause_per_mille: 0,
+            propose_per_mille: 300,
+            checkpoint_per_mille: 60,
+            transfer_per_mille: 5,
+            ..Options::swarm(seed)
+        }
+    }
+
+    /// Elections without end: rivals, slow disks, and nodes that crash between a vote and its sync, and return at once.
     pub fn storm(seed: u64) -> Options {
         let mut rng = Rng::new(seed ^ 0x5702);
         Options {
             nodes: 3 + 2 * rng.below(2) as u32,
             groups: 1,
-            network: NetworkOptions { drop_per_mille: rng.below(100), duplicate_per_mille: 50, delay_max: 30 },
-            slow_sync_per_mille: 800,
-            sync_max: 60,
-            crash_per_mille: 10 + rng.below(30),
+            network: NetworkOptions {
+                drop_per_mille: rng.below(50),
+                duplicate_per_mille: 50,
+                slow_per_mille: 500,
+                delay_max: 50,
+            },
+            slow_sync_per_mille: 500,
+            sync_max: 40,
+            crash_per_mille: rng.below(10),
             down_max: 1 + rng.below(20),
+            forget_per_mille: 10 + rng.below(60),
+            rivals_per_mille: 5 + rng.below(20),
             wipe_per_mille: 0,
-            cut_per_mille: 10,
+            cut_per_mille: 5,
             pause_per_mille: 0,
             propose_per_mille: 100,
             read_per_mille: 0,
             checkpoint_per_mille: 5,
-            transfer_per_mille: 10 + rng.below(50),
+            transfer_per_mille: 5,
             resize_per_mille: 0,
             bug: None,
         }
@@ -248,6 +284,17 @@ impl<W: Workload> World<W> {
         if self.rng.chance(options.crash_per_mille) && self.nodes[at].shard.is_some() {
             self.crash(at);
         }
+        for at in 0..self.nodes.len() {
+            let node = &self.nodes[at];
+            let tempting = node.installed_until > self.now || node.disk.borrow().has_unsynced_state();
+            if tempting && node.shard.is_some() && self.rng.chance(options.forget_per_mille) {
+                self.crash(at);
+            }
+        }
+        if self.rng.chance(options.rivals_per_mille) {
+            self.rival(at);
+            self.rival((at + 1) % self.nodes.len());
+        }
         if self.rng.chance(options.wipe_per_mille) && self.left_out.is_none() && self.is_settled_for_good() {
             self.crash(at);
             self.nodes[at].wipe(options.bug);
@@ -262,8 +309,24 @@ impl<W: Workload> World<W> {
         if self.rng.chance(options.resize_per_mille) && self.is_settled() {
             self.left_out = if self.left_out.is_some() { None } else { Some(self.nodes[at].id) };
         }
-        if self.left_out.is_some() && self.is_settled_for_good() {
+        let retiring = self.nodes.iter().any(|node| Some(node.id) == self.left_out && !node.hosted.is_empty());
+        if retiring && self.is_settled_for_good() {
             self.retire();
+        }
+    }
+
+    /// As if the leader had asked it to take over; any peer may campaign at any time.
+    fn rival(&mut self, at: usize) {
+        for group in self.groups() {
+            let node = &mut self.nodes[at];
+            let Some(shard) = &mut node.shard else { return };
+            let Some(raft) = shard.replica(group).map(|replica| replica.group()) else { continue };
+            let (to, term) = (raft.peer(), raft.term());
+            let Some(from) = raft.membership().voters.into_iter().find(|voter| *voter != to) else { continue };
+            let mut message = Message { from: from.get(), to: to.get(), term, ..Default::default() };
+            message.set_msg_type(MessageType::MsgTimeoutNow);
+            shard.receive(Envelope { group, from, to, body: Body::Raft(Box::new(message)) });
+            node.needs_turn = true;
         }
     }
 
@@ -449,6 +512,7 @@ impl<W: Workload> World<W> {
             self.inspect(at)?;
             let sent = std::mem::take(&mut *self.nodes[at].link.0.borrow_mut());
             for (to, batch) in sent {
+                batch.iter().try_for_each(|envelope| self.checker.sent(envelope))?;
                 self.network.send(self.now, self.nodes[at].id, to, &batch);
             }
         }
@@ -492,7 +556,10 @@ impl<W: Workload> World<W> {
                 self.report.reads += 1;
                 self.checker.read_answered(group, read.request, read.index)?;
             }
-            Event::Installed { .. } => self.report.installs += 1,
+            Event::Installed { .. } => {
+                self.report.installs += 1;
+                self.nodes[at].installed_until = self.now + 30;
+            }
             Event::Membership(_) => self.report.membership_changes += 1,
             Event::Role(_) | Event::Unknown { .. } | Event::ReadLost(_) => {}
         }
