@@ -328,12 +328,36 @@ impl Core {
         self.release_effects();
     }
 
-    /// Messages below this sequence were among so many entries that can not be read.
+    /// So many entries can not be read, and the next message has this sequence. Messages among them may be there all the
+    /// same: an entry may be missing since a checkpoint held it that is damaged.
     pub fn lose(&mut self, sequence: u64, entries: u64) {
-        let last = self.machine.last_sequence();
-        self.machine.lose_before(sequence, entries);
-        if sequence > last + 1 {
-            tracing::error!(stream = %self.name, first = last + 1, last = sequence - 1, "messages are damaged and lost");
+        let next = self.machine.last_sequence() + 1;
+        if sequence.saturating_sub(next) > entries {
+            self.machine.jump_to(sequence);
+            return;
+        }
+        let mut lost = 0;
+        for missing in next..sequence {
+            match self.store.message(missing) {
+                Ok(message) => {
+                    let entry = MessageEntry {
+                        sequence: missing,
+                        time: message.time(),
+                        subject: message.subject(),
+                        headers: message.headers(),
+                        payload_len: message.payload().len(),
+                    };
+                    self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
+                    self.release_effects();
+                }
+                Err(_) => {
+                    self.machine.lose_next();
+                    lost += 1;
+                }
+            }
+        }
+        if lost > 0 {
+            tracing::error!(stream = %self.name, lost, from = next, below = sequence, "messages are damaged and lost");
         }
     }
 

@@ -1,13 +1,13 @@
 //! A start: checkpoints are restored, entries after them applied, in one pass over the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_raft::{CheckpointBody, EntryKind, GroupState, RecoverError, TermLog};
 use headwater_storage::{
-    DamageKind, GroupId, Io, Journal, JournalOptions, MemoryLog, Opened, Progress, Record, RecoveredGroup, RecoveryReport,
+    GroupId, Io, Journal, JournalOptions, MemoryLog, Opened, Progress, Record, RecoveredGroup, RecoveryReport,
 };
 
 use super::super::api::account_info::AccountLimits;
@@ -67,15 +67,7 @@ pub fn recover(
         Journal::open(io, directory, journal_options, &mut |progress| reporter.report(progress))?;
     announce(&report);
     let shared = Arc::new(Shared::new(journal.clone(), options));
-    let checkpoints_lost = report.damages.iter().filter(|damage| damage.kind == DamageKind::Checkpoint);
-    let mut recovery = Recovery {
-        shared,
-        accounts,
-        usages: BTreeMap::new(),
-        meta: None,
-        groups: BTreeMap::new(),
-        checkpoints_lost: checkpoints_lost.map(|damage| damage.group).collect(),
-    };
+    let mut recovery = Recovery { shared, accounts, usages: BTreeMap::new(), meta: None, groups: BTreeMap::new() };
     for group in groups {
         recovery.restore(group)?;
     }
@@ -117,8 +109,6 @@ struct Recovery<'a> {
     usages: BTreeMap<String, Arc<Usage>>,
     meta: Option<MetaGroup>,
     groups: BTreeMap<GroupId, Recovering>,
-    /// Groups whose latest checkpoint is damaged; none is one that could not even be identified.
-    checkpoints_lost: BTreeSet<Option<GroupId>>,
 }
 
 impl Recovery<'_> {
@@ -233,11 +223,10 @@ impl Recovery<'_> {
     /// Applies one entry after the checkpoint of its group.
     fn replay(&mut self, record: &Record) -> Result<(), StartError> {
         let header = &record.header;
-        let checkpoint_lost = self.has_lost_checkpoint(header.group);
         let Some(recovering) = self.groups.get_mut(&header.group).filter(|group| group.broken.is_none()) else {
             return Ok(());
         };
-        if let Err(problem) = recovering.take_in(record, checkpoint_lost) {
+        if let Err(problem) = recovering.take_in(record) {
             let problem = unreadable(header.group, &problem);
             if header.group == META_GROUP {
                 return Err(problem);
@@ -259,10 +248,6 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn has_lost_checkpoint(&self, group: GroupId) -> bool {
-        self.checkpoints_lost.contains(&Some(group)) || self.checkpoints_lost.contains(&None)
-    }
-
     /// Everything is applied: the groups go on from where their logs end.
     fn finish(mut self, journal: &Journal) -> Result<Recovered, StartError> {
         let mut meta = match self.meta.take() {
@@ -274,7 +259,7 @@ impl Recovery<'_> {
         };
         let mut replicas = Vec::new();
         for (group, mut recovering) in std::mem::take(&mut self.groups) {
-            recovering.fill_end(self.has_lost_checkpoint(group), group);
+            recovering.fill_end(group);
             let Recovering { state, log, time, core, created, broken, .. } = recovering;
             if let Some(problem) = broken {
                 tracing::error!(group = group.0, problem, "a stream can not be read: it is kept and not served");
@@ -310,18 +295,14 @@ impl Recovering {
     /// Takes the entry into the log. Entries before it that can not be read are gone: this server holds the only copy.
     ///
     /// # Errors
-    /// When the log contradicts itself, or what is missing may be more than a few damaged entries.
-    fn take_in(&mut self, record: &Record, checkpoint_lost: bool) -> Result<(), RecoverError> {
+    /// When the log contradicts itself.
+    fn take_in(&mut self, record: &Record) -> Result<(), RecoverError> {
         let Record { header, .. } = record;
         let after = self.log.last();
         if header.index > after + 1 {
-            if checkpoint_lost {
-                // What is missing was given up for the checkpoint that is damaged. The messages are there.
-                return Err(RecoverError::Gap { after, found: header.index });
-            }
             self.fill(header.index - 1, self.log.last_term())?;
             let (group, first, last) = (header.group.0, after + 1, header.index - 1);
-            tracing::error!(group, first, last, "entries of a log are damaged: what they changed is lost");
+            tracing::error!(group, first, last, "entries of a log can not be read: what they changed is lost");
         }
         self.log.recover(header.index, header.term, raft_kind(header.tag), record.payload())?;
         self.time = self.time.max(header.time);
@@ -337,14 +318,13 @@ impl Recovering {
     }
 
     /// The end of the log may be what is damaged. Its indexes and sequences were given, and are not given again.
-    fn fill_end(&mut self, checkpoint_lost: bool, group: GroupId) {
+    fn fill_end(&mut self, group: GroupId) {
         let (last, term) = self.last;
         let after = self.log.last();
         if self.broken.is_some() || last <= after {
             return;
         }
-        let filled = if checkpoint_lost { Err(RecoverError::Gap { after, found: last }) } else { self.fill(last, term) };
-        if let Err(problem) = filled {
+        if let Err(problem) = self.fill(last, term) {
             self.broken = Some(unreadable(group, &problem).to_string());
             return;
         }

@@ -41,17 +41,19 @@ fn flip(io: &SimIo, path: &Path, at: usize, bit: u8) {
 
 /// Every message is there with its bytes, or reported.
 fn check(rig: &mut Rig, stored: &BTreeMap<u64, Vec<u8>>, flips: usize, seed: u64) -> u64 {
-    let mut missing = 0;
+    let mut gone = Vec::new();
     for (sequence, content) in stored {
         match rig.payload(*sequence) {
             Some(found) => assert!(found == *content, "SEED={seed}: message {sequence} has other bytes"),
-            None => missing += 1,
+            None => gone.push(*sequence),
         }
     }
+    let missing = gone.len();
     let info = rig.grant("STREAM.INFO.S", "");
     let lost = info["state"]["lost"]["msgs"].as_array().map_or(0, Vec::len);
     let damages = rig.node.stats().damaged_records;
     if missing > 0 {
+        println!("gone {gone:?}, damages {:?}", rig.node.stats().damages);
         assert!(lost > 0 || damages > 0, "SEED={seed}: {missing} messages are gone without a word");
         assert!(missing <= flips, "SEED={seed}: {flips} bits cost {missing} messages");
     }

@@ -179,3 +179,39 @@ fn an_acknowledgement_is_not_answered_when_the_journal_failed_at_rest() {
     io.crash(1);
     assert!(!Rig::start(&io).is_acked(sequence));
 }
+
+/// Deltas that a full disk refused were dropped: the consumer on its leader had the message acknowledged, the log had
+/// not, and the stream kept it for ever.
+#[test]
+fn acknowledgements_that_a_full_disk_refuses_are_logged_and_answered_when_there_is_space() {
+    let mut rig = rig();
+    for _ in 0..600 {
+        rig.publish("s.1", b"x");
+    }
+    rig.drive();
+    let delivered = rig.pull(600);
+    rig.drive();
+    assert_eq!(delivered.len(), 600);
+    rig.io.set_capacity(Some(rig.io.used_bytes()));
+    let mut open = Vec::new();
+    for reply in &delivered {
+        let request = rig.send(reply, b"", b"+ACK");
+        rig.drive();
+        if rig.take(&request).is_empty() {
+            open.push(request);
+        }
+    }
+    assert!(open.len() > 10, "the disk took everything");
+    rig.io.set_capacity(None);
+    rig.drive();
+    // As the timer does it soon.
+    rig.stream().timer();
+    rig.drive();
+    for request in open {
+        assert_eq!(rig.take(&request).len(), 1, "an acknowledgement is answered once there is space");
+    }
+    let io = rig.stop();
+    io.crash(3);
+    let rig = Rig::start(&io);
+    assert!(delivered.iter().all(|reply| rig.is_acked(sequence_of(reply))));
+}

@@ -78,6 +78,8 @@ impl Rig {
     }
 
     pub fn try_start(io: &SimIo) -> Result<Self, super::super::StartError> {
+        // A failing test shows what the server said.
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_test_writer().try_init();
         let account = Arc::new(Account::new("A"));
         let inbox = Arc::new(Inbox::default());
         account.subscribe_internal(format!("{INBOX}>").as_bytes(), None, inbox.clone());

@@ -38,20 +38,18 @@ impl StreamMachine {
         self.after_removal();
     }
 
-    /// So many entries of the log are damaged, and the next message has this sequence: the messages between are lost.
+    /// The entry of the next message is damaged: its sequence was given, and is not given again.
     /// For a start only, and only where no other replica can be asked.
-    pub fn lose_before(&mut self, sequence: u64, entries: u64) {
-        let missing = sequence.saturating_sub(self.content.last + 1);
-        if missing > entries {
-            // Only a purge beyond the end leaves out sequences. It emptied the stream and is among what is damaged.
-            self.remove_all(sequence, &mut Effects::default());
-            return;
-        }
-        for lost in self.content.last + 1..sequence {
-            self.content.skip(lost, self.content.last_time);
-            self.lost.insert(lost);
-        }
-        self.next_sequence = self.next_sequence.max(sequence);
+    pub fn lose_next(&mut self) {
+        let lost = self.content.last + 1;
+        self.content.skip(lost, self.content.last_time);
+        self.lost.insert(lost);
+        self.next_sequence = self.next_sequence.max(lost + 1);
+    }
+
+    /// An entry that can not be read left out sequences. Only a purge beyond the end does that, and it empties the stream.
+    pub fn jump_to(&mut self, sequence: u64) {
+        self.remove_all(sequence, &mut Effects::default());
     }
 
     fn after_removal(&mut self) {
