@@ -259,6 +259,7 @@ impl Recovery<'_> {
         };
         let mut replicas = Vec::new();
         for (group, mut recovering) in std::mem::take(&mut self.groups) {
+            meta.reserve(group);
             recovering.fill_end(group);
             let Recovering { state, log, time, core, created, broken, .. } = recovering;
             if let Some(problem) = broken {

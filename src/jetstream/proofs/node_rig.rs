@@ -191,6 +191,10 @@ impl Rig {
         self.node.account("A").and_then(|account| account.find("S")).expect("the stream is there")
     }
 
+    pub fn has_stream(&self) -> bool {
+        self.node.account("A").is_some_and(|account| account.find("S").is_some())
+    }
+
     pub fn payload(&self, sequence: u64) -> Option<Vec<u8>> {
         self.stream().message(sequence).map(|message| message.payload().to_vec())
     }
