@@ -20,6 +20,8 @@ mod progress;
 mod reads;
 mod step;
 
+pub use progress::PeerProgress;
+
 use crate::election;
 use crate::ids::{GroupId, PeerId};
 use crate::log::{ENTRIES_PER_MESSAGE_MAX, EntryKind, TermLog, is_membership};
@@ -35,7 +37,8 @@ pub struct GroupConfig {
     pub group: GroupId,
     pub peer: PeerId,
     pub settings: Settings,
-    /// `None` state must not happen: a new group starts from [`GroupState::bootstrap`].
+    /// The latest state recovered ([`GroupState::with_checkpoint`] applied), or [`GroupState::bootstrap`], or
+    /// [`GroupState::joining`].
     pub state: GroupState,
     /// The log after the latest checkpoint, or an empty one.
     pub log: TermLog,
@@ -94,7 +97,9 @@ impl Group {
         log.set_initial(HardState { term, vote, commit }, conf);
         let fresh = term == 0;
         let raft_config = settings.raft_config(peer, applied);
-        let node = RawNode::new(&raft_config, log, &crate::logger::logger(group)).map_err(RestartError::raft)?;
+        let mut node = RawNode::new(&raft_config, log, &crate::logger::logger(group)).map_err(RestartError::raft)?;
+        // raft has read it; thousands of groups need not keep it.
+        node.mut_store().set_initial(HardState::default(), ConfState::default());
         Ok(Group {
             id: group,
             peer,
@@ -243,10 +248,11 @@ impl Group {
         self.take_committed()
     }
 
-    /// Whether [`Group::ready`] would have anything to say.
+    /// Whether a turn is due: [`Group::ready`] has something to say, or [`Group::written`] was not called for what was proposed.
     pub fn needs_ready(&self) -> bool {
         let log = &self.node.raft.raft_log;
         self.proposed > 0
+            || self.writes.is_open()
             || !self.outgoing.is_empty()
             || self.needs_raft_ready()
             || self.membership_unsaved

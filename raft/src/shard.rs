@@ -299,3 +299,6 @@ impl<M: Machine, L: Log, X: Transport, T> Shard<M, L, X, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

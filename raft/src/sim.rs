@@ -20,6 +20,14 @@ pub use rng::{Rng, seeds};
 pub use toy::{Toy, ToyWorkload};
 pub use world::{Options, Report, Workload, World};
 
+/// Runs the seeds of a test ([`seeds`]) and adds up what they went through. Stops at the first violation.
+pub fn sweep(count: u64, mut run: impl FnMut(u64) -> Result<Report, Violation>) -> Result<Report, Violation> {
+    seeds(count).into_iter().try_fold(Report::default(), |mut total, seed| {
+        total += run(seed)?;
+        Ok(total)
+    })
+}
+
 /// Mistakes to build into disk or driver. A simulator that does not find them is blind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {

@@ -24,8 +24,9 @@ use super::live::Live;
 use super::shared::Shared;
 use super::usage::Usage;
 use super::store::Store;
-use super::stream::{Control, Effects, MessageEntry, Outcome, StreamMachine};
+use super::stream::{Control, Effects, MessageEntry, Outcome, Releases, StreamMachine};
 use super::view::View;
+use super::workers::Job;
 use crate::account::Account;
 use crate::router::{MatchCache, Publisher};
 
@@ -62,6 +63,10 @@ pub struct Core {
     line: Vec<u8>,
     /// Scratch of a burst of publishes.
     accepted: Vec<publish::Accepted>,
+    /// Removed messages that wait for a checkpoint.
+    releases: Releases,
+    /// Checkpoints written and not yet durable.
+    checkpoints_begun: u32,
     usage: Arc<Usage>,
     /// Bytes of this stream that `usage` counts.
     counted_bytes: u64,
@@ -154,6 +159,8 @@ impl Core {
             outputs: Outputs::default(),
             line: Vec::new(),
             accepted: Vec::new(),
+            releases: Releases::default(),
+            checkpoints_begun: 0,
             usage,
             counted_bytes: 0,
         }
@@ -169,6 +176,13 @@ impl Core {
 
     pub fn view(&self) -> View<'_> {
         View { machine: &self.machine, store: &self.store }
+    }
+
+    /// After a start nothing is known to be covered by a durable checkpoint but what the next one will have.
+    pub fn release_with_next_checkpoint(&mut self) {
+        if !self.is_memory() {
+            self.releases.note_all(self.machine.first_sequence(), self.machine.deleted());
+        }
     }
 
     /// Takes the lead and takes up the consumers.
@@ -273,33 +287,67 @@ impl Core {
     }
 
     /// Records of this group have become durable, the last of them at `last`: applies what is committed.
+    ///
+    /// What is committed and what has just become durable need not be the same entries: a burst may lie in two batches
+    /// and is committed as a whole with the second, and a replica's entries wait for a quorum. Entries whose records
+    /// came by earlier are read back.
     pub fn complete<'a>(
         &mut self,
         records: impl Iterator<Item = (Location, RecordRef<'a>)>,
         last: Location,
         publisher: &mut Publisher,
     ) {
+        if self.closed {
+            return;
+        }
         let committed = self.log.on_durable(last);
+        let mut next = committed.as_ref().map_or(u64::MAX, |range| *range.start());
         for (_, record) in records {
             let header = &record.header;
             match header.kind {
-                RecordKind::Checkpoint => self.log.compact(header.index),
+                RecordKind::Checkpoint => self.checkpoint_durable(&record),
                 RecordKind::Message | RecordKind::Entry
                     if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
                 {
+                    self.apply_earlier(next, header.index, publisher);
                     let outcome = self.apply_record(&record, publisher);
                     self.answer(header.index, outcome, publisher);
+                    next = header.index + 1;
                 }
                 _ => {}
             }
         }
         if let Some(committed) = committed {
+            self.apply_earlier(next, *committed.end() + 1, publisher);
             self.log.advance_applied(*committed.end());
             self.log_unlogged(publisher);
             self.count_bytes();
             self.deliver_all(publisher);
             self.watch_expiry();
         }
+    }
+
+    /// Applies the entries from `next` up to and without `end`, read back from the journal.
+    fn apply_earlier(&mut self, next: u64, end: u64, publisher: &mut Publisher) {
+        for index in next..end {
+            match self.shared.journal.read_entry(self.log.id(), index) {
+                Ok(record) => {
+                    let outcome = self.apply_record(&record.as_ref(), publisher);
+                    self.answer(index, outcome, publisher);
+                }
+                Err(problem) => {
+                    tracing::error!(stream = %self.name, index, %problem, "a committed entry can not be read back");
+                    return self.poison(publisher);
+                }
+            }
+        }
+    }
+
+    /// The state can no longer be trusted: the stream is not served until a restart recovers it.
+    pub fn poison(&mut self, publisher: &mut Publisher) {
+        self.closed = true;
+        let error = error_codes::STREAM_OFFLINE.error();
+        self.fail(&error, publisher);
     }
 
     /// The stream is gone: the account holds that much less.
@@ -409,17 +457,47 @@ impl Core {
         outcome
     }
 
+    /// A memory stream gives space back at once; a file stream when a checkpoint has the removals.
     fn release_effects(&mut self) {
-        for removed in &self.effects.removed {
-            self.store.release(removed.sequence);
-        }
-        if let Some(before) = self.effects.removed_before {
-            self.store.release_before(before);
-        }
-        for sequence in &self.effects.erase {
-            self.store.erase(*sequence);
+        if self.is_memory() {
+            for removed in &self.effects.removed {
+                self.store.release(removed.sequence);
+            }
+            if let Some(before) = self.effects.removed_before {
+                self.store.release_before(before);
+            }
+        } else {
+            self.releases.note(&self.effects);
+            if self.releases.has_erasures() && self.checkpoints_begun == 0 {
+                self.shared.queue(Job::checkpoint(self.log.id()));
+            }
         }
         self.report_damage();
+    }
+
+    /// A part of a checkpoint is durable; with the last one, what the checkpoint covers may go.
+    fn checkpoint_durable(&mut self, record: &RecordRef<'_>) {
+        if !is_last_part(record.payload()) {
+            return;
+        }
+        self.log.compact(record.header.index);
+        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
+        if self.checkpoints_begun > 0 {
+            return;
+        }
+        let released = self.releases.checkpoint_durable();
+        for sequence in &released.erase {
+            self.store.erase(*sequence);
+        }
+        if released.before > 0 {
+            self.store.release_before(released.before);
+        }
+        for sequence in released.sequences.iter() {
+            self.store.release(sequence);
+        }
+        if self.releases.has_erasures() {
+            self.shared.queue(Job::checkpoint(self.log.id()));
+        }
     }
 
     fn report_damage(&mut self) {
@@ -517,13 +595,29 @@ impl Core {
         self.consumer_timers(now, publisher);
     }
 
+    /// The checkpoint just made could not be written; the next one covers what it would have.
+    pub fn checkpoint_refused(&mut self) {
+        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
+    }
+
     /// A checkpoint of everything that the log up to `applied` made: index, term, body.
-    pub fn checkpoint(&self) -> Option<(u64, u64, Bytes)> {
+    /// It must be written at once, since what was removed up to here is released when it is durable.
+    pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
         let index = self.log.applied();
         let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
         let body = super::checkpoint::encode(&self.machine, &self.consumers, self.log.time());
+        self.releases.checkpoint_begun();
+        self.checkpoints_begun += 1;
         Some((index, term, self.log.wrap_checkpoint(body)))
     }
+}
+
+/// A checkpoint comes in parts: `part u32 | parts u32 | bytes`.
+fn is_last_part(payload: &[u8]) -> bool {
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+    let part = payload.get(..4).and_then(number);
+    let parts = payload.get(4..8).and_then(number);
+    part.zip(parts).is_some_and(|(part, parts)| part.saturating_add(1) >= parts)
 }
 
 /// The control entry in a record; none for raft's own entries.

@@ -2,6 +2,7 @@
 //!
 //! Whatever is published meanwhile is flushed after the lock is let go: a subscriber may be a stream, even this one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use headwater_storage::{GroupId, Location, RecordRef, Urgency};
@@ -124,7 +125,14 @@ impl Replica {
 
     /// Records of this stream have become durable, the last of them at `last`.
     pub fn complete<'a>(&self, records: impl Iterator<Item = (Location, RecordRef<'a>)>, last: Location) {
-        self.with(|core, publisher| core.complete(records, last, publisher));
+        self.with(|core, publisher| {
+            // A defect in one stream must not stop the others, whose acks come from the same thread.
+            let completed = catch_unwind(AssertUnwindSafe(|| core.complete(records, last, publisher)));
+            if completed.is_err() {
+                tracing::error!(stream = %self.name, "an entry could not be applied: the stream is taken out of service");
+                core.poison(publisher);
+            }
+        });
     }
 
     pub fn timer(&self) {

@@ -201,6 +201,27 @@ fn a_leader_replicates_while_it_writes() {
     assert_eq!(group.on_durable(100), Some(2..=3));
 }
 
+/// raft-rs issue 557: the follower rejected a probe at entry 6 when it had one entry only; its rejection was overtaken by its
+/// acknowledgement of all six. Going back to entry 2 would send what it has, or worse, ask for what is compacted.
+#[test]
+fn raft_rs_557_an_old_rejection_does_not_move_a_probe_before_what_matched() {
+    for trust in [false, true] {
+        let mut group = group(1, &[1, 2, 3]);
+        elect(&mut group);
+        group.trust_stale_rejections(trust);
+        group.propose(5).unwrap();
+        group.ready();
+        group.written(100);
+        group.step(Message { index: 6, ..message(MsgAppendResponse, 2, 1) }).unwrap();
+        group.report_unreachable(peer(2));
+        let rejection =
+            Message { index: 6, reject: true, reject_hint: 1, log_term: 1, ..message(MsgAppendResponse, 2, 1) };
+        group.step(rejection).unwrap();
+        let progress = group.progress().into_iter().find(|progress| progress.peer == peer(2)).unwrap();
+        assert_eq!((progress.matched, progress.next > progress.matched), (6, !trust));
+    }
+}
+
 /// Ticks until a vote is asked for, and grants it.
 fn elect(group: &mut Group) {
     let mut position = 0;
@@ -429,9 +450,7 @@ proptest! {
     #[test]
     fn no_message_breaks_the_bookkeeping(messages in prop::collection::vec((any_message(), 0u8..4), 1..40)) {
         let mut group = crate::Guarded::new(GroupId(7), group(1, &[1, 2, 3]));
-        let mut position = 0;
-        for (message, then) in messages {
-            position += 1;
+        for (position, (message, then)) in (1..).zip(messages) {
             let done = group.run(|group| {
                 if then == 0 { group.tick() }
                 let _ = group.step(message);

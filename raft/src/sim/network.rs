@@ -85,7 +85,10 @@ impl Network {
 
 /// A shard's end of the network: the world takes out what was sent.
 #[derive(Clone, Debug, Default)]
-pub struct SimLink(pub Rc<RefCell<Vec<(NodeId, Vec<Envelope>)>>>);
+pub struct SimLink(pub Rc<RefCell<Sent>>);
+
+/// Batches with their destinations.
+pub type Sent = Vec<(NodeId, Vec<Envelope>)>;
 
 impl Transport for SimLink {
     fn send(&mut self, node: NodeId, batch: Vec<Envelope>) {

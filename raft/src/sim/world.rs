@@ -3,7 +3,7 @@
 
 use super::checker::{Checker, Violation};
 use super::network::{Network, NetworkOptions};
-use super::node::SimNode;
+use super::node::{SimNode, SimShard};
 use super::{Bug, rng::Rng};
 use crate::group::Group;
 use crate::ids::{GroupId, NodeId, PeerId};
@@ -635,7 +635,10 @@ impl<W: Workload> World<W> {
 
     fn sleepers(&self) -> u64 {
         let shards = self.nodes.iter().filter_map(|node| node.shard.as_ref());
-        shards.map(|shard| self.groups().into_iter().filter(|group| shard.is_asleep(*group)).count() as u64).sum()
+        let alone =
+            |shard: &SimShard<_>, group| shard.replica(group).is_some_and(|replica| !replica.group().has_peers());
+        let rests = |shard: &SimShard<_>, group| shard.is_asleep(group) || alone(shard, group);
+        shards.map(|shard| self.groups().into_iter().filter(|group| rests(shard, *group)).count() as u64).sum()
     }
 
     fn describe(&self) -> String {

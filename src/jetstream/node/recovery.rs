@@ -84,7 +84,7 @@ pub fn recover(
     for damage in &replay.damages {
         tracing::error!(%damage, "an entry of the log is damaged");
     }
-    let recovered = recovery.finish(&journal)?;
+    let recovered = recovery.finish()?;
     let (streams, entries) = (recovered.replicas.len(), replay.entries);
     if started.elapsed() > QUIET {
         tracing::info!(streams, entries, seconds = started.elapsed().as_secs(), "store recovered");
@@ -249,7 +249,7 @@ impl Recovery<'_> {
     }
 
     /// Everything is applied: the groups go on from where their logs end.
-    fn finish(mut self, journal: &Journal) -> Result<Recovered, StartError> {
+    fn finish(mut self) -> Result<Recovered, StartError> {
         let mut meta = match self.meta.take() {
             Some(meta) => meta,
             None => {
@@ -284,7 +284,7 @@ impl Recovery<'_> {
             }
             if !core.is_memory() {
                 core.log = restarted;
-                journal.set_live(group, core.machine.first_sequence(), &core.machine.deleted().to_treemap());
+                core.release_with_next_checkpoint();
             }
             replicas.push(Arc::new(Replica::new(core, created)));
         }

@@ -290,9 +290,15 @@ fn finish(shared: &Shared, in_flight: InFlight) {
     add(&shared.counters.records, header.record_count as usize);
     add(&shared.counters.record_bytes, length - BATCH_HEADER_BYTES);
     if !summary.controls.is_empty() {
+        let diverging = shared.diverging(&summary.controls);
         let mut directory = shared.directory.write();
         for control in summary.controls {
             directory.commit(segment.number, control, false);
+        }
+        for (group, index) in diverging {
+            if let Some(group) = directory.group_mut(group) {
+                group.truncate(index);
+            }
         }
         drop(directory);
         shared.ask(|errands| errands.reclaim = true);
