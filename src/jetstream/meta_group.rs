@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_storage::{AppendClass, Location, RecordKind, RecordRef, Urgency};
+use headwater_storage::{AppendClass, GroupId, Location, RecordKind, RecordRef, Urgency};
 use parking_lot::MutexGuard;
 use prost::Message;
 
@@ -57,6 +57,11 @@ impl MetaGroup {
         let index = self.log.applied();
         let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
         Some((index, term, self.log.wrap_checkpoint(self.machine.checkpoint().into())))
+    }
+
+    /// The group has records here, whatever the list says: its number is never given again.
+    pub fn reserve(&mut self, group: GroupId) {
+        self.next_group = self.next_group.max(group.0.saturating_add(1));
     }
 
     /// Applies an entry at a restart.

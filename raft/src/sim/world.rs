@@ -6,6 +6,7 @@ use super::network::Network;
 use super::node::SimNode;
 use super::options::{Options, Report};
 use super::rng::Rng;
+use crate::group::Group;
 use crate::ids::{GroupId, NodeId, PeerId};
 use crate::machine::Machine;
 use crate::output::Role;
@@ -22,6 +23,10 @@ pub trait Workload {
 
     /// A machine that has applied nothing.
     fn machine(&mut self, group: GroupId) -> Self::Machine;
+    /// Whether this leader may decide on proposals now. Asked before each of them.
+    fn may_decide(&mut self, _group: GroupId, _raft: &Group, _leader: &Self::Machine) -> bool {
+        true
+    }
     /// The next proposal, as a leader with this machine would make it.
     fn payload(&mut self, group: GroupId, leader: &Self::Machine, rng: &mut Rng) -> Option<Bytes>;
     /// An entry was applied on `node`; `acked` on the node that proposed it.
@@ -229,6 +234,9 @@ impl<W: Workload> World<W> {
         for _ in 0..1 + self.rng.below(4) {
             let Some(replica) = shard.replica(group) else { return };
             let term = replica.group().term();
+            if !self.workload.may_decide(group, replica.group(), replica.machine()) {
+                break;
+            }
             let Some(payload) = self.workload.payload(group, replica.machine(), &mut self.rng) else { return };
             self.next_token += 1;
             if let Ok(index) = shard.propose(group, &payload, self.next_token) {

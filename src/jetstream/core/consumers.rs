@@ -170,15 +170,14 @@ impl Core {
         left: crate::jetstream::live::Leftover,
         publisher: &mut Publisher,
     ) {
-        if !outputs.deltas.is_empty() {
+        let deltas = (!outputs.deltas.is_empty()).then(|| {
             let mut body = Vec::new();
             outputs.encode_deltas(&mut body);
-            let control = Control::Consumer { change: ConsumerChange::Delta, id, body };
             let urgency = if outputs.urgent { Urgency::Wake } else { Urgency::Lazy };
-            self.propose(&control, urgency, publisher, None);
-        }
-        if !left.replies.is_empty() {
-            self.reply_after_commit(left.replies, publisher);
+            (Control::Consumer { change: ConsumerChange::Delta, id, body }, urgency)
+        });
+        if deltas.is_some() || !left.replies.is_empty() {
+            self.log_deltas(deltas, left.replies, publisher);
         }
         if let Some(at) = left.timer_at {
             self.set_timer(at);
@@ -239,6 +238,9 @@ impl Core {
 
     /// One pass of deliveries.
     pub fn deliver_pass(&mut self, id: u64, publisher: &mut Publisher) -> Delivered {
+        if self.failed || !self.unlogged.is_empty() {
+            return Delivered::Idle;
+        }
         let mut progress = Progress { delivered: 0, blocked: None };
         self.store.begin_pass();
         let known = self.with_consumer(id, publisher, |live, context, outputs| {
@@ -295,6 +297,9 @@ impl Core {
         reply: Option<&[u8]>,
         publisher: &mut Publisher,
     ) {
+        if self.failed || self.unlogged.is_full() {
+            return;
+        }
         let Some(id) = self.consumers.id(consumer) else { return };
         self.with_consumer(id, publisher, |live, context, outputs| {
             live.consumer.ack(numbers, body, reply, context, outputs);
