@@ -64,7 +64,7 @@ for suite in "${suites[@]}"; do
   case "$suite" in
     python | cli | differential | durability) run "$suite" python3 -m pytest "$suite" -rxX ;;
     # -count=1: a cached result would say nothing about the server.
-    go) run go with_server go -C go test -count=1 ./... ;;
+    go) run go with_server go -C go test -v -count=1 ./... ;;
     js) run js with_server bash -c 'cd js && node --test' ;;
     *) echo "no suite is called $suite" >&2; exit 2 ;;
   esac
