@@ -1,44 +1,156 @@
-//! The `headwater` executable: options, runtime, server, signals.
+//! The `headwater` executable: arguments, log, runtime, server, signals.
 
-use headwater::config::Options;
-use headwater::server::Server;
+use headwater::cli::{self, Start};
+use headwater::config::{self, Change, Flags, Loaded, Options};
+use headwater::logging::{Logger, Severity};
+use headwater::process::{Ports, PortsFile, listener_urls, write_pid_file};
+use headwater::protocol::info;
+use headwater::server::{Server, runtime};
+use headwater::signals::{Signal, Signals};
+use std::fmt::Display;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the last lines of the log may take.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let mut options = Options::default();
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        match (argument.trim_start_matches('-'), arguments.next()) {
-            ("p" | "port", Some(port)) => options.listen.port = port.parse().unwrap_or(0),
-            ("a" | "addr" | "net", Some(host)) => options.listen.host = host,
-            _ => {
-                eprintln!("usage: headwater [-p port] [-a host]");
-                return ExitCode::FAILURE;
-            }
+    match cli::start(std::env::args_os()) {
+        Start::Exit(code) => code,
+        Start::Store(_) => {
+            eprintln!("headwater: work on a store directory is not available in this build");
+            ExitCode::FAILURE
         }
+        Start::Serve { flags, loaded } => serve(&flags, *loaded),
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("headwater: can't start the runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    runtime.block_on(run(options))
 }
 
-async fn run(options: Options) -> ExitCode {
-    let server = match Server::start(options).await {
-        Ok(server) => server,
+fn serve(flags: &Flags, loaded: Loaded) -> ExitCode {
+    let logger = match Logger::start(&loaded.options.log) {
+        Ok(logger) => logger,
         Err(error) => {
             eprintln!("headwater: {error}");
             return ExitCode::FAILURE;
         }
     };
-    eprintln!("Listening for client connections on {}", server.client_address());
-    eprintln!("Server is ready");
-    let _ = tokio::signal::ctrl_c().await;
-    server.shut_down().await;
-    ExitCode::SUCCESS
+    let code = match logger.install() {
+        Ok(()) => run(flags, loaded, &logger),
+        Err(error) => fatal(&logger, error),
+    };
+    logger.flush(LOG_FLUSH);
+    code
+}
+
+fn fatal(logger: &Logger, error: impl Display) -> ExitCode {
+    logger.write(Severity::Fatal, error);
+    ExitCode::FAILURE
+}
+
+fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
+    let runtime = match runtime(loaded.options.threads) {
+        Ok(runtime) => runtime,
+        Err(error) => return fatal(logger, format_args!("can't start the runtime: {error}")),
+    };
+    runtime.block_on(async {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return fatal(logger, format_args!("can't listen for signals: {error}")),
+        };
+        let server = match start(loaded).await {
+            Ok(server) => server,
+            Err(error) => return fatal(logger, error),
+        };
+        let _files = ProcessFiles::write(&server);
+        until_told_to_end(&server, &mut signals, flags, logger).await;
+        tracing::info!("Server Exiting..");
+        server.shut_down().await;
+        ExitCode::SUCCESS
+    })
+}
+
+async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>> {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    for key in &loaded.unsupported {
+        tracing::warn!("{key}");
+    }
+    let config_file = loaded.options.config_file.clone();
+    let server = Server::prepare(loaded.options)?;
+    tracing::info!("Starting headwater {}", env!("CARGO_PKG_VERSION"));
+    tracing::info!("  Version:  {} (compatible)", info::VERSION);
+    tracing::info!("  Name:     {}", server.identity().name);
+    tracing::info!("  ID:       {}", server.identity().id);
+    if let Some(file) = config_file {
+        tracing::info!("Using configuration file: {} ({})", file.display(), server.options().config_digest);
+    }
+    let address = server.listen().await?;
+    tracing::info!("Listening for client connections on {address}");
+    tracing::info!("Server is ready");
+    Ok(server)
+}
+
+/// The files that tell others about this process, as long as it lives.
+struct ProcessFiles {
+    _ports: Option<PortsFile>,
+}
+
+impl ProcessFiles {
+    fn write(server: &Server) -> ProcessFiles {
+        let options = server.options();
+        if let Some(path) = &options.pid_file
+            && let Err(error) = write_pid_file(path)
+        {
+            tracing::error!("Could not write pidfile: {error}");
+        }
+        let ports = Ports { nats: listener_urls("nats", server.client_address()), ..Ports::default() };
+        let ports = options.ports_file_dir.as_ref().and_then(|directory| match PortsFile::write(directory, &ports) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                tracing::error!("Error writing ports file: {error}");
+                None
+            }
+        });
+        ProcessFiles { _ports: ports }
+    }
+}
+
+async fn until_told_to_end(server: &Arc<Server>, signals: &mut Signals, flags: &Flags, logger: &Logger) {
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Quit | Signal::Terminate => return,
+                Signal::Reopen => logger.reopen(),
+                Signal::Reload => reload(server, flags, logger),
+                Signal::LameDuck => {
+                    let server = Arc::clone(server);
+                    // Ends the server, which the other arm waits for; a second signal must be heard meanwhile.
+                    tokio::spawn(async move { server.lame_duck().await });
+                }
+            },
+            () = server.stopped() => return,
+        }
+    }
+}
+
+fn reload(server: &Server, flags: &Flags, logger: &Logger) {
+    match reloaded(server, flags, logger) {
+        Ok(()) => tracing::info!("Reloaded server configuration"),
+        Err(error) => tracing::error!("Failed to reload server configuration: {error}"),
+    }
+}
+
+fn reloaded(server: &Server, flags: &Flags, logger: &Logger) -> Result<(), Box<dyn std::error::Error>> {
+    let options: Options = config::load(flags)?.options;
+    let changes = server.options().diff(&options);
+    if let Some(refusal) = Change::refusal(&changes) {
+        return Err(refusal.into());
+    }
+    logger.reconfigure(&options.log)?;
+    server.reload(options)?;
+    for line in changes.iter().filter_map(|change| change.outcome.as_ref().ok()) {
+        tracing::info!("{line}");
+    }
+    Ok(())
 }

@@ -1,15 +1,19 @@
 //! The server: listener, accept loop, start, lame duck and stop. Everything else hangs off its hub.
 
+mod runtime;
 mod settings;
+
+pub use runtime::runtime;
 
 use crate::config::Options;
 use crate::connection::{ClosedConnection, Connection, ConnectionSnapshot, Hub, TlsListener, serve};
 use crate::protocol::error::ClosedReason;
 use crate::protocol::info::{self, Info};
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -24,8 +28,8 @@ const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
 pub struct Server {
     hub: Arc<Hub>,
     identity: ServerIdentity,
-    address: SocketAddr,
-    options: Options,
+    address: OnceLock<SocketAddr>,
+    options: ArcSwap<Options>,
     phase: watch::Sender<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -50,9 +54,9 @@ enum Phase {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("error resolving host {host:?}: {cause}")]
+    #[error("Error listening on port: can't resolve host {host:?}: {cause}")]
     Host { host: String, cause: io::Error },
-    #[error("error listening on port {address}: {cause}")]
+    #[error("Error listening on port: {address}, \"{cause}\"")]
     Listen { address: SocketAddr, cause: io::Error },
     #[error("{0}")]
     Settings(#[from] settings::SettingsError),
@@ -61,28 +65,60 @@ pub enum StartError {
 }
 
 impl Server {
-    /// Listens and begins to serve. Must be called on a tokio runtime.
+    /// Prepares and listens. Must be called on a tokio runtime.
     pub async fn start(options: Options) -> Result<Arc<Server>, StartError> {
-        let listener = listen(&options.listen.host, options.listen.port).await?;
-        let address = listener.local_addr().map_err(|cause| StartError::Listen {
-            address: SocketAddr::from(([0, 0, 0, 0], options.listen.port)),
-            cause,
-        })?;
+        let server = Server::prepare(options)?;
+        server.listen().await?;
+        Ok(server)
+    }
+
+    /// Everything but the listener: accounts are there for services to subscribe, and no client can come yet.
+    pub fn prepare(options: Options) -> Result<Arc<Server>, StartError> {
         let identity = ServerIdentity::new(&options.server_name);
-        let info = first_info(&identity, &options, address.port());
+        let info = first_info(&identity, &options);
         let hub = Hub::new(settings::connections(&options), settings::directory(&options)?, info);
         settings::accounts(&options, &hub);
         if let Some(tls) = settings::tls(&options) {
             hub.tls.store(Some(Arc::new(TlsListener::new(tls)?)));
         }
-        settings::announce(&options, &hub);
-        let hub = Arc::new(hub);
         let (phase, _) = watch::channel(Phase::Accepting);
-        let server = Arc::new(Server { hub, identity, address, options, phase, tasks: Mutex::default() });
-        let timers = tokio::spawn(Arc::clone(&server.hub).run_timers());
-        let accepting = tokio::spawn(accept_all(Arc::clone(&server.hub), listener, server.phase.subscribe()));
-        server.tasks.lock().extend([timers, accepting]);
-        Ok(server)
+        Ok(Arc::new(Server {
+            hub: Arc::new(hub),
+            identity,
+            address: OnceLock::new(),
+            options: ArcSwap::from_pointee(options),
+            phase,
+            tasks: Mutex::default(),
+        }))
+    }
+
+    /// Opens the port and begins to serve; gives the address with the real port.
+    pub async fn listen(&self) -> Result<SocketAddr, StartError> {
+        let options = self.options.load_full();
+        let listener = listen(&options.listen.host, options.listen.port).await?;
+        let address = listener.local_addr().map_err(|cause| StartError::Listen {
+            address: SocketAddr::from(([0, 0, 0, 0], options.listen.port)),
+            cause,
+        })?;
+        let address = *self.address.get_or_init(|| address);
+        settings::announce(&options, &self.hub, address.port());
+        let timers = tokio::spawn(Arc::clone(&self.hub).run_timers());
+        let accepting = tokio::spawn(accept_all(Arc::clone(&self.hub), listener, self.phase.subscribe()));
+        self.tasks.lock().extend([timers, accepting]);
+        Ok(address)
+    }
+
+    /// Takes over changed options. What may change at all has been decided by [`Options::diff`]; on an error nothing
+    /// has changed.
+    pub fn reload(&self, options: Options) -> Result<(), StartError> {
+        let directory = settings::directory(&options)?;
+        let tls = settings::tls(&options).map(TlsListener::new).transpose()?;
+        settings::accounts(&options, &self.hub);
+        self.hub.reload_tls(tls);
+        self.hub.reload(settings::connections(&options), directory);
+        settings::announce(&options, &self.hub, self.client_address().port());
+        self.options.store(Arc::new(options));
+        Ok(())
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -93,13 +129,14 @@ impl Server {
         &self.identity
     }
 
-    pub fn options(&self) -> &Options {
-        &self.options
+    /// The options in force; a reload exchanges them.
+    pub fn options(&self) -> Arc<Options> {
+        self.options.load_full()
     }
 
-    /// Where clients connect; the port is the real one.
+    /// Where clients connect, once the server listens; the port is the real one.
     pub fn client_address(&self) -> SocketAddr {
-        self.address
+        self.address.get().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
     /// Whether INFO announces JetStream.
@@ -145,14 +182,16 @@ impl Server {
         self.hub.update_info(|info| info.ldm = true);
         let clients = self.hub.register.all();
         if !clients.is_empty() {
-            self.sleep(self.options.lame_duck_grace_period).await;
+            let grace = self.options.load().lame_duck_grace_period;
+            self.sleep(grace).await;
             self.end_gradually(&clients).await;
         }
         self.shut_down().await;
     }
 
     async fn end_gradually(&self, clients: &[Arc<Connection>]) {
-        let spread = self.options.lame_duck_duration.saturating_sub(self.options.lame_duck_grace_period);
+        let options = self.options.load_full();
+        let spread = options.lame_duck_duration.saturating_sub(options.lame_duck_grace_period);
         let spread = if spread.is_zero() { Duration::from_secs(1) } else { spread };
         let pause = (spread / clients.len().max(1) as u32).min(Duration::from_secs(1));
         for (number, client) in clients.iter().enumerate() {
@@ -166,11 +205,13 @@ impl Server {
 
     /// Sleeps unless the server stops.
     async fn sleep(&self, time: Duration) {
+        let _ = tokio::time::timeout(time, self.stopped()).await;
+    }
+
+    /// Waits until the server has been stopped, as at the end of lame duck mode.
+    pub async fn stopped(&self) {
         let mut phase = self.phase.subscribe();
-        let stopped = async {
-            let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
-        };
-        let _ = tokio::time::timeout(time, stopped).await;
+        let _ = phase.wait_for(|phase| *phase == Phase::Stopped).await;
     }
 
     /// Ends all connections and waits until they are gone.
@@ -197,7 +238,7 @@ impl ServerIdentity {
     }
 }
 
-fn first_info(identity: &ServerIdentity, options: &Options, port: u16) -> Info {
+fn first_info(identity: &ServerIdentity, options: &Options) -> Info {
     Info {
         server_id: identity.id.clone(),
         server_name: identity.name.clone(),
@@ -205,8 +246,6 @@ fn first_info(identity: &ServerIdentity, options: &Options, port: u16) -> Info {
         proto: info::PROTOCOL,
         git_commit: info::GIT_COMMIT.into(),
         go: info::GO_VERSION.into(),
-        host: options.listen.host.clone(),
-        port,
         headers: !options.no_header_support,
         max_payload: i64::from(options.payload_bytes_max),
         api_lvl: info::API_LEVEL,

@@ -235,6 +235,14 @@ impl Outbound {
         self.close_locked(self.queue.lock(), reason);
     }
 
+    /// Gives the owner a turn, because something was left for it elsewhere.
+    pub fn wake_owner(&self) {
+        let owner = self.queue.lock().owner.clone();
+        if let Some(owner) = owner {
+            owner.wake();
+        }
+    }
+
     pub fn closing(&self) -> Option<ClosedReason> {
         self.queue.lock().closing
     }

@@ -1,6 +1,7 @@
 //! Who gets a message: a client's subscription, or a service inside the server.
 
 use super::{Account, Outbound, Permissions, trie::Keyed};
+use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -66,7 +67,7 @@ pub struct Subscription {
     pub queue: Option<Box<[u8]>>,
     pub sink: Sink,
     /// The owner's permissions, when deliveries have to be checked against its deny list (S-32).
-    pub receive_filter: Option<Arc<Permissions>>,
+    receive_filter: ArcSwapOption<Permissions>,
     delivered: AtomicU64,
     /// Deliveries after which the subscription ends; zero is no limit.
     delivered_max: AtomicU64,
@@ -101,7 +102,7 @@ impl Subscription {
             subject: subject.into(),
             queue: queue.map(Into::into),
             sink,
-            receive_filter,
+            receive_filter: ArcSwapOption::from(receive_filter),
             delivered: AtomicU64::new(0),
             delivered_max: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -125,6 +126,17 @@ impl Subscription {
             Sink::Client { sid, .. } => sid,
             Sink::Internal(_) => b"",
         }
+    }
+
+    /// Whether a message with this subject may be delivered at all; asked when matching, not for each delivery.
+    pub fn may_receive(&self, subject: &[u8]) -> bool {
+        let filter = self.receive_filter.load();
+        filter.as_ref().is_none_or(|filter| filter.can_receive(subject, self.queue.as_deref()))
+    }
+
+    /// The owner's permissions changed. Match caches have to be told by [`super::Interest::touch`].
+    pub fn set_receive_filter(&self, filter: Option<Arc<Permissions>>) {
+        self.receive_filter.store(filter);
     }
 
     pub fn delivered(&self) -> u64 {

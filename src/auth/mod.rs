@@ -1,9 +1,11 @@
 //! Who a client is (S-01..S-06): single user, token, users, nkeys, certificate names and the user for those who
 //! name none. A [`Directory`] is built from the settings and never changes; a reload builds another.
 
+mod certificate;
 mod nkey;
 mod password;
 
+pub use certificate::{CertificateNames, DistinguishedName};
 pub use nkey::nonce;
 pub use password::verify_bcrypt;
 
@@ -97,13 +99,19 @@ struct User {
     proxy_required: bool,
 }
 
+impl User {
+    fn allows(&self, kind: ConnectionType) -> bool {
+        self.connection_types.is_empty() || self.connection_types.contains(&kind)
+    }
+}
+
 /// What somebody who wants in presents.
 pub struct Request<'a> {
     pub options: &'a ConnectOptions,
     pub nonce: &'a [u8],
     pub connection_type: ConnectionType,
-    /// Names in the client's verified certificate, best first; empty without one.
-    pub certificate_names: &'a [String],
+    /// Names in the client's verified certificate.
+    pub certificate: Option<&'a CertificateNames>,
 }
 
 /// What somebody who was let in may do.
@@ -202,9 +210,34 @@ impl Directory {
         self.no_auth_user.is_some()
     }
 
-    /// Whether a user, by name or nkey, still exists; asked after a reload.
-    pub fn knows(&self, user: &str) -> bool {
-        self.users.contains_key(user) || self.nkeys.contains_key(user)
+    /// What a client that was let in by `old` may do now; none when it would not be let in any more.
+    ///
+    /// Credentials are not kept, so it stays exactly if they would still be asked for in the same way.
+    pub fn recheck(&self, old: &Directory, user: &str, kind: ConnectionType) -> Option<Grant> {
+        if !self.required {
+            return Some(Grant { account: GLOBAL.into(), permissions: None, user: user.into() });
+        }
+        let known = |directory: &'_ Directory| directory.users.contains_key(user) || directory.nkeys.contains_key(user);
+        if known(self) {
+            let find = |directory: &Directory| {
+                let found = directory.users.get(user).or_else(|| directory.nkeys.get(user));
+                found.map(|found| (found.password.clone(), found.account.clone()))
+            };
+            let same = find(self) == find(old);
+            let entry = self.users.get(user).or_else(|| self.nkeys.get(user)).filter(|entry| entry.allows(kind));
+            return entry.filter(|_| same).map(|entry| Grant {
+                account: entry.account.clone(),
+                permissions: entry.permissions.clone(),
+                user: user.into(),
+            });
+        }
+        let same = old.required && !known(old) && old.user == self.user && old.token == self.token;
+        let single = self.user.is_some() || self.token.is_some();
+        (same && single).then(|| Grant {
+            account: GLOBAL.into(),
+            permissions: self.permissions.clone(),
+            user: user.into(),
+        })
     }
 
     pub fn check(&self, request: &Request<'_>) -> Outcome {
@@ -227,8 +260,7 @@ impl Directory {
         }
         if !self.users.is_empty() {
             if self.map_certificates {
-                let named = request.certificate_names.iter().find_map(|name| self.users.get(name));
-                return self.grant_known(named, request);
+                return self.grant_known(self.certified(request), request);
             }
             if let Some(name) = silent {
                 return self.grant_known(self.users.get(name), request);
@@ -241,6 +273,24 @@ impl Directory {
             }
         }
         self.check_single(options)
+    }
+
+    /// The user that the client's certificate names (S-05). The subject may also match with its components in
+    /// another order.
+    fn certified(&self, request: &Request<'_>) -> Option<&User> {
+        let names = request.certificate?;
+        let allowed = |user: &&User| user.allows(request.connection_type);
+        if let Some(user) = names.alternative().find_map(|name| self.users.get(name).filter(allowed)) {
+            return Some(user);
+        }
+        let subject = names.subject.as_ref()?;
+        let known = || {
+            let users = self.users.values().filter(allowed);
+            users.filter_map(|user| Some((user, DistinguishedName::parse(&user.name)?)))
+        };
+        let same = known().find(|(_, name)| name == subject);
+        let found = same.or_else(|| known().find(|(_, name)| name.matches_in_any_order(subject)));
+        found.map(|(user, _)| user)
     }
 
     fn check_password(&self, user: &User, request: &Request<'_>) -> Outcome {
@@ -265,7 +315,7 @@ impl Directory {
         let Some(user) = user else {
             return DENIED;
         };
-        if !user.connection_types.is_empty() && !user.connection_types.contains(&request.connection_type) {
+        if !user.allows(request.connection_type) {
             return DENIED;
         }
         if user.proxy_required {
@@ -318,7 +368,7 @@ mod tests {
             options: &options,
             nonce: b"nonce",
             connection_type: ConnectionType::Standard,
-            certificate_names: &[],
+            certificate: None,
         };
         directory.check(&request)
     }
@@ -356,6 +406,19 @@ mod tests {
         let directory = Directory::new(&single).unwrap();
         assert!(account(check(&directory, r#"{"user":"u","pass":"p"}"#)).is_some());
         assert!(account(check(&directory, "{}")).is_none());
+    }
+
+    #[test]
+    fn a_reload_keeps_those_whose_login_is_still_good() {
+        let directory =
+            |users: Vec<UserSettings>| Directory::new(&AuthSettings { users, ..AuthSettings::default() }).unwrap();
+        let old = directory(vec![user("a", "x", "A"), user("b", "x", "A"), user("c", "x", "A"), user("d", "x", "A")]);
+        let new = directory(vec![user("a", "x", "A"), user("b", "y", "A"), user("c", "x", "C")]);
+        let stays = |name: &str| new.recheck(&old, name, ConnectionType::Standard).is_some();
+        assert_eq!(["a", "b", "c", "d", ""].map(stays), [true, false, false, false, false]);
+        let open = Directory::new(&AuthSettings::default()).unwrap();
+        assert!(open.recheck(&old, "a", ConnectionType::Standard).is_some());
+        assert!(old.recheck(&open, "", ConnectionType::Standard).is_none());
     }
 
     #[test]

@@ -6,6 +6,9 @@ use super::duration::{GoDuration, parse_duration};
 use super::report::Report;
 use super::syntax::{Map, Node, Value};
 
+/// The longest time that Go can say. Clocks can add it without overflow.
+const DURATION_MAX: Duration = Duration::from_nanos(i64::MAX as u64);
+
 /// An entry at hand: its key as written and its value.
 #[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
@@ -111,7 +114,7 @@ impl<'a> Entry<'a> {
     pub fn duration(self, report: &mut Report) -> Option<Duration> {
         if let Value::Integer(seconds) = self.node.value {
             report.misuse(self.key, &self.node.span, format_args!("{} should be converted to a duration", self.key));
-            return Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+            return Some(whole_seconds(seconds));
         }
         self.duration_string(report).map(|duration| duration.positive().unwrap_or_default())
     }
@@ -119,8 +122,8 @@ impl<'a> Entry<'a> {
     /// Seconds as a number, or a duration. `block` is how messages name the enclosing block.
     pub fn timeout(self, block: &str, report: &mut Report) -> Option<Duration> {
         let seconds = match &self.node.value {
-            Value::Integer(seconds) => Duration::from_secs(u64::try_from(*seconds).unwrap_or(0)),
-            Value::Float(seconds) => Duration::try_from_secs_f64(*seconds).unwrap_or_default(),
+            Value::Integer(seconds) => whole_seconds(*seconds),
+            Value::Float(seconds) => Duration::try_from_secs_f64(*seconds).unwrap_or_default().min(DURATION_MAX),
             Value::String(text) => match parse_duration(text) {
                 Ok(duration) => duration.positive().unwrap_or_default(),
                 Err(error) => {
@@ -159,6 +162,11 @@ impl<'a> Entry<'a> {
         );
         None
     }
+}
+
+/// Nothing below zero.
+fn whole_seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(DURATION_MAX)
 }
 
 fn storage_size(text: &str) -> Result<i64, String> {

@@ -402,6 +402,137 @@ fn flags_win_over_the_file() {
     assert_eq!((read.authorization.user, loaded.warnings.len()), (None, 1));
 }
 
+mod arbitrary {
+    use proptest::prelude::*;
+
+    const KEYS: &[&str] = &[
+        "listen",
+        "port",
+        "http",
+        "https_port",
+        "http_base_path",
+        "tls",
+        "max_payload",
+        "max_pending",
+        "max_conn",
+        "max_sub_tokens",
+        "ping_interval",
+        "lame_duck_duration",
+        "lame_duck_grace_period",
+        "write_timeout",
+        "threads",
+        "log_size_limit",
+        "authorization",
+        "accounts",
+        "no_auth_user",
+        "system_account",
+        "jetstream",
+        "store_dir",
+        "server_tags",
+        "server_metadata",
+        "feature_flags",
+        "cluster",
+        "leafnodes",
+        "websocket",
+        "mqtt",
+        "resolver",
+        "users",
+        "user",
+        "nkey",
+        "password",
+        "permissions",
+        "publish",
+        "subscribe",
+        "allow",
+        "deny",
+        "allow_responses",
+        "max",
+        "expires",
+        "limits",
+        "max_mem",
+        "max_file",
+        "sync_interval",
+        "domain",
+        "batch",
+        "timeout",
+        "msg_trace",
+        "dest",
+        "sampling",
+        "certs",
+        "cert_file",
+        "cipher_suites",
+        "pinned_certs",
+        "handshake_first",
+        "min_version",
+        "connection_types",
+        "client_advertise",
+        "A",
+        "$SYS",
+        "x",
+    ];
+    const VALUES: &[&str] = &[
+        "0",
+        "-1",
+        "1",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "1e",
+        "64kb",
+        "1.5",
+        "1234567890123.5",
+        "true",
+        "off",
+        "x",
+        "\"\"",
+        "\"1m\"",
+        "\"-1s\"",
+        "\"9223372036s\"",
+        "\"5K\"",
+        "\"K\"",
+        "\"éB\"",
+        "\"10%\"",
+        "\"a b\"",
+        "\"[::1]:-1\"",
+        "\"]:\"",
+        "[]",
+        "{}",
+        "[x]",
+        "[{user: u}]",
+        "enabled",
+        "always",
+        "\"1.3\"",
+        "2016-05-04T18:53:41Z",
+    ];
+
+    fn text() -> impl Strategy<Value = String> {
+        let key = || prop::sample::select(KEYS);
+        let leaf = prop::sample::select(VALUES).prop_map(String::from).boxed();
+        let value = leaf.prop_recursive(4, 24, 4, move |inner| {
+            let entry = (key(), inner.clone()).prop_map(|(key, value)| format!("{key}: {value}"));
+            prop_oneof![
+                prop::collection::vec(entry, 0..5).prop_map(|entries| format!("{{\n{}\n}}", entries.join("\n"))),
+                prop::collection::vec(inner, 0..3).prop_map(|items| format!("[\n{}\n]", items.join("\n"))),
+            ]
+        });
+        let entry = (key(), value).prop_map(|(key, value)| format!("{key}: {value}\n"));
+        prop::collection::vec(entry, 1..6).prop_map(|entries| entries.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Whatever is given to whatever key: an answer, and no panic.
+        #[test]
+        fn values_for_known_keys_never_panic(text in text()) {
+            if let Ok(loaded) = super::check(&text) {
+                let changes = loaded.options.diff(&super::Options::default());
+                let _ = super::Change::refusal(&changes);
+                let _ = format!("{:?}", loaded.options);
+            }
+        }
+    }
+}
+
 fn diff(old: &str, new: &str) -> Vec<(Topic, Result<String, String>)> {
     options(old).diff(&options(new)).into_iter().map(|change: Change| (change.topic, change.outcome)).collect()
 }
@@ -745,6 +876,15 @@ const REFUSED_ALIKE: &[(&str, &str)] = &[
 ];
 
 const REFUSED_DIFFERENTLY: &[(&str, &str)] = &[
+    (
+        "cluster { write_timeout: x }",
+        "x.conf:1:10: expected \"write_timeout\" to be one of 'default', 'close', 'retry', got \"x\"",
+    ),
+    (
+        "jetstream { cipher: x }",
+        "x.conf:1:12: expected \"cipher\" to be one of 'chacha', 'chachapoly', 'aes', got \"x\"",
+    ),
+    ("resolver: 5", "x.conf:1:0: expected \"resolver\" to be a string, got an integer"),
     ("http: [1]", "x.conf:1:0: expected port or host:port, got []interface {}"),
     ("authorization { users: [{password: b}] }", "x.conf:1:37: User entry requires a user"),
     ("authorization { users: [{nkey: x}] }", "x.conf:1:33: Not a valid public nkey for a user"),

@@ -54,6 +54,12 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
         // Without a session there is no way to say why.
         return;
     }
+    if !tls.admits(Instant::now()) {
+        if !first {
+            send_now(&stream, &error::line(error::THROTTLED));
+        }
+        return;
+    }
     let (mut stream, mut info) = match tls.handshake(stream).await {
         Ok(session) => session,
         Err(cause) => {
@@ -141,8 +147,10 @@ fn send_now(stream: &TcpStream, line: &[u8]) {
     let _ = rustix::net::send(stream, line, flags);
 }
 
+/// Peeks, because readiness alone may be a false alarm.
 async fn is_readable_within(stream: &TcpStream, wait: Duration) -> bool {
-    tokio::time::timeout(wait, stream.readable()).await.is_ok_and(|readable| readable.is_ok())
+    let mut first = [0u8; 1];
+    matches!(tokio::time::timeout(wait, stream.peek(&mut first)).await, Ok(Ok(1)))
 }
 
 /// Whether the client's first byte is that of a TLS record (S-69).

@@ -4,6 +4,7 @@
 use super::hub::Hub;
 use super::timers::Alarm;
 use crate::account::{Account, ClientIdentity, ClientKind, Outbound, Permissions, Subscription, Traffic};
+use crate::auth::CertificateNames;
 use crate::protocol::connect::ConnectOptions;
 use crate::protocol::error::{self, ClosedReason};
 use parking_lot::Mutex;
@@ -40,6 +41,14 @@ pub struct Connection {
     authenticated: AtomicBool,
     /// Understands INFO at any time (protocol 1, and its first PONG has been sent).
     takes_info: AtomicBool,
+    /// Left by a reload for the connection's own task.
+    update: Mutex<Option<Box<Update>>>,
+    has_update: AtomicBool,
+}
+
+/// A change that a connection has to take over while it lives.
+pub struct Update {
+    pub permissions: Option<Arc<Permissions>>,
 }
 
 /// What CONNECT said, and what came of it.
@@ -61,8 +70,10 @@ pub struct TlsInfo {
     pub cipher_suite: String,
     /// TLS came before INFO.
     pub first: bool,
-    /// Names that a verified client certificate holds, best first.
-    pub certificate_names: Vec<String>,
+    /// Names in the verified client certificate.
+    pub certificate: Option<CertificateNames>,
+    /// Lower-case hex SHA-256 of the client's public key info.
+    pub key_hash: Option<String>,
 }
 
 /// A reading of a connection, for monitoring.
@@ -144,6 +155,8 @@ impl Connection {
             pings_out: AtomicU32::new(0),
             authenticated: AtomicBool::new(false),
             takes_info: AtomicBool::new(false),
+            update: Mutex::default(),
+            has_update: AtomicBool::new(false),
         }
     }
 
@@ -162,6 +175,33 @@ impl Connection {
     /// The peer's address without its port.
     pub fn host(&self) -> String {
         self.peer.ip().to_canonical().to_string()
+    }
+
+    /// As log lines name the connection: `127.0.0.1:4321 - cid:5 - "v1.2:go:name"`.
+    pub fn label(&self) -> String {
+        let start = format!("{} - cid:{}", self.peer, self.id());
+        let profile = self.profile.lock();
+        let options = &profile.options;
+        let version = if options.version.is_empty() { String::new() } else { format!("v{}", options.version) };
+        let parts = [version.as_str(), &options.lang, &options.name];
+        let told: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        if told.is_empty() { start } else { format!("{start} - {:?}", told.join(":")) }
+    }
+
+    /// Leaves a change for the connection's task; a newer one replaces one that was not yet taken.
+    pub fn post(&self, update: Update) {
+        *self.update.lock() = Some(Box::new(update));
+        self.has_update.store(true, Ordering::Release);
+        self.outbound.wake_owner();
+    }
+
+    #[inline]
+    pub fn take_update(&self) -> Option<Box<Update>> {
+        if !self.has_update.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_update.store(false, Ordering::Relaxed);
+        self.update.lock().take()
     }
 
     pub fn account(&self) -> Arc<Account> {
@@ -184,6 +224,10 @@ impl Connection {
 
     pub fn set_options(&self, options: ConnectOptions) {
         *self.profile.lock().options = options;
+    }
+
+    pub fn user(&self) -> String {
+        self.profile.lock().user.clone()
     }
 
     /// What authentication found; the identity is what services get to see.

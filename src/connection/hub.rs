@@ -2,14 +2,14 @@
 //!
 //! The server owns the hub and starts its tasks; monitoring reads it.
 
-use super::connection::{ClosedConnection, Connection};
+use super::connection::{ClosedConnection, Connection, Update};
 use super::register::Register;
 use super::settings::Settings;
 use super::timers::{Alarm, Timers};
 use super::tls::TlsListener;
 use crate::account::{Account, AccountLimits, ClientKind, GLOBAL, SYSTEM, Traffic};
 use crate::auth::Directory;
-use crate::protocol::error::ClosedReason;
+use crate::protocol::error::{self, ClosedReason};
 use crate::protocol::info::Info;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
@@ -166,6 +166,48 @@ impl Hub {
         }
     }
 
+    /// Takes over new users, limits and settings (12.4). Connections whose login is no longer good end; the others
+    /// learn their new permissions.
+    pub fn reload(&self, settings: Settings, directory: Directory) {
+        let connections_max = settings.connections_max;
+        self.settings.store(Arc::new(settings));
+        let old = self.directory.swap(Arc::new(directory));
+        let new = self.directory.load();
+        for connection in self.register.all() {
+            let kind = Hub::connection_type(connection.kind());
+            if !connection.is_authenticated() {
+                continue;
+            }
+            match new.recheck(&old, &connection.user(), kind) {
+                Some(grant) if grant.account == connection.account().name() => {
+                    connection.post(Update { permissions: grant.permissions });
+                }
+                _ => connection.refuse(error::AUTHORIZATION, ClosedReason::AuthenticationViolation),
+            }
+        }
+        self.shrink_to(connections_max);
+    }
+
+    /// Takes over new certificates. Open connections stay, unless their key is no longer pinned.
+    pub fn reload_tls(&self, tls: Option<TlsListener>) {
+        if let Some(tls) = &tls {
+            for connection in self.register.all() {
+                if connection.tls.as_ref().is_some_and(|info| !tls.allows(info)) {
+                    connection.outbound.close(ClosedReason::TlsHandshake);
+                }
+            }
+        }
+        self.tls.store(tls.map(Arc::new));
+    }
+
+    /// Ends connections, no matter which, until there are no more than allowed (C-27).
+    fn shrink_to(&self, connections_max: usize) {
+        let excess = self.register.len().saturating_sub(connections_max);
+        for connection in self.register.all().into_iter().rev().take(excess) {
+            connection.refuse(error::MAX_CONNECTIONS, ClosedReason::MaxConnections);
+        }
+    }
+
     /// Closes every connection for this reason.
     pub fn close_all(&self, reason: ClosedReason) {
         for connection in self.register.all() {
@@ -209,6 +251,7 @@ impl Hub {
     fn count_end(&self, connection: &Connection, reason: ClosedReason) {
         match reason {
             ClosedReason::SlowConsumerPendingBytes | ClosedReason::SlowConsumerWriteDeadline => {
+                tracing::info!("{} - Slow Consumer Detected: {reason}", connection.label());
                 self.counters.slow_consumers.fetch_add(1, Ordering::Relaxed);
                 connection.account().count_slow_consumer();
             }

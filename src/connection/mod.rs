@@ -1,6 +1,7 @@
 //! Client connections: sockets, TLS, the state of each client, and the hub that they share.
 
 mod accept;
+mod certificate;
 #[expect(clippy::module_inception, reason = "the noun of the file is the noun of the folder")]
 mod connection;
 mod hub;
@@ -13,9 +14,9 @@ mod timers;
 mod tls;
 
 pub use accept::serve;
-pub use connection::{ClosedConnection, Connection, ConnectionSnapshot, SubscriptionSnapshot, TlsInfo};
+pub use connection::{ClosedConnection, Connection, ConnectionSnapshot, SubscriptionSnapshot, TlsInfo, Update};
 pub use hub::{ConnectionObserver, Hub, HubCounters};
 pub use register::Register;
 pub use settings::Settings;
 pub use timers::Alarm;
-pub use tls::{HandshakeFirst, TlsError, TlsListener, TlsSettings};
+pub use tls::{CertificateFiles, HandshakeFirst, TlsError, TlsListener, TlsSettings};

@@ -3,13 +3,14 @@
 //! What one client's operations do: CONNECT and authentication, subscriptions, publishing, pings. The session works
 //! on bytes that the task read and stages all its answers in the burst, so their order is the wire's order.
 
-use super::connection::Connection;
+use super::connection::{Connection, Update};
 use super::hub::Hub;
+use super::settings::Settings;
 use super::timers::Alarm;
 use crate::account::{Account, Permissions, ReplyTracker, Sink, Subscription, Traffic};
 use crate::auth::{Grant, Outcome, Request, verify_bcrypt};
 use crate::protocol::client::{Fault, Limits, Op, Publish, Step, parse};
-use crate::protocol::connect::{ConnectOptions, Secret};
+use crate::protocol::connect::{self, ConnectOptions, Secret};
 use crate::protocol::error::{self, ClosedReason};
 use crate::protocol::subject;
 use crate::router::{Burst, Letter, MatchCache, Outgoing, Rights, Verdict, deliver, is_reserved_reply, write_line};
@@ -105,6 +106,7 @@ impl Session {
         let mut consumed = 0;
         let mut bytes_needed = 0;
         let mut flow = Flow::Continue;
+        let is_traced = tracing::event_enabled!(tracing::Level::TRACE);
         while consumed < buffer.len() {
             if self.login_required
                 && let Some(next) = self.before_login(buffer[consumed], burst)
@@ -112,7 +114,11 @@ impl Session {
                 flow = next;
                 break;
             }
-            match parse(&buffer[consumed..], &self.limits) {
+            let step = parse(&buffer[consumed..], &self.limits);
+            if is_traced && let Step::Op(op, len) = &step {
+                self.trace(op, &buffer[consumed..consumed + len]);
+            }
+            match step {
                 Step::Op(Op::Publish(publish), len) => {
                     consumed += len;
                     self.publish(&publish, burst, cache.get_or_insert_default(), buffer);
@@ -198,7 +204,25 @@ impl Session {
         Flow::Close(reason)
     }
 
+    /// One line per operation, as nats-server traces them.
+    #[cold]
+    fn trace(&self, op: &Op<'_>, bytes: &[u8]) {
+        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
+        let label = self.connection.label();
+        match op {
+            Op::Connect(json) => tracing::trace!("{label} - <<- [CONNECT {}]", connect::redacted(json)),
+            Op::Publish(publish) => {
+                tracing::trace!("{label} - <<- [{line}]");
+                let payload = String::from_utf8_lossy(publish.payload);
+                tracing::trace!("{label} - <<- MSG_PAYLOAD: [{payload:?}]");
+            }
+            _ => tracing::trace!("{label} - <<- [{line}]"),
+        }
+    }
+
     fn fault(&self, fault: Fault, burst: &mut Burst) -> Flow {
+        tracing::error!("{} - {fault}", self.connection.label());
         match fault {
             Fault::UnknownOperation => self.refuse(burst, error::UNKNOWN_OPERATION, ClosedReason::ProtocolViolation),
             Fault::ControlLine => self.refuse(burst, error::MAX_CONTROL_LINE, ClosedReason::MaxControlLine),
@@ -216,7 +240,11 @@ impl Session {
             Op::Ping => self.ping(burst),
             Op::Pong => self.connection.note_pong(),
             Op::Ok => {}
-            Op::Err(_) => return Flow::Close(ClosedReason::ParseError),
+            Op::Err(text) => {
+                let text = String::from_utf8_lossy(text);
+                tracing::error!("{} - Client Error {text}", self.connection.label());
+                return Flow::Close(ClosedReason::ParseError);
+            }
             // A client has nothing to tell in INFO, but it has to be JSON.
             Op::Info(json) => {
                 if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json).is_err() {
@@ -418,12 +446,11 @@ impl Session {
     /// Lets the directory decide on the options of the last CONNECT.
     fn log_in(&mut self, burst: &mut Burst) -> Flow {
         let options = self.connection.with_options(ConnectOptions::clone);
-        let names = self.connection.tls.as_ref().map_or(&[][..], |tls| &tls.certificate_names);
         let request = Request {
             options: &options,
             nonce: self.connection.nonce.as_bytes(),
             connection_type: Hub::connection_type(self.connection.kind()),
-            certificate_names: names,
+            certificate: self.connection.tls.as_ref().and_then(|tls| tls.certificate.as_ref()),
         };
         match self.hub.directory.load().check(&request) {
             Outcome::Granted(grant) => self.admit(grant, burst),
@@ -451,6 +478,7 @@ impl Session {
     }
 
     fn deny(&self, reason: ClosedReason, burst: &mut Burst) -> Flow {
+        tracing::error!("{} - authentication error", self.connection.label());
         if let Some(observer) = self.hub.observer() {
             observer.refused(&self.connection, reason);
         }
@@ -492,27 +520,20 @@ impl Session {
 
     fn apply(&mut self, grant: Grant) {
         let settings = Arc::clone(&self.hub.settings.load());
-        let account_limits = self.account.limits();
-        let at_most = |own: usize, limit: Option<usize>| limit.map_or(own, |limit| limit.min(own));
         let options = self.connection.with_options(ConnectOptions::clone);
-        let outbound = &self.connection.outbound;
         self.verbose = options.verbose;
         self.pedantic = options.pedantic;
         self.no_responders = options.no_responders;
-        self.limits = Limits {
-            control_line_bytes_max: settings.control_line_bytes_max,
-            payload_bytes_max: at_most(settings.payload_bytes_max, account_limits.payload_bytes_max),
-            headers: settings.headers && options.headers,
-        };
-        self.subscriptions_max =
-            at_most(settings.subscriptions_max.unwrap_or(usize::MAX), account_limits.subscriptions_max);
+        self.limits.headers = settings.headers && options.headers;
+        self.apply_limits(&settings);
         self.rights = Rights {
-            muted: (!options.echo).then(|| outbound.id()),
+            muted: (!options.echo).then(|| self.connection.id()),
             permissions: grant.permissions.clone(),
             is_internal: false,
             in_system_account: Arc::ptr_eq(&self.account, &self.hub.system_account()),
         };
         self.login_required = false;
+        let outbound = &self.connection.outbound;
         outbound.set_takes_headers(self.limits.headers);
         let responses = grant.permissions.as_deref().and_then(Permissions::responses);
         *outbound.replies.lock() = responses.map(|rule| Box::new(ReplyTracker::new(rule)));
@@ -521,6 +542,49 @@ impl Session {
         self.connection.set_options(without_secrets(options));
         let first_ping = self.connection.first_ping(settings.ping_interval);
         self.hub.set_alarm(Instant::now() + first_ping, &self.connection, Alarm::Ping);
+    }
+}
+
+/// Changes while the client is connected.
+impl Session {
+    /// What a reload made of the limits and of the user's permissions. Subscriptions that are not allowed any more end.
+    pub fn take_over(&mut self, update: Update, burst: &mut Burst) {
+        let settings = Arc::clone(&self.hub.settings.load());
+        let before = self.limits.payload_bytes_max;
+        self.apply_limits(&settings);
+        let permissions = update.permissions;
+        self.rights.permissions = permissions.clone();
+        self.cache = None;
+        let outbound = Arc::clone(&self.connection.outbound);
+        for subscription in outbound.subscriptions.list(usize::MAX) {
+            let (subject, queue) = (&*subscription.subject, subscription.queue.as_deref());
+            if permissions.as_ref().is_some_and(|permissions| !permissions.can_subscribe(subject, queue)) {
+                self.account.end_subscription(&subscription);
+                self.say_error(burst, &error::subscription_revoked(subject, queue, subscription.sid()));
+            } else {
+                let filter = permissions.as_ref().filter(|permissions| permissions.overlaps_deny(subject));
+                subscription.set_receive_filter(filter.cloned());
+            }
+        }
+        self.account.interest.touch();
+        let responses = permissions.as_deref().and_then(Permissions::responses);
+        *outbound.replies.lock() = responses.map(|rule| Box::new(ReplyTracker::new(rule)));
+        if self.connection.is_authenticated() {
+            let user = self.connection.user();
+            self.connection.set_profile(&self.account, user, permissions, self.limits.payload_bytes_max);
+        }
+        if self.limits.payload_bytes_max != before {
+            self.connection.send_info(&self.hub);
+        }
+    }
+
+    /// The narrower of the server's and the account's limits.
+    fn apply_limits(&mut self, settings: &Settings) {
+        let account = self.account.limits();
+        let at_most = |own: usize, limit: Option<usize>| limit.map_or(own, |limit| limit.min(own));
+        self.limits.control_line_bytes_max = settings.control_line_bytes_max;
+        self.limits.payload_bytes_max = at_most(settings.payload_bytes_max, account.payload_bytes_max);
+        self.subscriptions_max = at_most(settings.subscriptions_max.unwrap_or(usize::MAX), account.subscriptions_max);
     }
 }
 

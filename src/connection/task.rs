@@ -4,7 +4,7 @@
 //! and waits where it has to (authentication, a stalled subscriber, a full ingest queue). An idle connection owns
 //! no buffer: reads go into one of the thread, and only what is incomplete is kept.
 
-use super::connection::Connection;
+use super::connection::{Connection, Update};
 use super::hub::Hub;
 use super::io::{ReadOutcome, Socket};
 use super::session::{Flow, Pending, Session};
@@ -109,6 +109,9 @@ impl Future for ClientTask {
             if this.outbound.is_closed() {
                 return this.end(context);
             }
+            if let Some(update) = this.connection.take_update() {
+                this.take_over(*update);
+            }
             if this.poll_wait(context).is_pending() {
                 return Poll::Pending;
             }
@@ -148,6 +151,14 @@ impl ClientTask {
         } else if self.outbound.pending_bytes() == 0 {
             self.watched = false;
         }
+    }
+
+    /// Acts on a change that a reload left.
+    fn take_over(&mut self, update: Update) {
+        let mut burst = Burst::take();
+        self.session.take_over(update, &mut burst);
+        self.session.end_burst(&mut burst, &[]);
+        burst.give_back();
     }
 
     fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -311,6 +322,7 @@ impl ClientTask {
     }
 
     fn tear_down(&mut self, reason: ClosedReason) {
+        tracing::debug!("{} - Client connection closed: {reason}", self.connection.label());
         let closed = self.connection.closed(reason);
         self.session.leave();
         self.outbound.shut_down();

@@ -1,34 +1,47 @@
 //! TLS for the client listener (2.4): certificates, client verification, pinned keys. A reload builds another listener;
 //! sessions that exist keep theirs.
 
+use super::certificate;
 use super::connection::TlsInfo;
+use parking_lot::Mutex;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{CipherSuite, ProtocolVersion, RootCertStore, ServerConfig};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion, RootCertStore, ServerConfig, SupportedCipherSuite};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// What can be configured about TLS.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
-    /// Chain and key.
-    pub cert_file: PathBuf,
-    pub key_file: PathBuf,
+    /// Chains with their keys. The name that a client asks for chooses (S-65); the first is for all others.
+    pub certificates: Vec<CertificateFiles>,
     pub ca_file: Option<PathBuf>,
     /// Clients must present a certificate.
     pub verify: bool,
-    /// The names in it are user names.
-    pub map_names: bool,
     /// Lower-case hex SHA-256 of public keys that clients may present; empty allows all.
     pub pinned_keys: BTreeSet<String>,
     pub only_1_3: bool,
+    /// Go names; empty leaves the choice to the library. Suites of TLS 1.3 can't be chosen.
+    pub cipher_suites: Vec<String>,
+    /// Go names, most preferred first; empty leaves the choice to the library.
+    pub curves: Vec<String>,
     pub timeout: Duration,
     pub first: HandshakeFirst,
+    /// Above this rate clients are turned away (S-70).
+    pub handshakes_per_second_max: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// Whether the handshake comes before INFO.
@@ -44,6 +57,7 @@ pub enum HandshakeFirst {
 pub struct TlsListener {
     acceptor: TlsAcceptor,
     settings: TlsSettings,
+    rate: Mutex<(Option<Instant>, u32)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +66,8 @@ pub enum TlsError {
     Read { path: PathBuf, cause: rustls::pki_types::pem::Error },
     #[error("{0}: no certificate in it")]
     Empty(PathBuf),
+    #[error("no certificate configured")]
+    NoCertificate,
     #[error("certificate or key not usable: {0}")]
     Unusable(#[from] rustls::Error),
     #[error("client certificates can't be verified: {0}")]
@@ -65,16 +81,15 @@ pub enum HandshakeError {
     Failed(#[from] std::io::Error),
     #[error("TLS handshake timeout")]
     Timeout,
-    #[error("certificate not pinned")]
+    #[error("TLS handshake error: certificate not pinned")]
     NotPinned,
 }
 
 impl TlsListener {
     pub fn new(settings: TlsSettings) -> Result<TlsListener, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let chain = certificates(&settings.cert_file)?;
-        let key = PrivateKeyDer::from_pem_file(&settings.key_file)
-            .map_err(|cause| TlsError::Read { path: settings.key_file.clone(), cause })?;
+        // Named here and nowhere else: with a second provider in the build the implicit default would panic.
+        let provider = Arc::new(provider(&settings));
+        let resolver = Arc::new(ByName::load(&settings.certificates, &provider)?);
         let versions: &[_] = if settings.only_1_3 {
             &[&rustls::version::TLS13]
         } else {
@@ -92,12 +107,26 @@ impl TlsListener {
             }
             _ => builder.with_no_client_auth(),
         };
-        let config = builder.with_single_cert(chain, key)?;
-        Ok(TlsListener { acceptor: TlsAcceptor::from(Arc::new(config)), settings })
+        let config = builder.with_cert_resolver(resolver);
+        Ok(TlsListener { acceptor: TlsAcceptor::from(Arc::new(config)), settings, rate: Mutex::default() })
     }
 
     pub fn settings(&self) -> &TlsSettings {
         &self.settings
+    }
+
+    /// Counts a handshake; false when there were too many in this second.
+    pub fn admits(&self, now: Instant) -> bool {
+        let Some(max) = self.settings.handshakes_per_second_max else {
+            return true;
+        };
+        let mut rate = self.rate.lock();
+        let (since, count) = &mut *rate;
+        if since.is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1)) {
+            (*since, *count) = (Some(now), 0);
+        }
+        *count += 1;
+        *count <= max
     }
 
     /// The handshake, within its time.
@@ -107,10 +136,6 @@ impl TlsListener {
             tokio::time::timeout(self.settings.timeout, accept).await.map_err(|_| HandshakeError::Timeout)??;
         let session = stream.get_ref().1;
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        if !self.settings.pinned_keys.is_empty() && !certificate.is_some_and(|certificate| self.is_pinned(certificate))
-        {
-            return Err(HandshakeError::NotPinned);
-        }
         let info = TlsInfo {
             version: match session.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "1.3",
@@ -119,13 +144,82 @@ impl TlsListener {
             },
             cipher_suite: session.negotiated_cipher_suite().map(|suite| go_name(suite.suite())).unwrap_or_default(),
             first: false,
-            certificate_names: Vec::new(),
+            certificate: certificate.map(|certificate| certificate::names(certificate)),
+            key_hash: certificate.and_then(|certificate| certificate::public_key_hash(certificate)),
         };
-        Ok((stream, info))
+        if self.allows(&info) { Ok((stream, info)) } else { Err(HandshakeError::NotPinned) }
     }
 
-    fn is_pinned(&self, _certificate: &CertificateDer<'_>) -> bool {
-        false
+    /// Whether the client's key is among the pinned ones, if any are.
+    pub fn allows(&self, info: &TlsInfo) -> bool {
+        let pinned = &self.settings.pinned_keys;
+        pinned.is_empty() || info.key_hash.as_ref().is_some_and(|hash| pinned.contains(hash))
+    }
+}
+
+fn provider(settings: &TlsSettings) -> CryptoProvider {
+    let mut provider = rustls::crypto::ring::default_provider();
+    if !settings.cipher_suites.is_empty() {
+        let chosen = |suite: &SupportedCipherSuite| {
+            suite.tls13().is_some() || settings.cipher_suites.contains(&go_name(suite.suite()))
+        };
+        provider.cipher_suites.retain(chosen);
+    }
+    if !settings.curves.is_empty() {
+        let groups = settings.curves.iter().filter_map(|name| group(name));
+        let known = &provider.kx_groups;
+        let chosen = groups.filter_map(|group| known.iter().copied().find(|kx| kx.name() == group)).collect();
+        provider.kx_groups = chosen;
+    }
+    provider
+}
+
+fn group(name: &str) -> Option<NamedGroup> {
+    Some(match name {
+        "X25519" => NamedGroup::X25519,
+        "CurveP256" => NamedGroup::secp256r1,
+        "CurveP384" => NamedGroup::secp384r1,
+        _ => return None,
+    })
+}
+
+/// Server certificates, chosen by the name that the client asks for.
+#[derive(Debug)]
+struct ByName {
+    /// Each with the DNS names in it.
+    keys: Vec<(Vec<String>, Arc<CertifiedKey>)>,
+}
+
+impl ByName {
+    fn load(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<ByName, TlsError> {
+        let mut keys = Vec::new();
+        for file in files {
+            let chain = certificates(&file.certificate)?;
+            let key = PrivateKeyDer::from_pem_file(&file.key)
+                .map_err(|cause| TlsError::Read { path: file.key.clone(), cause })?;
+            let names = certificate::names(&chain[0]).dns;
+            keys.push((names, Arc::new(CertifiedKey::from_der(chain, key, provider)?)));
+        }
+        if keys.is_empty() { Err(TlsError::NoCertificate) } else { Ok(ByName { keys }) }
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asked = hello.server_name();
+        let named = self
+            .keys
+            .iter()
+            .find(|(names, _)| asked.is_some_and(|asked| names.iter().any(|name| name_covers(name, asked))));
+        named.or(self.keys.first()).map(|(_, key)| Arc::clone(key))
+    }
+}
+
+/// `*.example.com` covers one label more than `example.com`.
+fn name_covers(name: &str, asked: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(parent) => asked.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent)),
+        None => name.eq_ignore_ascii_case(asked),
     }
 }
 
@@ -141,5 +235,35 @@ fn go_name(suite: CipherSuite) -> String {
     match name.strip_prefix("TLS13_") {
         Some(rest) => format!("TLS_{rest}"),
         None => name.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcard_names_cover_one_label() {
+        assert!(name_covers("*.example.com", "a.EXAMPLE.com") && name_covers("a.b", "A.b"));
+        assert!(!name_covers("*.example.com", "a.b.example.com") && !name_covers("*.example.com", "example.com"));
+    }
+
+    #[test]
+    fn chosen_suites_and_curves_are_kept() {
+        let settings = TlsSettings {
+            cipher_suites: vec!["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".into()],
+            curves: vec!["CurveP384".into(), "X25519".into()],
+            ..TlsSettings::default()
+        };
+        let provider = provider(&settings);
+        let old: Vec<String> = provider
+            .cipher_suites
+            .iter()
+            .filter(|suite| suite.tls13().is_none())
+            .map(|suite| go_name(suite.suite()))
+            .collect();
+        assert_eq!(old, ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]);
+        let groups: Vec<NamedGroup> = provider.kx_groups.iter().map(|kx| kx.name()).collect();
+        assert_eq!(groups, [NamedGroup::secp384r1, NamedGroup::X25519]);
     }
 }

@@ -77,6 +77,18 @@ pub enum Fault {
     HeadersNotSupported,
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::UnknownOperation => formatter.write_str("Client parser ERROR"),
+            Fault::Arguments => formatter.write_str("Client parse error: bad arguments"),
+            Fault::ControlLine => formatter.write_str("maximum control line exceeded"),
+            Fault::Payload { bytes } => write!(formatter, "maximum payload exceeded: {bytes}"),
+            Fault::HeadersNotSupported => formatter.write_str("message headers not supported"),
+        }
+    }
+}
+
 /// Sizes of more digits are refused, as in nats-server; it also keeps all sums far from overflow.
 const SIZE_DIGITS_MAX: usize = 9;
 

@@ -133,6 +133,22 @@ impl ConnectOptions {
     }
 }
 
+/// CONNECT options as they may be logged: what could be used to log in is taken out.
+pub fn redacted(json: &[u8]) -> String {
+    const SECRETS: [&str; 6] = ["pass", "auth_token", "jwt", "nkey", "sig", "proxy_sig"];
+    match serde_json::from_slice(json) {
+        Ok(Value::Object(mut fields)) => {
+            for (key, value) in &mut fields {
+                if SECRETS.contains(&key.to_ascii_lowercase().as_str()) {
+                    *value = Value::from("[REDACTED]");
+                }
+            }
+            Value::Object(fields).to_string()
+        }
+        _ => "[REDACTED]".into(),
+    }
+}
+
 fn boolean(value: &Value) -> Result<bool, MalformedConnect> {
     value.as_bool().ok_or(MalformedConnect)
 }
@@ -171,5 +187,8 @@ mod tests {
         let mut options = ConnectOptions::default();
         options.merge(br#"{"pass":"s3cret","auth_token":"s3cret","jwt":"s3cret","sig":"s3cret"}"#).unwrap();
         assert!(!format!("{options:?}").contains("s3cret"));
+        let shown = redacted(br#"{"PASS":"s3cret","auth_token":"s3cret","jwt":"s3cret","sig":"s3cret","name":"n"}"#);
+        assert!(!shown.contains("s3cret") && shown.contains("\"name\":\"n\""));
+        assert_eq!(redacted(b"{s3cret"), "[REDACTED]");
     }
 }

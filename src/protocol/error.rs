@@ -44,6 +44,11 @@ pub fn subscribe_violation(subject: &[u8], queue: Option<&[u8]>) -> String {
     }
 }
 
+/// A reload took the permission for a subscription that exists.
+pub fn subscription_revoked(subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) -> String {
+    format!("{} (sid {})", subscribe_violation(subject, queue), Quoted(sid))
+}
+
 pub fn too_many_tokens(subject: &[u8]) -> String {
     format!("Permissions Violation for Subscription to {}, too many tokens", Quoted(subject))
 }

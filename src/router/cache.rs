@@ -249,12 +249,7 @@ impl Member {
             Sink::Internal(service) => return Some(Member::Service(Arc::clone(service))),
             Sink::Client { outbound, sid } => (outbound, sid),
         };
-        if rights.muted == Some(outbound.id()) || subscription.is_closed() {
-            return None;
-        }
-        if let Some(filter) = &subscription.receive_filter
-            && !filter.can_receive(subject, subscription.queue.as_deref())
-        {
+        if rights.muted == Some(outbound.id()) || subscription.is_closed() || !subscription.may_receive(subject) {
             return None;
         }
         let prefix = [b"HMSG ".as_slice(), subject, b" ", sid, b" "].concat();

@@ -11,3 +11,6 @@ pub use burst::{Burst, Letter};
 pub use cache::{MatchCache, Rights, Verdict, is_reserved_reply};
 pub use deliver::{Outgoing, Reached, deliver, write_line};
 pub use publisher::Publisher;
+
+#[cfg(test)]
+mod tests;

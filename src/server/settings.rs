@@ -3,7 +3,7 @@
 use crate::account::{AccountLimits, GLOBAL, PermissionRules, ResponseRule, SYSTEM};
 use crate::auth::{AuthSettings, AuthSettingsError, ConnectionType, Directory, UserIdentity, UserSettings};
 use crate::config::{self, Options};
-use crate::connection::{HandshakeFirst, Hub, Settings, TlsSettings};
+use crate::connection::{CertificateFiles, HandshakeFirst, Hub, Settings, TlsSettings};
 use crate::protocol::connect::Secret;
 
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,9 @@ pub fn directory(options: &Options) -> Result<Directory, SettingsError> {
 
 /// Makes the accounts of the configuration and names the system account.
 pub fn accounts(options: &Options, hub: &Hub) {
+    for account in hub.accounts() {
+        account.set_limits(AccountLimits::default());
+    }
     for account in &options.accounts {
         let limits = &account.limits;
         let limit = |max: Option<u32>| max.map(|max| max as usize);
@@ -63,27 +66,46 @@ pub fn accounts(options: &Options, hub: &Hub) {
     hub.set_system_account(options.system_account.as_deref().unwrap_or(SYSTEM));
 }
 
-/// Puts into INFO what follows from authentication and TLS.
-pub fn announce(options: &Options, hub: &Hub) {
+/// Puts into INFO what follows from the options and where the server listens.
+pub fn announce(options: &Options, hub: &Hub, port: u16) {
     let announced = hub.directory.load().is_announced();
     let verify = options.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map);
+    let (host, port) = match options.client_advertise.as_deref().map(advertised) {
+        Some((host, advertised)) => (host.to_string(), advertised.unwrap_or(port)),
+        None => (options.listen.host.clone(), port),
+    };
     hub.update_info(|info| {
         info.auth_required = announced;
         info.tls_verify = verify;
+        info.max_payload = i64::from(options.payload_bytes_max);
+        info.host = host.clone();
+        info.port = port;
     });
+}
+
+/// `host[:port]`, with brackets around an IPv6 address (C-35).
+fn advertised(text: &str) -> (&str, Option<u16>) {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()),
+        _ => (text, None),
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 pub fn tls(options: &Options) -> Option<TlsSettings> {
     let tls = options.tls.as_ref()?;
-    let pair = tls.certificates.first()?;
+    let pairs = tls.certificates.iter();
+    let certificates =
+        pairs.map(|pair| CertificateFiles { certificate: pair.cert_file.clone(), key: pair.key_file.clone() });
     Some(TlsSettings {
-        cert_file: pair.cert_file.clone(),
-        key_file: pair.key_file.clone(),
+        certificates: certificates.collect(),
         ca_file: tls.ca_file.clone(),
         verify: tls.verify || tls.verify_and_map,
-        map_names: tls.verify_and_map,
         pinned_keys: tls.pinned_certs.clone(),
         only_1_3: tls.min_version == config::TlsVersion::Tls13,
+        cipher_suites: tls.cipher_suites.clone(),
+        curves: tls.curve_preferences.clone(),
+        handshakes_per_second_max: tls.connection_rate_limit,
         timeout: tls.timeout,
         first: match tls.handshake_first {
             config::HandshakeFirst::No => HandshakeFirst::No,
@@ -136,5 +158,18 @@ fn rules(permissions: &config::Permissions) -> PermissionRules {
             messages_max: allow.messages_max.map_or(-1, |max| i64::try_from(max).unwrap_or(i64::MAX)),
             expires: allow.expires,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advertised_addresses_may_lack_a_port() {
+        assert_eq!(advertised("example.com"), ("example.com", None));
+        assert_eq!(advertised("example.com:4333"), ("example.com", Some(4333)));
+        assert_eq!(advertised("[::1]:4333"), ("::1", Some(4333)));
+        assert_eq!(advertised("::1"), ("::1", None));
     }
 }

@@ -462,6 +462,8 @@ fn services_get_a_burst_in_order_and_count_as_interest() {
     client.expect("PONG\r\n");
     client.expect("HMSG r 1 18 23\r\nNATS/1.0\r\nA: b\r\n\r\ngot b\r\n");
     client.expect("HMSG r 1 18 23\r\nNATS/1.0\r\nA: b\r\n\r\ngot c\r\n");
+    // The answers leave before the calls return.
+    eventually("both were called", || !api.calls.lock().is_empty() && !stream.calls.lock().is_empty());
     let seen: Vec<String> = stream.calls.lock().concat();
     assert_eq!(seen, ["orders.1 a 0 me", "orders.2 b 12 me"]);
     assert_eq!(api.calls.lock().concat(), ["$JS.API.INFO c 0 me"]);

@@ -59,6 +59,7 @@ impl Drop for TestServer {
 /// A connection that shows the wire as it is.
 pub struct RawClient {
     pub stream: TcpStream,
+    tls: Option<rustls::ClientConnection>,
     seen: Vec<u8>,
 }
 
@@ -67,11 +68,28 @@ impl RawClient {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-        RawClient { stream, seen: Vec::new() }
+        RawClient { stream, tls: None, seen: Vec::new() }
+    }
+
+    /// From here on the client speaks TLS; an error is that of the handshake.
+    pub fn upgrade(&mut self, config: Arc<rustls::ClientConfig>) -> std::io::Result<()> {
+        assert!(self.seen.is_empty(), "plain bytes before the handshake: {:?}", self.seen);
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let mut tls = rustls::ClientConnection::new(config, name).unwrap();
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.stream.set_read_timeout(Some(Duration::from_millis(50)))?;
+        self.tls = Some(tls);
+        Ok(())
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        match &mut self.tls {
+            None => self.stream.write_all(bytes.as_ref()).unwrap(),
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).write_all(bytes.as_ref()).unwrap(),
+        }
     }
 
     /// The next INFO, parsed.
@@ -144,7 +162,11 @@ impl RawClient {
     /// False at the end of the connection.
     fn fill(&mut self) -> bool {
         let mut buffer = [0; 65536];
-        match self.stream.read(&mut buffer) {
+        let read = match &mut self.tls {
+            None => self.stream.read(&mut buffer),
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(&mut buffer),
+        };
+        match read {
             Ok(0) => false,
             Ok(count) => {
                 self.seen.extend_from_slice(&buffer[..count]);

@@ -216,3 +216,37 @@ fn a_second_connect_drops_what_the_first_subscribed() {
     client.expect_nothing();
     assert_eq!((server.server.connections()[0].account.as_str(), server.server.hub().subscriptions()), ("B", 0));
 }
+
+#[test]
+fn a_reload_ends_logins_and_subscriptions_that_are_no_longer_good() {
+    let limited = |deny: &[&str]| {
+        let subscribe = Some(SubjectPermissions { allow: None, deny: list(deny) });
+        let permissions = Some(Permissions { subscribe, ..Permissions::default() });
+        User { permissions, ..user("limited", "x") }
+    };
+    let server = TestServer::start(with_users(vec![limited(&[]), user("gone", "x"), user("changed", "x")]));
+    let mut client = server.connected_with("\"user\":\"limited\",\"pass\":\"x\",\"protocol\":1");
+    client.info();
+    client.send("SUB in.> 1\r\nSUB secret 2\r\n");
+    client.expect_nothing();
+    let mut gone = server.connected_with("\"user\":\"gone\",\"pass\":\"x\"");
+    let mut changed = server.connected_with("\"user\":\"changed\",\"pass\":\"x\"");
+    let mut options = Options::clone(&server.server.options());
+    options.authorization.users = vec![limited(&["secret", "in.hidden"]), user("changed", "y")];
+    options.payload_bytes_max = 10;
+    server.runtime.block_on(async { server.server.reload(options) }).unwrap();
+    for client in [&mut gone, &mut changed] {
+        client.expect("-ERR 'Authorization Violation'\r\n");
+        client.expect_closed();
+    }
+    // The INFO about the new limit may come once or, with that about the server, twice.
+    let mut line = client.line();
+    while line.starts_with("INFO ") {
+        line = client.line();
+    }
+    assert_eq!(line, "-ERR 'Permissions Violation for Subscription to \"secret\" (sid \"2\")'\r\n");
+    client.send("PUB in.hidden 1\r\na\r\nPUB in.shown 1\r\nb\r\nPUB secret 0\r\n\r\nPUB x 11\r\n");
+    let rest = String::from_utf8(client.read_to_end()).unwrap();
+    let rest: String = rest.split_inclusive("\r\n").filter(|line| !line.starts_with("INFO ")).collect();
+    assert_eq!(rest, "MSG in.shown 1 1\r\nb\r\n-ERR 'Maximum Payload Violation'\r\n");
+}

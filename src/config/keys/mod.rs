@@ -6,6 +6,7 @@ mod jetstream;
 mod permissions;
 mod shape;
 mod tls;
+mod tls_files;
 mod top;
 mod unsupported;
 
@@ -16,8 +17,8 @@ use super::report::Report;
 use super::syntax::Map;
 
 pub(super) use authorization::single_user;
-pub(super) use tls::check_files as check_tls_files;
 pub use tls::{CIPHER_SUITE_NAMES, CURVE_NAMES};
+pub(super) use tls_files::check_files as check_tls_files;
 
 /// Options while file and flags are being read: what is not decided yet is `None` and gets its default, which may
 /// depend on other options, at the end.

@@ -28,8 +28,12 @@ pub(super) enum Shape {
     Map(&'static [(&'static str, Shape)]),
     /// A map with any keys.
     MapOf(&'static Shape),
-    /// A map of the shape, or any value that is no map.
-    MapOr(&'static Shape),
+    /// One of these words, in any case.
+    Word(&'static [&'static str]),
+    /// A duration in quotes.
+    DurationText,
+    /// The first shape for a map, the second for anything else.
+    MapOr(&'static Shape, &'static Shape),
 }
 
 pub(super) fn check(entry: Entry<'_>, shape: &Shape, report: &mut Report) {
@@ -58,8 +62,16 @@ pub(super) fn check(entry: Entry<'_>, shape: &Shape, report: &mut Report) {
                 }
             }
         }
-        Shape::MapOr(inner) if matches!(node.value, Value::Map(_)) => check(entry, inner, report),
-        Shape::MapOr(_) => {}
+        Shape::Word(words) => {
+            let found = entry.string(report);
+            if let Some(text) = found.filter(|text| !words.iter().any(|word| word.eq_ignore_ascii_case(text))) {
+                let words = words.join("', '");
+                report.error(&node.span, format_args!("expected {:?} to be one of '{words}', got {text:?}", entry.key));
+            }
+        }
+        Shape::DurationText => drop(entry.duration_string(report)),
+        Shape::MapOr(inner, _) if matches!(node.value, Value::Map(_)) => check(entry, inner, report),
+        Shape::MapOr(_, other) => check(entry, other, report),
     }
 }
 

@@ -1,17 +1,14 @@
 //! The `tls` block (2.4). The files it names are opened when it is read, so that `-t` finds what a start would find.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
-
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::super::duration::parse_duration;
 use super::super::reader::Entry;
 use super::super::report::Report;
 use super::super::syntax::{Map, Node, Value};
 use super::super::tls::{CertificatePair, HandshakeFirst, TlsOptions, TlsVersion};
+use super::tls_files::check_files;
 use super::top::set;
 
 /// How long `auto` waits for a ClientHello before it sends INFO in clear.
@@ -338,44 +335,4 @@ fn read_version(node: &Node, report: &mut Report) -> Option<TlsVersion> {
     };
     report.error(&node.span, format_args!("error parsing tls config: {problem}"));
     None
-}
-
-/// Opens every file the options name and checks that certificates and keys belong together.
-pub(in super::super) fn check_files(tls: &TlsOptions) -> Result<(), String> {
-    for (index, pair) in tls.certificates.iter().enumerate() {
-        check_pair(pair).map_err(|error| match tls.certificates.len() {
-            1 => format!("error parsing X509 certificate/key pair: {error}"),
-            count => format!("error parsing X509 certificate/key pair {}/{count}: {error}", index + 1),
-        })?;
-    }
-    if let Some(path) = &tls.ca_file {
-        let text = open(path)?;
-        let count = CertificateDer::pem_slice_iter(&text).filter(Result::is_ok).count();
-        if count == 0 {
-            return Err("failed to parse root ca certificate".into());
-        }
-    }
-    Ok(())
-}
-
-fn check_pair(pair: &CertificatePair) -> Result<(), String> {
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&open(&pair.cert_file)?)
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("{}: {error}", pair.cert_file.display()))?;
-    if chain.is_empty() {
-        return Err(format!("failed to find any PEM data in certificate input {}", pair.cert_file.display()));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&open(&pair.key_file)?)
-        .map_err(|error| format!("failed to find a private key in {}: {error}", pair.key_file.display()))?;
-    let provider = rustls::crypto::ring::default_provider();
-    rustls::sign::CertifiedKey::from_der(chain, key, &provider)
-        .map(|_| ())
-        .map_err(|error| format!("{}: {error}", pair.cert_file.display()))
-}
-
-fn open(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("open {}: no such file or directory", path.display()),
-        _ => format!("open {}: {error}", path.display()),
-    })
 }

@@ -4,7 +4,7 @@
 use super::super::reader::Entry;
 use super::super::report::Report;
 use super::shape::Shape::{
-    Any, Bool, Duration, Integer, List, Listen, Map, MapOf, MapOr, Seconds, Switch, Text, Texts,
+    Any, Bool, Duration, DurationText, Integer, List, Listen, Map, MapOf, MapOr, Seconds, Switch, Text, Texts, Word,
 };
 use super::shape::{Shape, check, is_off};
 use super::{Draft, top};
@@ -21,18 +21,24 @@ const TLS: Shape = Map(&[
     ("handshake_first|first|immediate", Switch),
     (
         "ocsp_peer",
-        MapOr(&Map(&[
-            ("verify|warn_only|unknown_is_good|allow_when_ca_unreachable", Bool),
-            ("allowed_clockskew|ca_timeout|cache_ttl_when_next_update_unset", Seconds),
-        ])),
+        MapOr(
+            &Map(&[
+                ("verify|warn_only|unknown_is_good|allow_when_ca_unreachable", Bool),
+                ("allowed_clockskew|ca_timeout|cache_ttl_when_next_update_unset", Seconds),
+            ]),
+            &Bool,
+        ),
     ),
 ]);
 
 const SIMPLE_AUTHORIZATION: Shape = Map(&[("user|username|pass|password|token", Text), ("timeout", Seconds)]);
 
-const COMPRESSION: Shape = MapOr(&Map(&[("mode", Text), ("rtt_thresholds|thresholds|rtts|rtt", List(&Text))]));
+const COMPRESSION: Shape =
+    MapOr(&Map(&[("mode", Text), ("rtt_thresholds|thresholds|rtts|rtt", List(&DurationText))]), &Switch);
 
-const SUBJECTS: Shape = MapOr(&Map(&[("allow|deny", Texts)]));
+const WRITE_TIMEOUT: Shape = Word(&["default", "close", "retry"]);
+
+const SUBJECTS: Shape = MapOr(&Map(&[("allow|deny", Texts)]), &Texts);
 
 const LINK_AUTHORIZATION: Shape = Map(&[
     ("user|username|pass|password|token", Text),
@@ -47,7 +53,8 @@ const PERMISSIONS: Shape =
     Map(&[("pub|publish|import|sub|subscribe|export", SUBJECTS), ("publish_allow_responses|allow_responses", Any)]);
 
 const CLUSTER: Shape = Map(&[
-    ("name|host|net|cluster_advertise|advertise|write_timeout", Text),
+    ("name|host|net|cluster_advertise|advertise", Text),
+    ("write_timeout", WRITE_TIMEOUT),
     ("listen", Listen),
     ("port|connect_retries|pool_size|ping_max", Integer),
     ("no_advertise|connect_backoff", Bool),
@@ -61,7 +68,8 @@ const CLUSTER: Shape = Map(&[
 ]);
 
 const GATEWAY: Shape = Map(&[
-    ("name|host|net|advertise|write_timeout", Text),
+    ("name|host|net|advertise", Text),
+    ("write_timeout", WRITE_TIMEOUT),
     ("listen", Listen),
     ("port|connect_retries", Integer),
     ("connect_backoff|reject_unknown|reject_unknown_cluster", Bool),
@@ -87,7 +95,7 @@ const LEAF_REMOTE: Shape = Map(&[
     ("isolate_leafnode_interest|isolate|request_isolation", Bool),
     ("tls", TLS),
     ("deny_imports|deny_import|deny_exports|deny_export", Texts),
-    ("jetstream_cluster_migrate|js_cluster_migrate", MapOr(&MapOf(&Duration))),
+    ("jetstream_cluster_migrate|js_cluster_migrate", MapOr(&MapOf(&Any), &Bool)),
     ("compression", COMPRESSION),
     ("first_info_timeout|dial_timeout", Duration),
     ("proxy", Map(&[("url|username|password", Text), ("timeout", Duration), ("tls", TLS)])),
@@ -96,7 +104,8 @@ const LEAF_REMOTE: Shape = Map(&[
 const LEAFNODES: Shape = Map(&[
     ("listen", Listen),
     ("port", Integer),
-    ("host|net|leafnode_advertise|advertise|min_version|minimum_version|write_timeout", Text),
+    ("host|net|leafnode_advertise|advertise|min_version|minimum_version", Text),
+    ("write_timeout", WRITE_TIMEOUT),
     ("no_advertise|isolate_leafnode_interest|isolate", Bool),
     ("authorization", LEAF_AUTHORIZATION),
     ("remotes", List(&LEAF_REMOTE)),
@@ -129,8 +138,15 @@ const MQTT: Shape = Map(&[
     ("consumer_memory_storage|reject_qos2_publish|downgrade_qos2_subscribe", Bool),
 ]);
 
-const RESOLVER: Shape =
-    MapOr(&Map(&[("type|dir|ttl|interval|timeout", Text), ("allow_delete|hard_delete", Bool), ("limit", Integer)]));
+const RESOLVER: Shape = MapOr(
+    &Map(&[
+        ("type|dir", Text),
+        ("ttl|interval|timeout", DurationText),
+        ("allow_delete|hard_delete", Bool),
+        ("limit", Integer),
+    ]),
+    &Text,
+);
 
 const CALLOUT: Shape =
     Map(&[("issuer|account|acc|xkey|key", Text), ("auth_users|users|allowed_accounts", List(&Text))]);
@@ -138,10 +154,11 @@ const CALLOUT: Shape =
 const MAPPINGS: Shape = MapOf(&Any);
 
 const EXPORTS: Shape = List(&Map(&[
-    ("stream|service|response|response_type", Text),
-    ("threshold|response_threshold|response_max_time|response_time", Text),
+    ("stream|service", Text),
+    ("response|response_type", Word(&["single", "singleton", "stream", "chunk", "chunked"])),
+    ("threshold|response_threshold|response_max_time|response_time", DurationText),
     ("accounts", List(&Text)),
-    ("latency", MapOr(&MapOf(&Any))),
+    ("latency", MapOr(&MapOf(&Any), &Text)),
     ("account_token_position", Integer),
     ("allow_trace", Bool),
 ]));
@@ -180,10 +197,10 @@ const TOP: &[Row] = &[
     row("resolver_preload", MapOf(&Text)),
     row("resolver_pinned_accounts", Texts),
     row("default_sentinel", Text),
-    row("ocsp", MapOr(&Map(&[("mode|url", Text), ("urls", List(&Text))]))),
+    row("ocsp", MapOr(&Map(&[("mode|url", Text), ("urls", List(&Text))]), &Bool)),
     row(
         "ocsp_cache",
-        MapOr(&Map(&[("type|local_store", Text), ("preserve_revoked", Bool), ("save_interval", Seconds)])),
+        MapOr(&Map(&[("type|local_store", Text), ("preserve_revoked", Bool), ("save_interval", Seconds)]), &Bool),
     ),
     row("proxies", Map(&[("trusted", List(&Map(&[("key|public_key", Text)])))])),
     row("proxy_protocol", Any),
@@ -198,7 +215,7 @@ const ACCOUNT: &[Row] = &[row("exports", EXPORTS), row("imports", IMPORTS), row(
 
 const JETSTREAM: &[Row] = &[
     guard("key|ek|encryption_key|prev_key|prev_ek|prev_encryption_key", Text),
-    row("cipher", Text),
+    row("cipher", Word(&["chacha", "chachapoly", "aes"])),
     guard("tpm", Map(&[("keys_file|encryption_password|srk_password|cipher", Text), ("pcr", Integer)])),
 ];
 

@@ -2,13 +2,17 @@
 //!
 //! The language is whatever nats-server reads, oddities included, because existing files are the contract. Known
 //! departures, each on the side of telling the operator more: text that ends inside a string, a key without a value
-//! before `}`, an unknown number suffix and an overflowing size are errors, and `[1]` needs no blank before `]`.
+//! before `}`, a lone `/`, an unknown number suffix and an overflowing size are errors, and `[1]` needs no blank
+//! before its bracket.
 
+mod collections;
 mod cursor;
 mod digest;
+mod document;
 mod include;
 mod number;
 mod parser;
+mod strings;
 mod value;
 
 pub(crate) use digest::digest;
