@@ -1,10 +1,11 @@
 //! The `headwater` executable: arguments, log, runtime, server, signals.
 
+mod banner;
+
 use headwater::cli::{self, Start};
 use headwater::config::{self, Change, Flags, Loaded, Options};
 use headwater::logging::{Logger, Severity};
 use headwater::process::{Ports, PortsFile, listener_urls, write_pid_file};
-use headwater::protocol::info;
 use headwater::server::{Server, runtime};
 use headwater::signals::{Signal, Signals};
 use std::fmt::Display;
@@ -63,31 +64,24 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
         };
         let _files = ProcessFiles::write(&server);
         until_told_to_end(&server, &mut signals, flags, logger).await;
-        tracing::info!("Server Exiting..");
+        tracing::info!("Initiating Shutdown...");
         server.shut_down().await;
+        tracing::info!("Server Exiting..");
         ExitCode::SUCCESS
     })
 }
 
 async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>> {
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+    banner::opening(&loaded);
+    if let Some(key) = loaded.unsupported.iter().find(|key| key.guards) {
+        return Err(format!("{key}; it protects something that would stand open: remove it to start").into());
     }
-    for key in &loaded.unsupported {
-        tracing::warn!("{key}");
-    }
-    let config_file = loaded.options.config_file.clone();
     let server = Server::prepare(loaded.options)?;
-    tracing::info!("Starting headwater {}", env!("CARGO_PKG_VERSION"));
-    tracing::info!("  Version:  {} (compatible)", info::VERSION);
-    tracing::info!("  Name:     {}", server.identity().name);
-    tracing::info!("  ID:       {}", server.identity().id);
-    if let Some(file) = config_file {
-        tracing::info!("Using configuration file: {} ({})", file.display(), server.options().config_digest);
-    }
-    let address = server.listen().await?;
-    tracing::info!("Listening for client connections on {address}");
-    tracing::info!("Server is ready");
+    banner::identity(&server);
+    let storing = Arc::clone(&server);
+    tokio::task::spawn_blocking(move || storing.open_store()).await??;
+    server.listen().await?;
+    banner::ready(&server);
     Ok(server)
 }
 

@@ -1,5 +1,6 @@
 //! The server: listener, accept loop, start, lame duck and stop. Everything else hangs off its hub.
 
+mod jetstream;
 mod runtime;
 mod settings;
 
@@ -7,6 +8,7 @@ pub use runtime::runtime;
 
 use crate::config::Options;
 use crate::connection::{ClosedConnection, Connection, ConnectionSnapshot, Hub, TlsListener, serve};
+use crate::jetstream::Node;
 use crate::protocol::error::ClosedReason;
 use crate::protocol::info::{self, Info};
 use arc_swap::ArcSwap;
@@ -32,6 +34,7 @@ pub struct Server {
     options: ArcSwap<Options>,
     phase: watch::Sender<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    jetstream: OnceLock<Arc<Node>>,
 }
 
 /// Who this server is.
@@ -60,6 +63,10 @@ pub enum StartError {
     Listen { address: SocketAddr, cause: io::Error },
     #[error("{0}")]
     Settings(#[from] settings::SettingsError),
+    #[error("JetStream: {0}")]
+    JetStream(#[from] crate::jetstream::StartError),
+    #[error("the start was interrupted: {0}")]
+    Task(tokio::task::JoinError),
     #[error("TLS: {0}")]
     Tls(#[from] crate::connection::TlsError),
 }
@@ -68,6 +75,8 @@ impl Server {
     /// Prepares and listens. Must be called on a tokio runtime.
     pub async fn start(options: Options) -> Result<Arc<Server>, StartError> {
         let server = Server::prepare(options)?;
+        let storing = Arc::clone(&server);
+        tokio::task::spawn_blocking(move || storing.open_store()).await.map_err(StartError::Task)??;
         server.listen().await?;
         Ok(server)
     }
@@ -89,7 +98,26 @@ impl Server {
             options: ArcSwap::from_pointee(options),
             phase,
             tasks: Mutex::default(),
+            jetstream: OnceLock::new(),
         }))
+    }
+
+    /// Opens the store and takes up its streams, when the options want them. Takes as long as recovery does; nobody is
+    /// served before.
+    pub fn open_store(&self) -> Result<(), StartError> {
+        let options = self.options.load_full();
+        if !options.jetstream.enabled || self.jetstream.get().is_some() {
+            return Ok(());
+        }
+        let node = jetstream::start(&options, &self.hub, &self.identity.name)?;
+        self.hub.update_info(|info| info.jetstream = true);
+        self.jetstream.get_or_init(|| node);
+        Ok(())
+    }
+
+    /// Streams and consumers, when they are enabled.
+    pub fn jetstream(&self) -> Option<&Arc<Node>> {
+        self.jetstream.get()
     }
 
     /// Opens the port and begins to serve; gives the address with the real port.
@@ -137,11 +165,6 @@ impl Server {
     /// Where clients connect, once the server listens; the port is the real one.
     pub fn client_address(&self) -> SocketAddr {
         self.address.get().copied().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)))
-    }
-
-    /// Whether INFO announces JetStream.
-    pub fn set_jetstream(&self, enabled: bool) {
-        self.hub.update_info(|info| info.jetstream = enabled);
     }
 
     /// A reading of every open connection, oldest first.
@@ -217,6 +240,10 @@ impl Server {
     /// Ends all connections and waits until they are gone.
     pub async fn shut_down(&self) {
         self.phase.send_replace(Phase::Stopped);
+        if let Some(node) = self.jetstream.get().cloned() {
+            // Before the connections end, so that clients hear why their consumers do. It waits for the disk.
+            let _ = tokio::task::spawn_blocking(move || node.stop()).await;
+        }
         self.hub.stop();
         let deadline = Instant::now() + Duration::from_secs(2);
         while !self.hub.register.is_empty() && Instant::now() < deadline {

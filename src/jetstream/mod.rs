@@ -1,4 +1,35 @@
 //! JetStream: streams and consumers over the journal.
+//!
+//! `api`, `stream` and `consumer` are pure; everything else is the shell that runs them (docs/ARCHITECTURE.md).
 
+mod account;
+mod advisory;
 pub mod api;
+mod checkpoint;
+mod completion;
+pub mod consumer;
+mod consumer_advisory;
+mod consumer_table;
+mod core;
+mod group_log;
+mod ingest;
+mod live;
+mod messages;
+mod meta;
+mod meta_group;
+mod names;
+mod node;
+mod replica;
+mod service;
+mod shared;
+mod store;
 pub mod stream;
+mod timers;
+mod usage;
+mod view;
+mod workers;
+
+pub use account::JetStreamAccount;
+pub use core::Core;
+pub use node::{Node, NodeOptions, StartError};
+pub use replica::Replica;

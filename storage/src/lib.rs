@@ -1,19 +1,44 @@
-//! Bytes on disk: the node journal is the truth, everything else here is derived from it. Synchronous, no network.
+//! The node's storage: bytes on disk. The **journal** is the truth: one sequence of segment files that every Raft group
+//! of the node appends to. All else is derived from it and may be thrown away: offset tables, footers, counters,
+//! subject indexes, the catalogue. Synchronous, no network, and of NATS it knows subjects only.
 
+mod aligned;
 mod catalogue;
 mod dedupe;
+mod directory;
+mod error;
+pub mod format;
+pub mod io;
+mod journal;
+mod location;
 mod memory;
 #[cfg(test)]
 mod model;
+mod options;
+mod report;
+mod scan;
+mod segment;
 mod sequence_set;
 mod siphash;
+mod stats;
 mod subjects;
 mod timer_wheel;
 mod varint;
 
 pub use catalogue::{Applied, Batch, Catalogue, Condition, Doubt, IsDurable, OnDoubt, Row, Table, Unavailable};
 pub use dedupe::{DedupeDecodeError, DedupeWindow};
+pub use error::{AppendError, EraseError, JournalError, OpenError, ReadError};
+pub use format::record::{GroupId, RecordHeader, RecordKind, RecordRef};
+pub use io::{Io, IoError, RealIo, SimIo};
+pub use journal::{
+    AppendClass, Appender, DurableBatch, DurableSink, IgnoringSink, Journal, MessageCursor, Opened, Record,
+    RecoveredCheckpoint, RecoveredGroup, ReplayReport, SubjectFilter, Urgency,
+};
+pub use location::Location;
 pub use memory::{MemoryAppendError, MemoryInput, MemoryLog, MemoryMessage};
+pub use options::JournalOptions;
+pub use report::{Damage, DamageKind, Progress, RecoveryReport};
 pub use sequence_set::{SequenceSet, SequenceSetDecodeError};
+pub use stats::{Health, JournalStats};
 pub use subjects::{Bound, SUBJECT_BYTES_MAX, SubjectIndex, SubjectState, SubjectsDecodeError, filter_matches};
 pub use timer_wheel::{Expired, TimerId, TimerWheel};

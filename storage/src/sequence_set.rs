@@ -145,6 +145,21 @@ impl SequenceSet {
         }
     }
 
+    /// The lowest sequence of the set at or above `from`.
+    pub fn next_present(&self, from: u64) -> Option<u64> {
+        match &self.form {
+            Form::Runs(runs) => match runs.range(..=from).next_back() {
+                Some((_, last)) if *last >= from => Some(from),
+                _ => runs.range(from..).next().map(|(first, _)| *first),
+            },
+            Form::Bitmap(bitmap) => {
+                let mut iterator = bitmap.map.iter();
+                iterator.advance_to(from);
+                iterator.next()
+            }
+        }
+    }
+
     /// How many of the range are in the set.
     pub fn count_in(&self, range: RangeInclusive<u64>) -> u64 {
         if range.is_empty() {

@@ -67,6 +67,11 @@ impl Content {
         (gone < longest).then(|| from - gone)
     }
 
+    /// The last of the stored sequences that follow `first`, itself stored, without a gap.
+    pub fn run_end(&self, first: u64) -> u64 {
+        self.deleted.next_present(first).map_or(self.last, |gap| gap - 1)
+    }
+
     /// How many messages are stored at or above `from`.
     pub fn count_from(&self, from: u64) -> u64 {
         let from = from.max(self.first);

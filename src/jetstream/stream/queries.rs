@@ -134,6 +134,12 @@ impl StreamMachine {
         }
     }
 
+    /// The stored messages at or above `from` up to the next gap.
+    pub fn next_run(&self, from: u64) -> Option<std::ops::RangeInclusive<u64>> {
+        let first = self.content.next_stored(from)?;
+        Some(first..=self.content.run_end(first))
+    }
+
     /// How many messages at or above `from` the filters match; exact.
     pub fn count_matching<S: MessageSource, F: AsRef<[u8]>>(&self, from: u64, filters: &[F], source: &S) -> u64 {
         if filters.is_empty() {

@@ -11,8 +11,9 @@
 
 use std::ops::ControlFlow;
 
+use super::build::Builder;
 use super::state::SubjectState;
-use super::{SUBJECT_BYTES_MAX, SubjectIndex};
+use super::{SUBJECT_BYTES_MAX, SubjectIndex, common_len};
 use crate::varint::{self, Reader};
 
 const VERSION: u8 = 1;
@@ -44,7 +45,7 @@ impl SubjectIndex {
         varint::put(out, self.len());
         let mut before: Vec<u8> = Vec::new();
         self.for_each(|subject, state| {
-            let shared = before.iter().zip(subject).take_while(|(left, right)| left == right).count();
+            let shared = common_len(&before, subject);
             varint::put(out, shared as u64);
             varint::put(out, (subject.len() - shared) as u64);
             out.extend_from_slice(&subject[shared..]);
@@ -65,25 +66,23 @@ impl SubjectIndex {
         if version != VERSION {
             return Err(SubjectsDecodeError::Version(version));
         }
-        let mut index = SubjectIndex::new();
+        let mut builder = Builder::new();
         let subjects = reader.varint()?;
         let mut subject: Vec<u8> = Vec::new();
         let mut messages: u64 = 0;
         for count in 0..subjects {
-            read_subject(&mut reader, &mut subject, count == 0)?;
+            let shared = read_subject(&mut reader, &mut subject, count == 0)?;
             let state = read_state(&mut reader)?;
             messages = messages.checked_add(state.messages).ok_or(SubjectsDecodeError::State)?;
-            index.plant_new(&subject, state);
+            builder.push(&subject, shared, state);
         }
-        if !reader.is_empty() {
-            return Err(SubjectsDecodeError::Trailing);
-        }
-        Ok(index)
+        if reader.is_empty() { Ok(builder.finish()) } else { Err(SubjectsDecodeError::Trailing) }
     }
 }
 
-/// Turns the subject before into the next one, which must sort after it.
-fn read_subject(reader: &mut Reader<'_>, subject: &mut Vec<u8>, is_first: bool) -> Result<(), SubjectsDecodeError> {
+/// Turns the subject before into the next one, which must sort after it. That makes what they share, which is returned,
+/// all that they have in common.
+fn read_subject(reader: &mut Reader<'_>, subject: &mut Vec<u8>, is_first: bool) -> Result<usize, SubjectsDecodeError> {
     let shared = reader.length(subject.len())?;
     let suffix_len = reader.length(SUBJECT_BYTES_MAX - shared)?;
     let suffix = reader.take(suffix_len)?;
@@ -98,7 +97,7 @@ fn read_subject(reader: &mut Reader<'_>, subject: &mut Vec<u8>, is_first: bool) 
     }
     subject.truncate(shared);
     subject.extend_from_slice(suffix);
-    Ok(())
+    Ok(shared)
 }
 
 fn read_state(reader: &mut Reader<'_>) -> Result<SubjectState, SubjectsDecodeError> {

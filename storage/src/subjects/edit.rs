@@ -42,7 +42,8 @@ impl SubjectIndex {
         loop {
             let node = Node::new(self.arena.bytes(block));
             let (prefix, rest) = (node.prefix(), &subject[from..]);
-            if !rest.starts_with(prefix) {
+            // Most prefixes are empty, below the first few levels.
+            if !prefix.is_empty() && !rest.starts_with(prefix) {
                 let matched = prefix.iter().zip(rest).take_while(|(left, right)| left == right).count();
                 self.path.push(Step { node: block, slot: 0 });
                 return Landing::Split { from, matched };
@@ -189,15 +190,13 @@ impl SubjectIndex {
         let node = Node::new(self.arena.bytes(lower));
         prefix[..matched].copy_from_slice(&node.prefix()[..matched]);
         let (lower_key, lower_summary, size) = ([node.prefix()[matched]], node.summary(), node.size());
-        let mut draft = Draft::of(node);
-        draft.prefix = [&node.prefix()[matched + 1..], &[], &[]];
-        draft.write(&mut self.scratch);
+        Draft::of(node).with_prefix(&node.prefix()[matched + 1..]).write(&mut self.scratch);
         let lower = self.arena.replace(lower, size, &self.scratch).0.to_le_bytes();
 
         let here = rest.len() == matched;
-        let mut upper = Draft::leaf(&prefix[..matched], here.then_some(state)).with_child(0, &lower_key, &lower);
-        upper.summary = lower_summary.plus(Summary::of(&state));
-        upper.write(&mut self.scratch);
+        let summary = lower_summary.plus(Summary::of(&state));
+        let upper = Draft::new(here.then_some(state), summary, &lower_key, &lower);
+        upper.with_prefix(&prefix[..matched]).write(&mut self.scratch);
         if !here {
             // Two drafts, for a draft takes one child at a time.
             let first = self.arena.store(&self.scratch);
@@ -214,19 +213,22 @@ impl SubjectIndex {
         self.relink(upper);
     }
 
-    /// A leaf for what is left of a subject; above it a chain of nodes when that is longer than a prefix may be.
+    /// A leaf for what is left of a subject.
     fn store_leaf(&mut self, rest: &[u8], state: SubjectState) -> BlockId {
+        self.store_below(rest, Draft::new(Some(state), Summary::of(&state), &[], &[]))
+    }
+
+    /// Stores a node with `rest` as its prefix; above it a chain of nodes when that is longer than a prefix may be.
+    pub(super) fn store_below(&mut self, rest: &[u8], draft: Draft<'_>) -> BlockId {
         const LINK_BYTES: usize = PREFIX_BYTES_MAX + 1;
         let links = rest.len() / LINK_BYTES;
-        Draft::leaf(&rest[links * LINK_BYTES..], Some(state)).write(&mut self.scratch);
+        draft.with_prefix(&rest[links * LINK_BYTES..]).write(&mut self.scratch);
         let mut block = self.arena.store(&self.scratch);
         for link in (0..links).rev() {
             let piece = &rest[link * LINK_BYTES..(link + 1) * LINK_BYTES];
             let child = block.0.to_le_bytes();
-            let key = [piece[PREFIX_BYTES_MAX]];
-            let mut draft = Draft::leaf(&piece[..PREFIX_BYTES_MAX], None).with_child(0, &key, &child);
-            draft.summary = Summary::of(&state);
-            draft.write(&mut self.scratch);
+            let above = Draft::new(None, draft.summary, &piece[PREFIX_BYTES_MAX..], &child);
+            above.with_prefix(&piece[..PREFIX_BYTES_MAX]).write(&mut self.scratch);
             block = self.arena.store(&self.scratch);
         }
         block

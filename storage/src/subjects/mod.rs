@@ -8,6 +8,7 @@
 //! HOT PATH: no allocation per message, no lock, no log.
 
 mod arena;
+mod build;
 mod codec;
 mod edit;
 mod filter;
@@ -25,6 +26,7 @@ pub use query::Bound;
 pub use state::SubjectState;
 
 use arena::{Arena, BlockId};
+use build::Builder;
 use edit::{Landing, Step};
 use node::Node;
 use state::Summary;
@@ -174,15 +176,18 @@ impl SubjectIndex {
         *self = SubjectIndex::new();
     }
 
-    /// Rebuilds the tree without the room that removed subjects left behind. Takes as long as inserting every subject
-    /// anew; worth it when [`bytes_free`](Self::bytes_free) is a good part of [`bytes_held`](Self::bytes_held).
+    /// Rebuilds the tree without the room that removed subjects left behind. Takes as long as encoding and decoding it;
+    /// worth it when [`bytes_free`](Self::bytes_free) is a good part of [`bytes_held`](Self::bytes_held).
     pub fn compact(&mut self) {
-        let mut compacted = SubjectIndex::new();
+        let (mut builder, mut before) = (Builder::new(), Vec::new());
         self.for_each(|subject, state| {
-            compacted.plant_new(subject, *state);
+            let shared = common_len(&before, subject);
+            builder.push(subject, shared, *state);
+            before.truncate(shared);
+            before.extend_from_slice(&subject[shared..]);
             std::ops::ControlFlow::Continue(())
         });
-        *self = compacted;
+        *self = builder.finish();
     }
 
     /// Memory held, and of it what removed subjects left for reuse.
@@ -202,19 +207,6 @@ impl SubjectIndex {
 
     fn totals(&self) -> Summary {
         if self.root.is_none() { Summary::EMPTY } else { Node::new(self.arena.bytes(self.root)).summary() }
-    }
-
-    /// Plants a subject with all it has; false (and nothing done) when the subject is there already.
-    fn plant_new(&mut self, subject: &[u8], state: SubjectState) -> bool {
-        match self.edit_existing(subject, |_| ()) {
-            Ok(_) => false,
-            Err(landing) => {
-                self.plant(subject, landing, state);
-                let hash = fold::hash(subject).wrapping_mul(state.messages);
-                self.content_hash = self.content_hash.wrapping_add(hash);
-                true
-            }
-        }
     }
 
     /// Descends and changes the subject's state, or says where the subject would have to be planted.
@@ -242,4 +234,8 @@ impl SubjectIndex {
         let leaf = Node::new(self.arena.bytes(self.landing_node())).children() == 0;
         self.add_to_path(self.path.len() - usize::from(leaf), added);
     }
+}
+
+fn common_len(left: &[u8], right: &[u8]) -> usize {
+    left.iter().zip(right).take_while(|(left, right)| left == right).count()
 }

@@ -147,8 +147,8 @@ impl<'a> Node<'a> {
     #[inline]
     pub(super) fn find_key(&self, key: u8) -> Result<usize, usize> {
         let keys = self.keys();
-        // Counting has no branch to mispredict and is vectorised.
-        let slot = keys.iter().map(|other| usize::from(*other < key)).sum();
+        // Counting has no branch to mispredict and is vectorised; fewer than 256 distinct bytes are less than a byte.
+        let slot = usize::from(keys.iter().map(|other| u8::from(*other < key)).sum::<u8>());
         if keys.get(slot) == Some(&key) { Ok(slot) } else { Err(slot) }
     }
 
@@ -248,8 +248,16 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn leaf(prefix: &'a [u8], value: Option<SubjectState>) -> Draft<'a> {
-        Draft { prefix: [prefix, &[], &[]], value, summary: Summary::EMPTY, keys: [&[]; 3], children: [&[]; 3] }
+    /// A node with no prefix yet. `children`: their block names as they lie in a node.
+    pub(super) fn new(value: Option<SubjectState>, summary: Summary, keys: &'a [u8], children: &'a [u8]) -> Draft<'a> {
+        Draft { prefix: [&[]; 3], value, summary, keys: [keys, &[], &[]], children: [children, &[], &[]] }
+    }
+
+    pub(super) fn with_prefix<'b>(self, prefix: &'b [u8]) -> Draft<'b>
+    where
+        'a: 'b,
+    {
+        Draft { prefix: [prefix, &[], &[]], ..self }
     }
 
     /// The node as it is, to be changed.

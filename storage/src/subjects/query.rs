@@ -1,9 +1,12 @@
 //! Questions about the subjects that match filters. Each is a visitor of the walk. Where several filters are taken, a
 //! subject is seen once even if more than one of them matches it.
 
+use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
 use super::SubjectIndex;
+use super::arena::BlockId;
+use super::node::Node;
 use super::state::{SubjectState, Summary};
 use super::walk::{Subtree, Visitor};
 
@@ -59,7 +62,7 @@ impl SubjectIndex {
     /// Where to look, downwards, for the last message that one of the filters matches: no such message lies above the
     /// bound, and when it is exact, one lies at it.
     pub fn last_matching<F: AsRef<[u8]>>(&self, filters: &[F]) -> Option<Bound> {
-        let mut last = Last { best: None };
+        let mut last = Last { index: self, best: None };
         self.walk(filters, &mut last);
         last.best
     }
@@ -71,7 +74,7 @@ struct Each<F> {
 }
 
 impl<F: FnMut(&[u8], &SubjectState) -> ControlFlow<()>> Visitor for Each<F> {
-    fn subtree(&mut self, summary: &Summary, whole: bool) -> Subtree {
+    fn subtree(&mut self, _: BlockId, summary: &Summary, whole: bool) -> Subtree {
         let subjects = u64::from(summary.subjects);
         if whole && subjects <= self.skip {
             self.skip -= subjects;
@@ -95,7 +98,7 @@ struct Count {
 }
 
 impl Visitor for Count {
-    fn subtree(&mut self, summary: &Summary, whole: bool) -> Subtree {
+    fn subtree(&mut self, _: BlockId, summary: &Summary, whole: bool) -> Subtree {
         if !whole {
             return Subtree::Visit;
         }
@@ -117,7 +120,7 @@ struct First {
 }
 
 impl Visitor for First {
-    fn subtree(&mut self, summary: &Summary, _: bool) -> Subtree {
+    fn subtree(&mut self, _: BlockId, summary: &Summary, _: bool) -> Subtree {
         let hopeless = summary.last < self.from
             || self.best.is_some_and(|best| {
                 let least = summary.first.max(self.from);
@@ -158,24 +161,65 @@ fn first_at_or_above(state: &SubjectState, from: u64) -> Option<Bound> {
     Some(Bound { sequence: from, exact: false })
 }
 
-struct Last {
+struct Last<'a> {
+    index: &'a SubjectIndex,
     best: Option<Bound>,
 }
 
-impl Visitor for Last {
-    fn subtree(&mut self, summary: &Summary, _: bool) -> Subtree {
+impl Visitor for Last<'_> {
+    fn subtree(&mut self, root: BlockId, summary: &Summary, whole: bool) -> Subtree {
         let hopeless =
             self.best.is_some_and(|best| summary.last < best.sequence || (summary.last == best.sequence && best.exact));
-        if hopeless { Subtree::Skip } else { Subtree::Visit }
+        if hopeless {
+            return Subtree::Skip;
+        }
+        if !whole {
+            return Subtree::Visit;
+        }
+        self.consider(last_below(self.index, root));
+        Subtree::Skip
     }
 
     fn subject(&mut self, _: &[u8], state: &SubjectState) -> ControlFlow<()> {
-        let bound = Bound { sequence: state.last, exact: state.last_exact };
-        self.best = Some(match self.best {
-            Some(best) if best.sequence > bound.sequence => best,
-            Some(best) if best.sequence == bound.sequence => Bound { exact: best.exact || bound.exact, ..best },
-            _ => bound,
-        });
+        self.consider(Some(last_of(state)));
         ControlFlow::Continue(())
     }
+}
+
+impl Last<'_> {
+    fn consider(&mut self, bound: Option<Bound>) {
+        let key = |bound: &Bound| (bound.sequence, bound.exact);
+        self.best = self.best.into_iter().chain(bound).max_by_key(key);
+    }
+}
+
+fn last_of(state: &SubjectState) -> Bound {
+    Bound { sequence: state.last, exact: state.last_exact }
+}
+
+/// What promises the most is looked at first: a sequence that is known, then a subtree that may hold it, then a bound.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Promise {
+    Bound,
+    Subtree(u32),
+    Exact,
+}
+
+/// The last sequence of a whole subtree. The first subject that comes up promises no less than anything left.
+fn last_below(index: &SubjectIndex, root: BlockId) -> Option<Bound> {
+    let mut promises = BinaryHeap::from([(u64::MAX, Promise::Subtree(root.0))]);
+    while let Some((sequence, promise)) = promises.pop() {
+        let Promise::Subtree(block) = promise else {
+            return Some(Bound { sequence, exact: promise == Promise::Exact });
+        };
+        let node = Node::new(index.arena.bytes(BlockId(block)));
+        if let Some(bound) = node.value().as_ref().map(last_of) {
+            promises.push((bound.sequence, if bound.exact { Promise::Exact } else { Promise::Bound }));
+        }
+        for slot in 0..node.children() {
+            let child = node.child(slot);
+            promises.push((Node::new(index.arena.bytes(child)).summary().last, Promise::Subtree(child.0)));
+        }
+    }
+    None
 }

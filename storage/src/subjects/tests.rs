@@ -193,7 +193,7 @@ fn check_queries(index: &SubjectIndex, naive: &Naive, filters: &[Vec<u8>], from:
 fn index_agrees_with_the_naive_one() {
     let operations = prop::collection::vec(operation(), 0..120);
     let queries = prop::collection::vec((prop::collection::vec(filter(), 1..4), 0..150u64, 0..8u64), 6);
-    model::check(300, (operations, queries), |(operations, queries)| {
+    model::check(150, (operations, queries), |(operations, queries)| {
         let (mut index, mut naive) = (SubjectIndex::new(), Naive::default());
         for (at, operation) in operations.into_iter().enumerate() {
             apply(&mut index, &mut naive, 40 + at as u64, operation);
@@ -226,7 +226,7 @@ fn index_agrees_with_the_naive_one() {
 
 #[test]
 fn decode_never_panics_on_arbitrary_bytes() {
-    model::check(2000, prop::collection::vec(any::<u8>(), 0..200), |mut bytes| {
+    model::check(500, prop::collection::vec(any::<u8>(), 0..200), |mut bytes| {
         let _ = SubjectIndex::decode(&bytes);
         bytes.insert(0, 1);
         let _ = SubjectIndex::decode(&bytes);

@@ -17,7 +17,7 @@ pub(super) enum Subtree {
 pub(super) trait Visitor {
     /// A subtree of several subjects is ahead. `whole`: all of them match. The bounds and sums are those of the whole
     /// subtree, whatever part of it matches.
-    fn subtree(&mut self, summary: &Summary, whole: bool) -> Subtree;
+    fn subtree(&mut self, root: BlockId, summary: &Summary, whole: bool) -> Subtree;
 
     fn subject(&mut self, subject: &[u8], state: &SubjectState) -> ControlFlow<()>;
 }
@@ -101,7 +101,7 @@ impl<F: AsRef<[u8]>, V: Visitor> Walk<'_, F, V> {
         if node.children() > 0 {
             let alive = &self.alive[alive_from..];
             let all = alive.iter().find(|one| one.accepts_all(filter_of(one), node.has_value())).copied();
-            if let Subtree::Skip = self.visitor.subtree(&node.summary(), all.is_some()) {
+            if let Subtree::Skip = self.visitor.subtree(block, &node.summary(), all.is_some()) {
                 return ControlFlow::Continue(());
             }
             if let Some(all) = all {

@@ -1,0 +1,487 @@
+//! One Raft group as a pure machine around `raft::RawNode`: no clock, no random source, no I/O. Calls go in, [`Output`]s come out.
+//!
+//! ```text
+//!               applied by the machine      handed out by ready()      known to a quorum
+//!                         v                          v                        v
+//!   0 ----- compacted <= applied <= handed <= committed ----- appended
+//!                                                |__ durable ___^  (durable <= appended, handed <= durable)
+//!
+//!   leader: acked <= applied            replica: committed is durable on a quorum, not always here
+//! ```
+//!
+//! Three deviations from raft's usual ways, each because payloads live in the journal and a batch must cost O(1):
+//! - Proposals are counted, and become entries of the log in one stroke (`flush`), past raft's list of unstable entries.
+//! - The log answers raft's own scans with membership changes only (`TermLog::sparse`), and what is committed is handed out as a
+//!   range.
+//! - Durability is a position in the journal, not the number of a `Ready` (`writes`).
+
+mod members;
+mod progress;
+mod reads;
+mod step;
+
+use crate::election;
+use crate::ids::{GroupId, PeerId};
+use crate::log::{ENTRIES_PER_MESSAGE_MAX, EntryKind, TermLog, is_membership};
+use crate::output::{Append, Install, Output, ProposeError, Proposed, Role};
+use crate::settings::Settings;
+use crate::state::GroupState;
+use crate::writes::WriteQueue;
+use raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType};
+use raft::{RawNode, StateRole};
+use std::ops::RangeInclusive;
+
+pub struct GroupConfig {
+    pub group: GroupId,
+    pub peer: PeerId,
+    pub settings: Settings,
+    /// `None` state must not happen: a new group starts from [`GroupState::bootstrap`].
+    pub state: GroupState,
+    /// The log after the latest checkpoint, or an empty one.
+    pub log: TermLog,
+    /// What the machine reflects already: at least the checkpoint's index.
+    pub applied: u64,
+    /// For election timeouts. Two peers of a group must differ: mix in the peer.
+    pub seed: u64,
+}
+
+pub struct Group {
+    id: GroupId,
+    peer: PeerId,
+    settings: Settings,
+    node: RawNode<TermLog>,
+    /// Entries promised by `propose` and not yet part of the log.
+    proposed: u64,
+    writes: WriteQueue,
+    /// Messages free to leave with the next `ready`.
+    outgoing: Vec<Message>,
+    /// Term and vote of the latest state handed out.
+    saved: (u64, u64),
+    /// The highest term known to be durable here.
+    term_durable: u64,
+    /// Members changed, or were never written.
+    membership_unsaved: bool,
+    membership_changed: bool,
+    /// The entry the members are as of.
+    membership_index: u64,
+    applied: u64,
+    /// Committed entries up to here have been handed out.
+    handed: u64,
+    /// A snapshot that is being made durable; raft must not apply past it before.
+    installing: u64,
+    reads: Vec<u64>,
+    seen: Role,
+    seed: u64,
+    attempts: u64,
+    #[cfg(any(test, feature = "sim"))]
+    trusts_stale_rejections: bool,
+}
+
+impl Group {
+    pub fn new(config: GroupConfig) -> Result<Group, RestartError> {
+        let GroupConfig { group, peer, settings, state, mut log, applied, seed } = config;
+        let (hard, conf, conf_index) = (state.hard, state.conf, state.conf_index);
+        let commit = hard.commit.max(applied).max(log.compacted());
+        if applied < log.compacted() {
+            return Err(RestartError::AppliedBehindCheckpoint { applied, checkpoint: log.compacted() });
+        }
+        if commit > log.last() {
+            return Err(RestartError::CommitBeyondLog { commit, last: log.last() });
+        }
+        // A checkpoint may be newer than the state: it was installed, and the state behind it is lost. No vote was cast then.
+        let term = hard.term.max(log.last_term());
+        let vote = if term == hard.term { hard.vote } else { 0 };
+        log.set_initial(HardState { term, vote, commit }, conf);
+        let fresh = term == 0;
+        let raft_config = settings.raft_config(peer, applied);
+        let node = RawNode::new(&raft_config, log, &crate::logger::logger(group)).map_err(RestartError::raft)?;
+        Ok(Group {
+            id: group,
+            peer,
+            settings,
+            node,
+            proposed: 0,
+            writes: WriteQueue::default(),
+            outgoing: Vec::new(),
+            saved: (term, vote),
+            term_durable: term,
+            membership_unsaved: fresh,
+            membership_changed: false,
+            membership_index: conf_index,
+            applied,
+            handed: applied,
+            installing: 0,
+            reads: Vec::new(),
+            seen: Role::Follower { term, leader: None },
+            seed,
+            attempts: 0,
+            #[cfg(any(test, feature = "sim"))]
+            trusts_stale_rejections: false,
+        })
+    }
+
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    pub fn term(&self) -> u64 {
+        self.node.raft.term
+    }
+
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    pub fn commit_index(&self) -> u64 {
+        self.node.raft.raft_log.committed
+    }
+
+    pub fn last_index(&self) -> u64 {
+        self.log().last() + self.proposed
+    }
+
+    pub fn compacted(&self) -> u64 {
+        self.log().compacted()
+    }
+
+    /// `None` for what is compacted or not appended.
+    pub fn entry_term(&self, index: u64) -> Option<u64> {
+        self.log().term(index)
+    }
+
+    /// Entries up to here are durable on this node.
+    pub fn durable_index(&self) -> u64 {
+        self.node.raft.raft_log.persisted
+    }
+
+    /// Leads, and may propose.
+    pub fn is_leader(&self) -> bool {
+        self.node.raft.state == StateRole::Leader && self.node.raft.raft_log.unstable.entries.is_empty()
+    }
+
+    pub fn leader(&self) -> Option<PeerId> {
+        PeerId::from_raw(self.node.raft.leader_id)
+    }
+
+    pub fn role(&self) -> Role {
+        let term = self.term();
+        match self.node.raft.state {
+            StateRole::Leader => Role::Leader { term },
+            StateRole::Follower => Role::Follower { term, leader: self.leader() },
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate { term },
+        }
+    }
+
+    /// Reserves the next `count` indexes for entries the caller appends to the journal now, in order, before it calls anything
+    /// else of this group. O(1): raft learns of them with the next call.
+    pub fn propose(&mut self, count: u64) -> Result<Proposed, ProposeError> {
+        let raft = &self.node.raft;
+        if raft.state != StateRole::Leader || raft.prs().get(self.peer.get()).is_none() {
+            return Err(ProposeError::NotLeader { leader: self.leader().filter(|leader| *leader != self.peer) });
+        }
+        if !raft.raft_log.unstable.entries.is_empty() {
+            return Err(ProposeError::NotReady);
+        }
+        if raft.lead_transferee.is_some() {
+            return Err(ProposeError::Transferring);
+        }
+        let proposed = Proposed { first_index: self.last_index() + 1, term: raft.term };
+        if self.last_index() + count - raft.raft_log.committed > self.settings.uncommitted_entries_max {
+            return Err(ProposeError::Full);
+        }
+        self.proposed += count;
+        Ok(proposed)
+    }
+
+    /// Asks for an election at once. For a group of one this is how it gets its leader; it is never ticked.
+    pub fn campaign(&mut self) {
+        self.flush();
+        // raft makes a sole voter leader on the spot and insists that its log is durable.
+        if self.is_sole_voter() && !self.writes.is_empty() {
+            return;
+        }
+        self.attempts = self.attempts.wrapping_add(1);
+        // Refused only for messages peers send.
+        let _ = self.node.campaign();
+        self.check();
+    }
+
+    pub fn tick(&mut self) {
+        self.flush();
+        let raft = &mut self.node.raft;
+        if raft.state != StateRole::Leader {
+            let timeout = election::timeout_ticks(self.seed, raft.term, self.attempts, self.settings.election_ticks);
+            raft.set_randomized_election_timeout(timeout);
+            let campaigns = raft.election_elapsed + 1 >= timeout;
+            if campaigns && self.is_sole_voter() && !self.writes.is_empty() {
+                return;
+            }
+            self.attempts = self.attempts.wrapping_add(u64::from(campaigns));
+        }
+        self.node.tick();
+        self.check();
+    }
+
+    /// The driver has appended all that was proposed and handed out so far, at or before `position`. Must follow every turn that
+    /// appended something; messages wait for it. Returns what became committed, as [`Group::on_durable`] does.
+    pub fn written(&mut self, position: u64) -> Option<RangeInclusive<u64>> {
+        self.flush();
+        self.writes.close(position);
+        self.settle();
+        self.take_committed()
+    }
+
+    /// The journal is durable up to `position`. Returns what became committed and may be applied; for a group of one that is all
+    /// there is to do. A replicated group has messages to send now: call [`Group::ready`].
+    pub fn on_durable(&mut self, position: u64) -> Option<RangeInclusive<u64>> {
+        self.flush();
+        self.writes.durable(position);
+        self.settle();
+        self.take_committed()
+    }
+
+    /// Whether [`Group::ready`] would have anything to say.
+    pub fn needs_ready(&self) -> bool {
+        let log = &self.node.raft.raft_log;
+        self.proposed > 0
+            || !self.outgoing.is_empty()
+            || self.needs_raft_ready()
+            || self.membership_unsaved
+            || self.membership_changed
+            || self.log().snapshot_wanted()
+            || self.handed < log.committed.min(log.persisted)
+    }
+
+    fn needs_raft_ready(&self) -> bool {
+        let raft = &self.node.raft;
+        !raft.msgs.is_empty()
+            || !raft.raft_log.unstable.entries.is_empty()
+            || raft.raft_log.unstable.snapshot.is_some()
+            || !raft.read_states.is_empty()
+            || (raft.term, raft.vote) != self.saved
+            || self.role() != self.seen
+    }
+
+    /// The end of a turn: everything the group wants done.
+    pub fn ready(&mut self) -> Output {
+        self.flush();
+        let mut output = Output::default();
+        if self.needs_raft_ready() {
+            self.raft_ready(&mut output);
+        }
+        self.save_state(&mut output);
+        output.messages.append(&mut self.outgoing);
+        output.committed = self.take_committed();
+        output.snapshot_wanted = self.log().snapshot_wanted();
+        if std::mem::take(&mut self.membership_changed) {
+            output.membership = Some(self.membership());
+        }
+        self.check();
+        output
+    }
+
+    fn raft_ready(&mut self, output: &mut Output) {
+        let mut ready = self.node.ready();
+        let number = ready.number();
+        if !ready.snapshot().is_empty() {
+            output.install = Some(self.install(ready.snapshot().get_metadata().clone()));
+        }
+        let entries = ready.take_entries();
+        self.append(&entries, output);
+        self.collect_reads(ready.take_read_states(), output);
+        let leads = self.node.raft.state == StateRole::Leader;
+        let messages = if leads { ready.take_messages() } else { ready.take_persisted_messages() };
+        self.node.advance_append_async(ready);
+        // The state is part of what messages wait for, so it is handed out before they are attached.
+        self.save_state(output);
+        let (snapshots, messages): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| message.msg_type() == MessageType::MsgSnapshot);
+        output.snapshots = snapshots;
+        self.release(number, messages, leads);
+        let role = self.role();
+        if role != self.seen {
+            self.seen = role;
+            output.role = Some(role);
+        }
+    }
+
+    fn install(&mut self, metadata: raft::eraftpb::SnapshotMetadata) -> Install {
+        let (index, term) = (metadata.index, metadata.term);
+        self.node.mut_store().reset(index, term);
+        self.writes.install(index);
+        (self.applied, self.handed, self.installing) = (index, index, index);
+        (self.membership_index, self.membership_unsaved, self.membership_changed) = (index, true, true);
+        Install { index, term, membership: self.membership() }
+    }
+
+    fn append(&mut self, entries: &[Entry], output: &mut Output) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        self.node.mut_store().append_entries(entries);
+        self.writes.entries(first.index, last.index);
+        output.appends = entries.iter().map(to_append).collect();
+    }
+
+    /// A leader's messages may overtake its own write, but only when its term is durable: a sole voter is elected on the spot,
+    /// and a learner that heard of the term must never hear different entries of the same term after a crash.
+    fn release(&mut self, number: u64, messages: Vec<Message>, leads: bool) {
+        let (now, later) = match leads && self.term_durable == self.term() {
+            true => (messages, Vec::new()),
+            false => (Vec::new(), messages),
+        };
+        self.outgoing.extend(now);
+        if let Some(messages) = self.writes.attach(number, later) {
+            self.outgoing.extend(messages);
+            self.node.on_persist_ready(number);
+        }
+    }
+
+    /// Hands out a state record when the promise (term, vote) or the members changed. How far the log is committed rides along:
+    /// losing that is harmless, so it alone is no reason to write.
+    fn save_state(&mut self, output: &mut Output) {
+        let raft = &self.node.raft;
+        if (raft.term, raft.vote) == self.saved && !self.membership_unsaved {
+            return;
+        }
+        self.saved = (raft.term, raft.vote);
+        self.membership_unsaved = false;
+        // Not past what is durable: a recovered log must reach what its state calls committed.
+        let commit = raft.raft_log.committed.min(raft.raft_log.persisted);
+        let state = GroupState {
+            hard: HardState { term: raft.term, vote: raft.vote, commit },
+            conf: self.conf_state(),
+            conf_index: self.membership_index,
+        };
+        self.writes.state(raft.term);
+        output.state = Some(state.encode());
+    }
+
+    /// Tells raft of the proposals. The entries go straight into the log: raft's list of unstable entries would copy each of
+    /// them three times, only to hand them back for writing what the caller has written already.
+    fn flush(&mut self) {
+        let count = std::mem::take(&mut self.proposed);
+        if count == 0 {
+            return;
+        }
+        let raft = &mut self.node.raft;
+        assert!(raft.state == StateRole::Leader && raft.raft_log.unstable.entries.is_empty());
+        let first = raft.raft_log.store.last() + 1;
+        let term = raft.term;
+        raft.raft_log.store.append(term, count);
+        raft.raft_log.unstable.offset = first + count;
+        self.writes.entries(first, first + count - 1);
+        if self.has_peers() {
+            for _ in 0..count.div_ceil(ENTRIES_PER_MESSAGE_MAX) {
+                self.node.raft.bcast_append();
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(settled) = self.writes.settle() {
+            self.term_durable = self.term_durable.max(settled.term);
+            if settled.number > 0 {
+                self.node.on_persist_ready(settled.number);
+            }
+            if settled.install > 0 && settled.install == self.installing {
+                self.installing = 0;
+                self.node.advance_apply_to(settled.install);
+            }
+            if let Some(term) = self.log().term(settled.last).filter(|_| settled.last > 0) {
+                self.node.raft.on_persist_entries(settled.last, term);
+            }
+            self.outgoing.extend(settled.messages);
+        }
+        self.check();
+    }
+
+    fn take_committed(&mut self) -> Option<RangeInclusive<u64>> {
+        let log = &self.node.raft.raft_log;
+        let until = log.committed.min(log.persisted);
+        let first = self.handed + 1;
+        (first <= until).then(|| {
+            self.handed = until;
+            first..=until
+        })
+    }
+
+    /// The machine reflects all entries up to `index`. Applies the membership changes among them.
+    pub fn advance_applied(&mut self, index: u64) {
+        self.flush();
+        assert!(index <= self.handed, "applied {index} was handed out ({})", self.handed);
+        if index <= self.applied || self.installing > 0 {
+            return;
+        }
+        self.apply_membership(self.applied + 1, index);
+        self.applied = index;
+        self.node.advance_apply_to(index);
+        self.check();
+    }
+
+    /// Forgets entries up to `index`, for which a durable checkpoint stands.
+    pub fn compact(&mut self, index: u64) {
+        self.flush();
+        self.node.mut_store().compact(index.min(self.applied));
+        self.check();
+    }
+
+    fn log(&self) -> &TermLog {
+        &self.node.raft.raft_log.store
+    }
+
+    /// There are others to talk to: the group must be ticked.
+    pub fn has_peers(&self) -> bool {
+        self.node.raft.prs().iter().len() > 1 || !self.node.raft.promotable()
+    }
+
+    fn is_sole_voter(&self) -> bool {
+        let raft = &self.node.raft;
+        raft.promotable() && raft.prs().is_singleton()
+    }
+
+    fn conf_state(&self) -> ConfState {
+        self.node.raft.prs().conf().to_conf_state()
+    }
+
+    fn check(&self) {
+        let log = &self.node.raft.raft_log;
+        let appended = self.log().last();
+        assert!(self.log().compacted() <= self.applied, "compacted <= applied");
+        assert!(self.applied <= self.handed && self.handed <= log.committed, "applied <= handed <= committed");
+        let ahead = appended.max(log.last_index());
+        assert!(log.committed <= ahead && log.persisted <= ahead, "committed, durable <= appended");
+        assert!(self.installing > 0 || self.handed <= log.persisted, "handed out <= durable");
+    }
+}
+
+fn to_append(entry: &Entry) -> Append {
+    let kind = match (is_membership(entry), entry.data.is_empty()) {
+        (true, _) => EntryKind::Membership,
+        (false, true) => EntryKind::Empty,
+        (false, false) => EntryKind::Normal,
+    };
+    Append { index: entry.index, term: entry.term, kind, payload: entry.data.clone() }
+}
+
+/// What was recovered cannot be the state of a group. The replica must be rebuilt as a new peer.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    #[error("entry {commit} was committed, the log ends at {last}")]
+    CommitBeyondLog { commit: u64, last: u64 },
+    #[error("applied {applied} is behind the checkpoint at {checkpoint}")]
+    AppliedBehindCheckpoint { applied: u64, checkpoint: u64 },
+    #[error("raft refused the state: {0}")]
+    Raft(String),
+}
+
+impl RestartError {
+    fn raft(error: raft::Error) -> RestartError {
+        RestartError::Raft(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

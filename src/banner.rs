@@ -1,0 +1,47 @@
+//! What the log says at the start: who this is, where it listens, where data goes, what to try next.
+
+use headwater::config::{Loaded, SyncPolicy};
+use headwater::server::Server;
+
+/// Before anything is opened.
+pub fn opening(loaded: &Loaded) {
+    tracing::info!("Starting headwater");
+    tracing::info!("  Version:  {} (compatible with nats-server {})", env!("CARGO_PKG_VERSION"), headwater::process::COMPATIBLE_VERSION);
+    if let Some(file) = &loaded.options.config_file {
+        tracing::info!("  Config:   {} ({})", file.display(), loaded.options.config_digest);
+    }
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    for key in &loaded.unsupported {
+        tracing::warn!("{key}");
+    }
+}
+
+/// Who this server is and where its data goes.
+pub fn identity(server: &Server) {
+    let options = server.options();
+    tracing::info!("  Name:     {}", server.identity().name);
+    tracing::info!("  ID:       {}", server.identity().id);
+    if !options.jetstream.enabled {
+        tracing::info!("  Streams:  disabled; start with -js to enable them");
+        return;
+    }
+    tracing::info!("  Store:    {}", options.jetstream_directory().display());
+    match options.jetstream.sync {
+        SyncPolicy::BeforeAck => tracing::info!("  Durable:  an acknowledged message is on disk"),
+        SyncPolicy::Interval(interval) => {
+            tracing::warn!("  Durable:  acknowledged before it is on disk, synced every {interval:?} (sync_interval)");
+        }
+    }
+}
+
+/// Once everything is served.
+pub fn ready(server: &Server) {
+    let address = server.client_address();
+    tracing::info!("Listening for client connections on {address}");
+    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+    let first = if server.jetstream().is_some() { "stream add" } else { "sub '>'" };
+    tracing::info!("Try: nats -s nats://{host}:{} {first}", address.port());
+    tracing::info!("Server is ready");
+}

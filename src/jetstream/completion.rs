@@ -1,0 +1,59 @@
+//! What the journal tells: durable batches go to the groups they belong to, failures to everybody.
+
+use std::sync::Weak;
+
+use headwater_storage::{DurableBatch, DurableSink, GroupId, JournalError};
+
+use super::meta::META_GROUP;
+use super::node::Node;
+
+/// The node's ear at the journal. It does not keep the node alive.
+pub struct Completion(pub Weak<Node>);
+
+impl DurableSink for Completion {
+    /// HOT PATH: one lock per group and run of its records.
+    fn durable(&self, batch: &DurableBatch) {
+        let Some(node) = self.0.upgrade() else { return };
+        let mut records = batch.records();
+        loop {
+            let mut ahead = records.clone();
+            let Some((mut last, first)) = ahead.next() else { break };
+            let group = first.header.group;
+            let mut count = 1;
+            while let Some((location, record)) = ahead.next() {
+                if record.header.group != group {
+                    break;
+                }
+                last = location;
+                count += 1;
+            }
+            let run = records.by_ref().take(count);
+            if group == META_GROUP {
+                node.complete_meta(run, last);
+            } else if let Some(replica) = node.replica(group) {
+                replica.complete(run, last);
+            } else {
+                run.for_each(drop);
+            }
+        }
+        node.after_batch();
+    }
+
+    fn failed(&self, error: &JournalError, _: &[GroupId]) {
+        if let Some(node) = self.0.upgrade() {
+            node.fail(error);
+        }
+    }
+
+    fn checkpoint_wanted(&self, group: GroupId) {
+        if let Some(node) = self.0.upgrade() {
+            node.checkpoint(group);
+        }
+    }
+
+    fn space(&self, full: bool) {
+        if let Some(node) = self.0.upgrade() {
+            node.space(full);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The durable state by itself: deltas, checkpoints, hashes, and what is needed of the stream.
+
+use super::*;
+use proptest::prelude::*;
+use std::hash::Hasher;
+
+/// A short history that makes sense: deliveries in order, everything else about what was delivered.
+fn history() -> impl Strategy<Value = Vec<Delta>> {
+    let step = (0..10u8, 1u64..40, 1u32..5);
+    proptest::collection::vec(step, 0..60).prop_map(|steps| {
+        let mut state = ConsumerState::new(AckPolicy::Explicit, 1);
+        let mut deltas = Vec::new();
+        for (index, (kind, number, count)) in steps.into_iter().enumerate() {
+            let time = START + index as i64;
+            let consumer = state.delivered.consumer + 1;
+            let delivered = state.pending.iter().map(|(sequence, _)| sequence).nth(number as usize % 8);
+            // Only what was looked at is ever mentioned.
+            let stream = delivered.unwrap_or(number % state.next);
+            let delta = match kind {
+                0..3 => Delta::Delivered { stream: state.next + number % 3, consumer, count, time },
+                3 if delivered.is_some() => Delta::Redelivered { stream, consumer, deliveries: count + 1, time },
+                4 => Delta::Acked { stream, count: count.min((state.next - stream) as u32), time },
+                5 => Delta::Rescheduled { stream, time: time + 77 },
+                6 => Delta::Exhausted { stream, deliveries: count },
+                7 => Delta::Removed { stream, count: u64::from(count).min(state.next - stream) },
+                8 => Delta::Advanced { stream: state.next + number % 5 },
+                _ if number == 1 => Delta::Reset { stream: u64::from(count) },
+                _ if number < 4 => Delta::Purged { stream: state.next + 1 },
+                _ => Delta::Paused { until: time },
+            };
+            state.apply(&delta, |_| {});
+            deltas.push(delta);
+        }
+        deltas
+    })
+}
+
+fn after(deltas: &[Delta]) -> ConsumerState {
+    let mut state = ConsumerState::new(AckPolicy::Explicit, 1);
+    deltas.iter().for_each(|delta| state.apply(delta, |_| {}));
+    state
+}
+
+fn hash(state: &ConsumerState) -> u64 {
+    let mut hasher = std::collections::hash_map::DefaultHasher::new();
+    state.hash_into(&mut hasher);
+    hasher.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn each_delta_applied_twice_is_applied_once(deltas in history()) {
+        let mut state = ConsumerState::new(AckPolicy::Explicit, 1);
+        for delta in &deltas {
+            state.apply(delta, |_| {});
+            let once = state.clone();
+            state.apply(delta, |_| {});
+            prop_assert_eq!(&state, &once, "{:?}", delta);
+        }
+    }
+
+    #[test]
+    fn replaying_the_end_of_the_log_changes_nothing(deltas in history(), from in 0usize..60) {
+        let mut state = after(&deltas);
+        let whole = state.clone();
+        deltas.iter().skip(from).for_each(|delta| state.apply(delta, |_| {}));
+        prop_assert_eq!(state, whole);
+    }
+
+    #[test]
+    fn a_checkpoint_brings_back_the_same_state(deltas in history()) {
+        let state = after(&deltas);
+        let mut bytes = Vec::new();
+        state.encode(&mut bytes);
+        let back = ConsumerState::decode(&bytes).expect("what was written");
+        prop_assert_eq!(hash(&back), hash(&state));
+        prop_assert_eq!(back, state);
+        prop_assert_eq!(ConsumerState::decode(&bytes[..bytes.len() - 1]), Err(MalformedState));
+    }
+
+    #[test]
+    fn floors_and_deliveries_never_go_back_but_by_a_reset(deltas in history()) {
+        let mut state = ConsumerState::new(AckPolicy::Explicit, 1);
+        for delta in &deltas {
+            let before = state.clone();
+            state.apply(delta, |_| {});
+            if matches!(delta, Delta::Reset { .. }) {
+                continue;
+            }
+            prop_assert!(state.delivered.consumer >= before.delivered.consumer);
+            prop_assert!(state.delivered.stream >= before.delivered.stream);
+            prop_assert!(state.ack_floor.consumer >= before.ack_floor.consumer);
+            prop_assert!(state.ack_floor.stream >= before.ack_floor.stream, "{:?} {:?} {:?}", delta, before, state);
+            prop_assert!(state.ack_floor.consumer <= state.delivered.consumer);
+            prop_assert!(state.next >= before.next);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_or_harmless(bytes in proptest::collection::vec(any::<u8>(), 0..300), deltas in history()) {
+        let mut bytes = bytes;
+        if let [version, policy, ..] = &mut bytes[..] {
+            (*version, *policy) = (1, *policy % 4);
+        }
+        if let Ok(mut state) = ConsumerState::decode(&bytes) {
+            deltas.iter().for_each(|delta| state.apply(delta, |_| {}));
+        }
+    }
+}
+
+#[test]
+fn the_list_of_last_messages_is_part_of_a_checkpoint() {
+    let config = ConsumerConfig {
+        deliver_policy: crate::jetstream::api::consumer_config::DeliverPolicy::LastPerSubject,
+        ..explicit()
+    };
+    let rig = Rig::new(config, &["a", "b", "a"]);
+    let mut bytes = Vec::new();
+    rig.replica.encode(&mut bytes);
+    assert_eq!(ConsumerState::decode(&bytes), Ok(rig.replica));
+}
+
+#[test]
+fn what_is_needed_follows_the_ack_policy() {
+    for (policy, needed) in [
+        (AckPolicy::None, [false, false, false, true]),
+        (AckPolicy::All, [false, true, true, true]),
+        (AckPolicy::Explicit, [false, false, true, true]),
+    ] {
+        let mut state = ConsumerState::new(policy, 1);
+        state.apply(&Delta::Delivered { stream: 1, consumer: 1, count: 3, time: 1 }, |_| {});
+        match policy {
+            AckPolicy::All => state.apply(&Delta::AckedThrough { stream: 1, consumer: 1, time: 1 }, |_| {}),
+            _ => state.apply(&Delta::Acked { stream: 1, count: 2, time: 1 }, |_| {}),
+        }
+        assert_eq!([1, 2, 3, 4].map(|sequence| state.needs(sequence)), needed, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_run_that_is_partly_known_adds_the_rest() {
+    let mut state = after(&[Delta::Delivered { stream: 10, consumer: 1, count: 3, time: 1 }]);
+    state.apply(&Delta::Delivered { stream: 10, consumer: 1, count: 5, time: 2 }, |_| {});
+    assert_eq!(state.delivered, SequencePair { consumer: 5, stream: 14 });
+    let times: Vec<i64> = state.pending.iter().map(|(_, pending)| pending.time).collect();
+    assert_eq!(times, [1, 1, 1, 2, 2]);
+}
+
+/// What is on disks must stay readable: a change here needs a new version.
+#[test]
+fn the_encodings_are_as_documented() {
+    let deltas = [
+        Delta::Delivered { stream: 7, consumer: 3, count: 2, time: 1000 },
+        Delta::Delivered { stream: 10, consumer: 5, count: 1, time: 1000 },
+        Delta::Acked { stream: 7, count: 1, time: 1001 },
+        Delta::Redelivered { stream: 8, consumer: 6, deliveries: 2, time: 1001 },
+        Delta::Paused { until: 0 },
+    ];
+    let mut bytes = Vec::new();
+    delta::encode(&deltas, &mut bytes);
+    assert_eq!(
+        bytes,
+        [0x01, 14, 6, 0xd0, 0x0f, 2, 0xe1, 2, 0x83, 7, 2, 0xf2, 0x0b, 17, 0xd1, 0x0f],
+        "tag with expectations, then what differs from the delta before"
+    );
+    let state = after(&deltas);
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    let floor_and_delivered = [7, 3, 6, 6];
+    let times_and_next = [0xd2, 0x0f, 0, 0, 11];
+    let pending = [2, 8, 8, 0, 2, 2, 2, 1, 1];
+    let expected = [&[1, 2][..], &floor_and_delivered, &times_and_next, &pending, &[0, 0]].concat();
+    assert_eq!(bytes, expected);
+}

@@ -1,0 +1,56 @@
+//! Everything a consumer does because time has passed, and the one deadline it asks to be called at.
+
+use super::NEVER;
+use super::live::Consumer;
+use super::outputs::{Advisory, Event, Outputs, UnpinReason};
+use super::view::Context;
+
+impl Consumer {
+    /// The earliest time at which [`timer`](Self::timer) has something to do; `None` without any.
+    pub fn deadline(&self) -> Option<i64> {
+        let deadlines = [
+            self.ack_check_at,
+            self.pulls.deadline(),
+            self.heartbeat_at,
+            self.pause_ends_at,
+            self.paced_until,
+            self.pin_deadline(),
+            self.inactivity.deadline(),
+        ];
+        deadlines.into_iter().min().filter(|deadline| *deadline != NEVER)
+    }
+
+    /// Time has passed; to be called at the deadline asked for, harmless earlier. Deliver afterwards.
+    pub fn timer(&mut self, context: &Context<'_>, out: &mut Outputs) {
+        let now = context.now;
+        if self.timer_at <= now {
+            self.timer_at = NEVER;
+        }
+        if self.paced_until <= now {
+            self.paced_until = NEVER;
+        }
+        if self.pause_ends_at <= now {
+            self.pause_ends_at = NEVER;
+            out.advisory(Advisory::Paused { until: self.state.pause_until, paused: false });
+        }
+        self.check_acks(now, out);
+        if self.pulls.deadline() <= now {
+            self.sweep_pulls(context, out);
+        }
+        if self.pin_deadline() <= now {
+            self.end_pin(UnpinReason::Timeout, out);
+        }
+        self.send_heartbeat(now, out);
+        self.check_inactivity(context, out);
+        self.announce_timer(out);
+    }
+
+    /// Asks to be called earlier than was asked for before.
+    pub(super) fn announce_timer(&mut self, out: &mut Outputs) {
+        let Some(at) = self.deadline() else { return };
+        if at < self.timer_at {
+            self.timer_at = at;
+            out.event(Event::SetTimer { at });
+        }
+    }
+}

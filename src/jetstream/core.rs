@@ -1,0 +1,492 @@
+//! The state of one stream on this node, behind one lock: its log, its machine, its consumers, and who waits for what.
+//!
+//! Everything that changes the stream passes here twice: once to be decided and appended, once to be applied when it is
+//! durable and committed. Acks, answers and deliveries come out of the second pass only.
+
+mod consumers;
+mod publish;
+
+pub use consumers::Delivered;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_raft::EntryKind;
+use headwater_storage::{AppendClass, AppendError, Location, RecordKind, RecordRef, Urgency};
+
+use super::api::{ApiError, PubAck, StreamConfig, error_codes};
+use super::consumer::Outputs;
+use super::consumer_table::ConsumerTable;
+use super::group_log::{GroupLog, raft_kind};
+use super::live::Live;
+use super::shared::Shared;
+use super::usage::Usage;
+use super::store::Store;
+use super::stream::{Control, Effects, MessageEntry, Outcome, StreamMachine};
+use super::view::View;
+use crate::account::Account;
+use crate::router::{MatchCache, Publisher};
+
+/// Called with the outcome of a control entry once it is applied, or with the error that prevents it.
+pub type Done = Box<dyn FnOnce(&mut Core, Result<Outcome, ApiError>) + Send>;
+
+/// See the module.
+pub struct Core {
+    pub shared: Arc<Shared>,
+    pub account: Arc<Account>,
+    pub name: Arc<str>,
+    pub log: GroupLog,
+    pub machine: StreamMachine,
+    pub consumers: ConsumerTable,
+    /// The leader's half of each consumer, by number.
+    pub live: BTreeMap<u64, Live>,
+    pub store: Store,
+    /// Consumers whose creation is under way: names and numbers are taken.
+    pub creating: BTreeMap<String, (u64, Arc<super::api::ConsumerConfig>)>,
+    waiting: VecDeque<Waiting>,
+    pub_ack: PubAck,
+    /// Set once the stream is deleted: nothing is taken any more.
+    pub closed: bool,
+    /// Bytes of entries since the last checkpoint was asked for.
+    expire_at: Option<i64>,
+    /// The earliest deadline told to the timers.
+    timer_at: i64,
+    cache: MatchCache,
+    effects: Effects,
+    outputs: Outputs,
+    line: Vec<u8>,
+    /// Scratch of a burst of publishes.
+    accepted: Vec<publish::Accepted>,
+    usage: Arc<Usage>,
+    /// Bytes of this stream that `usage` counts.
+    counted_bytes: u64,
+}
+
+/// Who waits for an entry.
+enum Waiting {
+    /// A publisher, for its PubAck.
+    Stored { index: u64, reply: Reply },
+    /// A publisher whose message is the duplicate of one that is on its way.
+    Duplicate { index: u64, sequence: u64, reply: Reply },
+    Control { index: u64, done: Done },
+    /// Empty replies to acknowledgements.
+    Acked { index: u64, replies: Vec<Bytes> },
+}
+
+impl Waiting {
+    fn index(&self) -> u64 {
+        match self {
+            Self::Stored { index, .. }
+            | Self::Duplicate { index, .. }
+            | Self::Control { index, .. }
+            | Self::Acked { index, .. } => *index,
+        }
+    }
+}
+
+const REPLY_INLINE: usize = 78;
+
+/// A reply subject, kept without an allocation when it is of usual length.
+enum Reply {
+    Inline { len: u8, bytes: [u8; REPLY_INLINE] },
+    Heap(Box<[u8]>),
+}
+
+impl Reply {
+    fn new(subject: &[u8]) -> Self {
+        match u8::try_from(subject.len()) {
+            Ok(len) if subject.len() <= REPLY_INLINE => {
+                let mut bytes = [0; REPLY_INLINE];
+                bytes[..subject.len()].copy_from_slice(subject);
+                Self::Inline { len, bytes }
+            }
+            _ => Self::Heap(subject.into()),
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+/// What a new core starts from.
+pub struct Start {
+    pub shared: Arc<Shared>,
+    pub account: Arc<Account>,
+    pub usage: Arc<Usage>,
+    pub name: Arc<str>,
+    pub log: GroupLog,
+    pub machine: StreamMachine,
+    pub consumers: ConsumerTable,
+    pub store: Store,
+}
+
+impl Core {
+    pub fn new(start: Start) -> Self {
+        let Start { shared, account, usage, name, log, machine, consumers, store } = start;
+        Self {
+            pub_ack: PubAck::new(&name, shared.options.domain.as_deref()),
+            shared,
+            account,
+            name,
+            log,
+            machine,
+            consumers,
+            live: BTreeMap::new(),
+            store,
+            creating: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            closed: false,
+            expire_at: None,
+            timer_at: i64::MAX,
+            cache: MatchCache::default(),
+            effects: Effects::default(),
+            outputs: Outputs::default(),
+            line: Vec::new(),
+            accepted: Vec::new(),
+            usage,
+            counted_bytes: 0,
+        }
+    }
+
+    pub fn config(&self) -> &Arc<StreamConfig> {
+        self.machine.config()
+    }
+
+    pub fn is_memory(&self) -> bool {
+        matches!(self.store, Store::Memory(_))
+    }
+
+    pub fn view(&self) -> View<'_> {
+        View { machine: &self.machine, store: &self.store }
+    }
+
+    /// Takes the lead and takes up the consumers.
+    pub fn lead(&mut self) {
+        let shared = self.shared.clone();
+        if self.is_memory() {
+            self.log.lead(None);
+            self.log.on_remembered();
+        } else {
+            match shared.journal.append(AppendClass::Control) {
+                Ok(mut appender) => {
+                    self.log.lead(Some(&mut appender));
+                    appender.finish(Urgency::Lazy);
+                }
+                Err(problem) => tracing::error!(stream = %self.name, %problem, "the stream can not be led"),
+            }
+        }
+        let ids: Vec<u64> = self.consumers.ids().collect();
+        for id in ids {
+            self.take_up(id);
+        }
+        self.watch_expiry();
+    }
+
+    /// Appends a control entry; `done` is called when it is applied, or at once when it cannot be appended.
+    pub fn propose(&mut self, control: &Control, urgency: Urgency, publisher: &mut Publisher, done: Option<Done>) {
+        let index = match self.append(control, urgency) {
+            Ok(index) => index,
+            Err(error) => {
+                if let Some(done) = done {
+                    done(self, Err(error));
+                }
+                return;
+            }
+        };
+        if let Some(done) = done {
+            self.waiting.push_back(Waiting::Control { index, done });
+        }
+        if self.is_memory() {
+            let outcome = self.apply_control(control, self.log.time(), publisher);
+            self.settle_memory();
+            self.answer(index, outcome, publisher);
+        }
+    }
+
+    /// Replies with nothing once everything appended so far is applied.
+    pub fn reply_after_commit(&mut self, replies: Vec<Bytes>, publisher: &mut Publisher) {
+        let index = self.log.group().last_index();
+        self.waiting.push_back(Waiting::Acked { index, replies });
+        if self.log.in_flight() == 0 {
+            self.answer(index, Outcome::Done, publisher);
+        }
+    }
+
+    /// Calls `done` once everything appended so far is applied.
+    pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
+        let index = self.log.group().last_index();
+        self.waiting.push_back(Waiting::Control { index, done });
+        if self.log.in_flight() == 0 {
+            self.answer(index, Outcome::Done, publisher);
+        }
+    }
+
+    fn append(&mut self, control: &Control, urgency: Urgency) -> Result<u64, ApiError> {
+        if self.closed {
+            return Err(error_codes::STREAM_NOT_FOUND.error());
+        }
+        let mut body = Vec::new();
+        control.encode(&mut body);
+        let body = Bytes::from(body);
+        let (tag, now) = (control.tag(), self.shared.now());
+        let refused = |problem| error_codes::STREAM_STORE_FAILED.with(problem);
+        if self.is_memory() {
+            let time = self.machine.decide_control(control, now);
+            return self.log.append_control(None, tag, &body, time).map(|placed| placed.index).map_err(refused);
+        }
+        let shared = self.shared.clone();
+        let mut appender = shared.journal.append(AppendClass::Control).map_err(|error| refusal(&error))?;
+        let time = self.machine.decide_control(control, now);
+        let placed = self.log.append_control(Some(&mut appender), tag, &body, time);
+        appender.finish(urgency);
+        placed.map(|placed| placed.index).map_err(refused)
+    }
+
+    /// A memory stream's entries are durable as soon as they are made.
+    fn settle_memory(&mut self) {
+        if let Some(committed) = self.log.on_remembered() {
+            self.log.advance_applied(*committed.end());
+        }
+    }
+
+    /// Records of this group have become durable, the last of them at `last`: applies what is committed.
+    pub fn complete<'a>(
+        &mut self,
+        records: impl Iterator<Item = (Location, RecordRef<'a>)>,
+        last: Location,
+        publisher: &mut Publisher,
+    ) {
+        let committed = self.log.on_durable(last);
+        for (_, record) in records {
+            let header = &record.header;
+            match header.kind {
+                RecordKind::Checkpoint => self.log.compact(header.index),
+                RecordKind::Message | RecordKind::Entry
+                    if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
+                {
+                    let outcome = self.apply_record(&record, publisher);
+                    self.answer(header.index, outcome, publisher);
+                }
+                _ => {}
+            }
+        }
+        if let Some(committed) = committed {
+            self.log.advance_applied(*committed.end());
+            self.count_bytes();
+            self.deliver_all(publisher);
+            self.watch_expiry();
+        }
+    }
+
+    /// The stream is gone: the account holds that much less.
+    pub fn forget_bytes(&mut self) {
+        self.usage.change(self.config().storage, self.counted_bytes, 0);
+        self.counted_bytes = 0;
+    }
+
+    /// Tells the account how much this stream holds.
+    pub fn count_bytes(&mut self) {
+        let bytes = self.machine.bytes();
+        self.usage.change(self.config().storage, self.counted_bytes, bytes);
+        self.counted_bytes = bytes;
+    }
+
+    /// Applies an entry at a restart: nobody waits for it.
+    pub fn replay(&mut self, record: &RecordRef<'_>) {
+        self.log.set_time(record.header.time);
+        self.apply_entry(record);
+        self.release_effects();
+    }
+
+    fn apply_record(&mut self, record: &RecordRef<'_>, publisher: &mut Publisher) -> Outcome {
+        let header = &record.header;
+        if header.kind == RecordKind::Message {
+            self.apply_entry(record);
+            return self.after_effects(publisher);
+        }
+        match decode(record) {
+            Some(control) => self.apply_control(&control, header.time, publisher),
+            None => Outcome::Done,
+        }
+    }
+
+    fn apply_entry(&mut self, record: &RecordRef<'_>) {
+        let header = &record.header;
+        if header.kind == RecordKind::Message {
+            let entry = MessageEntry {
+                sequence: header.sequence,
+                time: header.time,
+                subject: record.subject(),
+                headers: record.headers(),
+                payload_len: header.payload_len as usize,
+            };
+            self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
+        } else if let Some(control) = decode(record) {
+            self.machine.apply_control(&control, header.time, &self.store, &mut self.consumers, &mut self.effects);
+        }
+    }
+
+    fn apply_control(&mut self, control: &Control, time: i64, publisher: &mut Publisher) -> Outcome {
+        self.machine.apply_control(control, time, &self.store, &mut self.consumers, &mut self.effects);
+        let outcome = self.after_effects(publisher);
+        self.follow_consumer(control, publisher);
+        outcome
+    }
+
+    /// Gives space back and tells the consumers what has left. The outcome is taken out, since what the consumers do
+    /// about it may apply entries in turn.
+    fn after_effects(&mut self, publisher: &mut Publisher) -> Outcome {
+        let outcome = self.effects.outcome;
+        if self.effects.removed.is_empty() && self.effects.removed_before.is_none() {
+            self.report_damage();
+            return outcome;
+        }
+        self.release_effects();
+        self.tell_consumers_of_removals(publisher);
+        outcome
+    }
+
+    fn release_effects(&mut self) {
+        for removed in &self.effects.removed {
+            self.store.release(removed.sequence);
+        }
+        if let Some(before) = self.effects.removed_before {
+            self.store.release_before(before);
+        }
+        for sequence in &self.effects.erase {
+            self.store.erase(*sequence);
+        }
+        self.report_damage();
+    }
+
+    fn report_damage(&mut self) {
+        for sequence in &self.effects.damaged {
+            tracing::error!(stream = %self.name, sequence, "a message is damaged: it left the stream unread");
+        }
+    }
+
+    /// Answers everybody who waited for entries up to `index`.
+    fn answer(&mut self, index: u64, outcome: Outcome, publisher: &mut Publisher) {
+        while self.waiting.front().is_some_and(|waiting| waiting.index() <= index) {
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            match waiting {
+                Waiting::Stored { reply, .. } => {
+                    let sequence = match outcome {
+                        Outcome::Stored { sequence, .. } | Outcome::Skipped { sequence, .. } => sequence,
+                        _ => self.machine.last_sequence(),
+                    };
+                    self.line.clear();
+                    self.pub_ack.stored(&mut self.line, sequence);
+                    publisher.publish_cached(&mut self.cache, reply.as_slice(), None, &[], &[&self.line]);
+                }
+                Waiting::Duplicate { sequence, reply, .. } => {
+                    self.line.clear();
+                    self.pub_ack.duplicate(&mut self.line, sequence);
+                    publisher.publish_cached(&mut self.cache, reply.as_slice(), None, &[], &[&self.line]);
+                }
+                Waiting::Control { done, .. } => done(self, Ok(outcome)),
+                Waiting::Acked { replies, .. } => {
+                    for reply in replies {
+                        publisher.publish_cached(&mut self.cache, &reply, None, &[], &[]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing more will become durable: everybody who waits gets the reason.
+    pub fn fail(&mut self, error: &ApiError, publisher: &mut Publisher) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } => {
+                    self.refuse(reply.as_slice(), error, publisher);
+                }
+                Waiting::Control { done, .. } => done(self, Err(error.clone())),
+                // The acknowledgement is not durable, so it gets no answer: the client tries again.
+                Waiting::Acked { .. } => {}
+            }
+        }
+    }
+
+    fn refuse(&mut self, reply: &[u8], error: &ApiError, publisher: &mut Publisher) {
+        self.line.clear();
+        self.pub_ack.refused(&mut self.line, error);
+        let too_many = error.code == 429;
+        let block: &[u8] = if too_many { b"NATS/1.0 429 Too Many Requests\r\n\r\n" } else { &[] };
+        publisher.publish_cached(&mut self.cache, reply, None, block, &[&self.line]);
+    }
+
+    /// Removes what is too old, and sees to it that this is done again in time.
+    fn watch_expiry(&mut self) {
+        let next = self.machine.next_expiry(&self.store);
+        if next != self.expire_at {
+            self.expire_at = next;
+            if let Some(at) = next {
+                self.set_timer(at);
+            }
+        }
+    }
+
+    /// Asks to be woken at this time, unless that happens earlier anyway.
+    fn set_timer(&mut self, at: i64) {
+        if at < self.timer_at {
+            self.timer_at = at;
+            self.shared.set_timer(self.log.id(), at);
+        }
+    }
+
+    /// The time asked for has come.
+    pub fn timer(&mut self, publisher: &mut Publisher) {
+        self.timer_at = i64::MAX;
+        if self.closed {
+            return;
+        }
+        let now = self.shared.now();
+        if self.machine.next_expiry(&self.store).is_some_and(|at| at <= now) {
+            self.expire_at = None;
+            self.propose(&Control::Expire, Urgency::Lazy, publisher, None);
+            self.publish_markers(publisher);
+        } else if let Some(at) = self.machine.next_expiry(&self.store) {
+            self.set_timer(at);
+        }
+        self.consumer_timers(now, publisher);
+    }
+
+    /// A checkpoint of everything that the log up to `applied` made: index, term, body.
+    pub fn checkpoint(&self) -> Option<(u64, u64, Bytes)> {
+        let index = self.log.applied();
+        let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
+        let body = super::checkpoint::encode(&self.machine, &self.consumers, self.log.time());
+        Some((index, term, self.log.wrap_checkpoint(body)))
+    }
+}
+
+/// The control entry in a record; none for raft's own entries.
+fn decode(record: &RecordRef<'_>) -> Option<Control> {
+    let tag = record.header.tag;
+    if raft_kind(tag) != EntryKind::Normal {
+        return None;
+    }
+    match Control::decode(tag, record.payload()) {
+        Ok(control) => Some(control),
+        Err(problem) => {
+            let (group, index) = (record.header.group.0, record.header.index);
+            tracing::error!(group, index, %problem, "an entry can not be understood: it was written by a newer version");
+            None
+        }
+    }
+}
+
+/// Why the journal does not take a message, in the API's words.
+pub fn refusal(error: &AppendError) -> ApiError {
+    match error {
+        AppendError::Busy => error_codes::STREAM_TOO_MANY_REQUESTS.error(),
+        AppendError::Full => error_codes::STORAGE_RESOURCES_EXCEEDED.error(),
+        other => error_codes::STREAM_STORE_FAILED.with(other),
+    }
+}

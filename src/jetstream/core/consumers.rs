@@ -1,0 +1,474 @@
+//! The leader's side of the stream's consumers: inputs go in, deliveries, statuses and deltas come out.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use headwater_storage::Urgency;
+use prost::Message as _;
+
+use super::{Core, Done};
+use crate::jetstream::advisory;
+use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
+use crate::jetstream::api::stream_config::Retention;
+use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
+use crate::jetstream::consumer::{Consumer, ConsumerState, Context, Outputs, Progress, reply_subject::ReplyNumbers};
+use crate::jetstream::consumer::End;
+use crate::jetstream::consumer_table::CreateBody;
+use crate::jetstream::live::{Listeners, Live, Surroundings, settings};
+use crate::jetstream::names;
+use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
+use crate::jetstream::view::View;
+use crate::jetstream::workers::Job;
+use crate::router::Publisher;
+
+/// Messages one pass delivers while the stream is locked.
+const PASS_MESSAGES_MAX: usize = 256;
+/// Passes done right after an apply; longer work goes to the workers.
+const PASSES_INLINE: usize = 4;
+
+/// What became of a run of deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// A rule stops it, or there is nothing left.
+    Idle,
+    /// There is more to deliver.
+    More,
+}
+
+impl Core {
+    /// Makes the leader's half of a consumer.
+    pub fn take_up(&mut self, id: u64) {
+        let Some(record) = self.consumers.get(id) else { return };
+        let settings = self.settings_of(&record.config, &record.name, id);
+        let push_subject = settings.push.as_ref().map(|push| push.subject.clone());
+        let (name, config, state) = (Arc::from(record.name.as_str()), record.config.clone(), record.state.clone());
+        let listeners = Listeners(&self.account);
+        let view = View { machine: &self.machine, store: &self.store };
+        let now = self.shared.now();
+        let context = Context { now, stream: &view, environment: &listeners };
+        let mut consumer = Consumer::new(settings, state, &context);
+        let mut outputs = Outputs::default();
+        if let Some(subject) = &push_subject {
+            let interested = self.account.interest.any_match(subject, |_| true);
+            consumer.interest_changed(interested, now, &mut outputs);
+        }
+        let deadline = consumer.deadline();
+        self.live.insert(id, Live { consumer, name, config });
+        if let Some(at) = deadline {
+            self.set_timer(at);
+        }
+    }
+
+    fn settings_of(&self, config: &ConsumerConfig, name: &str, id: u64) -> crate::jetstream::consumer::Settings {
+        let stream = self.config();
+        let removes_acked = stream.retention != Retention::Limits;
+        let bytes_max = u64::try_from(stream.max_msg_size).unwrap_or(0);
+        settings(config, name, &self.name, removes_acked, bytes_max, id)
+    }
+
+    /// A control entry was applied: brings the leader's half up to date.
+    pub(super) fn follow_consumer(&mut self, control: &Control, publisher: &mut Publisher) {
+        let Control::Consumer { change, id, .. } = control else { return };
+        match change {
+            ConsumerChange::Create => {
+                let name = self.consumers.get(*id).map(|record| record.name.clone());
+                if let Some(name) = name {
+                    self.creating.remove(&name);
+                    self.take_up(*id);
+                    self.advise_consumer(&name, "create", "CREATED", publisher);
+                    self.deliver(*id, publisher);
+                } else {
+                    self.creating.retain(|_, (creating, _)| creating != id);
+                }
+            }
+            ConsumerChange::Update => self.consumer_updated(*id, publisher),
+            ConsumerChange::Delete => {
+                if let Some(mut live) = self.live.remove(id) {
+                    let mut outputs = Outputs::default();
+                    live.consumer.end(End::Deleted, &mut outputs);
+                    let name = live.name.clone();
+                    self.carry_out_of(&live, &outputs, publisher);
+                    self.advise_consumer(&name, "delete", "DELETED", publisher);
+                }
+            }
+            ConsumerChange::Delta => {}
+        }
+    }
+
+    fn consumer_updated(&mut self, id: u64, publisher: &mut Publisher) {
+        let Some(record) = self.consumers.get(id) else { return };
+        let settings = self.settings_of(&record.config, &record.name, id);
+        let config = record.config.clone();
+        let push_subject = settings.push.as_ref().map(|push| push.subject.clone());
+        self.with_consumer(id, publisher, |live, context, outputs| {
+            live.config = config;
+            live.consumer.config_updated(settings, context, outputs);
+            if let Some(subject) = push_subject {
+                let present = context.environment.interest(&subject) == crate::jetstream::consumer::Interest::Present;
+                live.consumer.interest_changed(present, context.now, outputs);
+            }
+        });
+        self.deliver(id, publisher);
+    }
+
+    fn advise_consumer(&self, consumer: &str, action: &str, word: &str, publisher: &mut Publisher) {
+        let domain = self.shared.options.domain.as_deref().unwrap_or_default();
+        let body = advisory::ConsumerAction { stream: &self.name, consumer, action, domain };
+        let suffix = format!("CONSUMER.{word}.{}.{consumer}", self.name);
+        advisory::publish(publisher, &self.account, &suffix, "consumer_action", self.shared.now(), body);
+    }
+
+    /// One input to a consumer; what comes out is carried out. False when there is no such consumer.
+    pub fn with_consumer(
+        &mut self,
+        id: u64,
+        publisher: &mut Publisher,
+        input: impl FnOnce(&mut Live, &Context<'_>, &mut Outputs),
+    ) -> bool {
+        let Some(mut live) = self.live.remove(&id) else { return false };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.clear();
+        {
+            let listeners = Listeners(&self.account);
+            let view = View { machine: &self.machine, store: &self.store };
+            let context = Context { now: self.shared.now(), stream: &view, environment: &listeners };
+            input(&mut live, &context, &mut outputs);
+        }
+        // The consumer is put back first: what it wants done may apply entries of its own at once.
+        let left = self.carry_out_events(&live, &outputs, publisher);
+        self.live.insert(id, live);
+        self.carry_out_rest(id, &outputs, left, publisher);
+        outputs.clear();
+        self.outputs = outputs;
+        true
+    }
+
+    fn carry_out_of(&mut self, live: &Live, outputs: &Outputs, publisher: &mut Publisher) {
+        self.carry_out_events(live, outputs, publisher);
+    }
+
+    fn carry_out_events(
+        &mut self,
+        live: &Live,
+        outputs: &Outputs,
+        publisher: &mut Publisher,
+    ) -> crate::jetstream::live::Leftover {
+        let around = Surroundings {
+            account: &self.account,
+            stream: &self.name,
+            domain: self.shared.options.domain.as_deref().unwrap_or_default(),
+            store: &self.store,
+            now: self.shared.now(),
+        };
+        live.carry_out(outputs, &around, publisher, &mut self.cache)
+    }
+
+    fn carry_out_rest(
+        &mut self,
+        id: u64,
+        outputs: &Outputs,
+        left: crate::jetstream::live::Leftover,
+        publisher: &mut Publisher,
+    ) {
+        if !outputs.deltas.is_empty() {
+            let mut body = Vec::new();
+            outputs.encode_deltas(&mut body);
+            let control = Control::Consumer { change: ConsumerChange::Delta, id, body };
+            let urgency = if outputs.urgent { Urgency::Wake } else { Urgency::Lazy };
+            self.propose(&control, urgency, publisher, None);
+        }
+        if !left.replies.is_empty() {
+            self.reply_after_commit(left.replies, publisher);
+        }
+        if let Some(at) = left.timer_at {
+            self.set_timer(at);
+        }
+        for sequence in left.unreadable {
+            tracing::error!(stream = %self.name, sequence, "a message could not be read for a delivery");
+        }
+        if left.delete {
+            self.propose(&delete(id), Urgency::Lazy, publisher, None);
+        }
+    }
+
+    /// Messages have left the stream: pending ones of each consumer go too.
+    pub(super) fn tell_consumers_of_removals(&mut self, publisher: &mut Publisher) {
+        if self.live.is_empty() {
+            return;
+        }
+        let ids: Vec<u64> = self.live.keys().copied().collect();
+        let effects = std::mem::take(&mut self.effects);
+        for id in ids {
+            self.with_consumer(id, publisher, |live, _, outputs| {
+                for removed in &effects.removed {
+                    live.consumer.message_removed(removed.sequence, effects.subject(removed), outputs);
+                }
+                if let Some(before) = effects.removed_before {
+                    live.consumer.messages_removed_before(before, outputs);
+                }
+            });
+        }
+        self.effects = effects;
+    }
+
+    /// Everything that may be delivered now is, or is queued for the workers.
+    pub fn deliver_all(&mut self, publisher: &mut Publisher) {
+        if self.live.is_empty() {
+            return;
+        }
+        let now = self.shared.now();
+        let ids: Vec<u64> =
+            self.live.iter().filter(|(_, live)| live.consumer.wants_messages(now)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.deliver(id, publisher);
+        }
+    }
+
+    /// Delivers a little at once; more is left to the workers.
+    pub fn deliver(&mut self, id: u64, publisher: &mut Publisher) {
+        for _ in 0..PASSES_INLINE {
+            if publisher.pressure().is_some() {
+                break;
+            }
+            if self.deliver_pass(id, publisher) == Delivered::Idle {
+                return;
+            }
+        }
+        self.shared.queue(Job { group: self.log.id(), consumer: id });
+    }
+
+    /// One pass of deliveries.
+    pub fn deliver_pass(&mut self, id: u64, publisher: &mut Publisher) -> Delivered {
+        let mut progress = Progress { delivered: 0, blocked: None };
+        let known = self.with_consumer(id, publisher, |live, context, outputs| {
+            progress = live.consumer.deliver(PASS_MESSAGES_MAX, context, outputs);
+        });
+        if !known || progress.blocked.is_some() { Delivered::Idle } else { Delivered::More }
+    }
+
+    /// The deadlines of consumers have come, or not: each looks for itself.
+    pub(super) fn consumer_timers(&mut self, now: i64, publisher: &mut Publisher) {
+        let due = |live: &Live| live.consumer.deadline().is_some_and(|at| at <= now);
+        let ids: Vec<u64> = self.live.iter().filter(|(_, live)| due(live)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.with_consumer(id, publisher, |live, context, outputs| live.consumer.timer(context, outputs));
+            self.deliver(id, publisher);
+        }
+        let next = self.live.values().filter_map(|live| live.consumer.deadline()).min();
+        if let Some(at) = next {
+            self.set_timer(at);
+        }
+    }
+
+    /// Somebody may have begun or ceased to listen: push consumers look again.
+    pub fn look_for_interest(&mut self, publisher: &mut Publisher) {
+        let push = |live: &Live| live.consumer.settings().push.as_ref().map(|push| push.subject.clone());
+        let subjects: Vec<(u64, Bytes)> =
+            self.live.iter().filter_map(|(id, live)| Some((*id, push(live)?))).collect();
+        for (id, subject) in subjects {
+            let interested = self.account.interest.any_match(&subject, |_| true);
+            self.with_consumer(id, publisher, |live, context, outputs| {
+                live.consumer.interest_changed(interested, context.now, outputs);
+            });
+            if interested {
+                self.deliver(id, publisher);
+            }
+        }
+    }
+
+    pub fn pull(&mut self, consumer: &str, reply: &[u8], body: &[u8], publisher: &mut Publisher) -> bool {
+        let Some(id) = self.consumers.id(consumer) else { return false };
+        self.with_consumer(id, publisher, |live, context, outputs| {
+            live.consumer.pull_request(reply, body, context, outputs);
+        });
+        self.deliver(id, publisher);
+        true
+    }
+
+    pub fn ack(
+        &mut self,
+        consumer: &str,
+        numbers: &ReplyNumbers,
+        body: &[u8],
+        reply: Option<&[u8]>,
+        publisher: &mut Publisher,
+    ) {
+        let Some(id) = self.consumers.id(consumer) else { return };
+        self.with_consumer(id, publisher, |live, context, outputs| {
+            live.consumer.ack(numbers, body, reply, context, outputs);
+        });
+        let now = self.shared.now();
+        if self.live.get(&id).is_some_and(|live| live.consumer.wants_messages(now)) {
+            self.deliver(id, publisher);
+        }
+    }
+
+    pub fn flow_control(&mut self, consumer: &str, subject: &[u8], headers: &[u8], publisher: &mut Publisher) {
+        let Some(id) = self.consumers.id(consumer) else { return };
+        self.with_consumer(id, publisher, |live, context, outputs| {
+            live.consumer.flow_control_reply(subject, headers, context, outputs);
+        });
+        self.deliver(id, publisher);
+    }
+
+    /// Proposes a new consumer, whose start is decided here and now. Its name goes to `chosen` before `done` is called.
+    pub fn create_consumer(
+        &mut self,
+        mut config: ConsumerConfig,
+        publisher: &mut Publisher,
+        chosen: &OnceLock<String>,
+        done: Done,
+    ) {
+        let stored = if config.durable_name.is_empty() { &config.name } else { &config.durable_name };
+        let mut name = stored.clone();
+        while name.is_empty() || (stored.is_empty() && self.consumers.id(&name).is_some()) {
+            name = names::consumer();
+        }
+        if config.name.is_empty() {
+            config.name.clone_from(&name);
+        }
+        let id = self.consumers.next_id().max(self.creating.values().map(|(id, _)| id + 1).max().unwrap_or(0));
+        let state = ConsumerState::start(&config, &self.view());
+        let mut encoded = Vec::new();
+        state.encode(&mut encoded);
+        let body = CreateBody {
+            name: name.clone(),
+            config: json::write(&config).into(),
+            state: encoded.into(),
+            created: 0,
+            id: 0,
+        };
+        let _ = chosen.set(name.clone());
+        self.creating.insert(name.clone(), (id, Arc::new(config)));
+        let control = Control::Consumer { change: ConsumerChange::Create, id, body: body.encode_to_vec() };
+        let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
+            core.creating.remove(&name);
+            done(core, outcome);
+        });
+        self.propose(&control, Urgency::Wake, publisher, Some(done));
+    }
+
+    /// `done` is called once the pause is durable.
+    pub fn pause_consumer(
+        &mut self,
+        name: &str,
+        until: Timestamp,
+        publisher: &mut Publisher,
+        done: Box<dyn FnOnce(&mut Core, Result<ConsumerPaused, ApiError>) + Send>,
+    ) {
+        let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
+        let until = if until.is_zero() { Timestamp(0) } else { until };
+        let mut paused = false;
+        self.with_consumer(id, publisher, |live, context, outputs| {
+            paused = live.consumer.pause(until.0, context, outputs);
+        });
+        let remaining = until.0.saturating_sub(self.shared.now()).max(0);
+        let reply = ConsumerPaused {
+            paused,
+            pause_until: if until.0 == 0 { Timestamp::ZERO } else { until },
+            pause_remaining: if paused { remaining } else { 0 },
+        };
+        self.after_commit(publisher, Box::new(move |core, outcome| done(core, outcome.map(|_| reply))));
+        if !paused {
+            self.deliver(id, publisher);
+        }
+    }
+
+    /// `done` is called once the reset is durable.
+    pub fn reset_consumer(
+        &mut self,
+        name: &str,
+        sequence: u64,
+        publisher: &mut Publisher,
+        done: Box<dyn FnOnce(&mut Core, Result<ConsumerReset, ApiError>) + Send>,
+    ) {
+        let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
+        let mut reset = Ok(0);
+        self.with_consumer(id, publisher, |live, context, outputs| {
+            let config = live.config.clone();
+            reset = live.consumer.reset(sequence, &config, context, outputs);
+        });
+        let reset_seq = match reset {
+            Ok(sequence) => sequence,
+            Err(problem) => return done(self, Err(error_codes::CONSUMER_INVALID_RESET.with(problem))),
+        };
+        let name = name.to_owned();
+        let answer = move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
+            let info = core.consumer_info(&name);
+            done(core, outcome.map(|_| ConsumerReset { info, reset_seq }));
+        };
+        self.after_commit(publisher, Box::new(answer));
+        self.deliver(id, publisher);
+    }
+
+    pub fn unpin_consumer(&mut self, name: &str, group: &str, publisher: &mut Publisher) -> Result<(), ApiError> {
+        let id = self.id_of(name)?;
+        if group.is_empty() {
+            return Err(error_codes::INVALID_JSON.with("consumer group not specified"));
+        }
+        let mut known = false;
+        self.with_consumer(id, publisher, |live, _, outputs| known = live.consumer.unpin(group, outputs));
+        if !known {
+            return Err(error_codes::CONSUMER_INVALID_PRIORITY_GROUP.error());
+        }
+        self.deliver(id, publisher);
+        Ok(())
+    }
+
+    pub fn update_consumer(&mut self, name: &str, config: &ConsumerConfig, publisher: &mut Publisher, done: Done) {
+        let Some(id) = self.consumers.id(name).or_else(|| self.creating.get(name).map(|(id, _)| *id)) else {
+            return done(self, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
+        };
+        let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
+        self.propose(&control, Urgency::Wake, publisher, Some(done));
+    }
+
+    pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {
+        let Some(id) = self.consumers.id(name) else {
+            return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error()));
+        };
+        self.propose(&delete(id), Urgency::Wake, publisher, Some(done));
+    }
+
+    pub fn consumer_info(&mut self, name: &str) -> Option<ConsumerInfo> {
+        let (id, record) = self.consumers.find(name)?;
+        let (created, config, stored_name) = (record.created, record.config.clone(), record.name.clone());
+        let account = self.account.clone();
+        let mut publisher = Publisher::new(&account);
+        let mut info = None;
+        self.with_consumer(id, &mut publisher, |live, context, outputs| {
+            info = Some(live.consumer.info(context, outputs));
+        });
+        let mut info = info?;
+        info.stream_name = self.name.to_string();
+        info.name = stored_name;
+        info.created = Timestamp(created);
+        info.config = Some(validate::with_dynamic_consumer(&config));
+        Some(info)
+    }
+
+    /// Every consumer, those under way included, for checks.
+    pub fn consumer_configs(&self) -> Vec<(String, Arc<ConsumerConfig>)> {
+        let mut all: std::collections::BTreeMap<String, Arc<ConsumerConfig>> =
+            self.consumers.by_name().map(|(name, _, record)| (name.to_owned(), record.config.clone())).collect();
+        all.extend(self.creating.iter().map(|(name, (_, config))| (name.clone(), config.clone())));
+        all.into_iter().collect()
+    }
+
+    /// The stream ends: everybody who waits is told.
+    pub fn end_consumers(&mut self, end: End, publisher: &mut Publisher) {
+        for (_, mut live) in std::mem::take(&mut self.live) {
+            let mut outputs = Outputs::default();
+            live.consumer.end(end, &mut outputs);
+            self.carry_out_of(&live, &outputs, publisher);
+        }
+    }
+
+    pub fn id_of(&self, consumer: &str) -> Result<u64, ApiError> {
+        self.consumers.id(consumer).ok_or_else(|| error_codes::CONSUMER_NOT_FOUND.error())
+    }
+}
+
+fn delete(id: u64) -> Control {
+    Control::Consumer { change: ConsumerChange::Delete, id, body: Vec::new() }
+}

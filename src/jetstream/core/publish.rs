@@ -1,0 +1,256 @@
+//! HOT PATH: no allocation per message, one lock of the journal's queue per burst.
+//!
+//! Messages on their way into a stream: decided, encoded into the journal's batch, acknowledged when applied.
+
+use headwater_storage::{AppendClass, Appender, MemoryInput, RecordHeader, RecordKind, Urgency};
+
+use super::{Core, Reply, Waiting, refusal};
+use crate::account::InternalMessage;
+use crate::jetstream::api::{ApiError, error_codes};
+use crate::jetstream::group_log::Placed;
+use crate::jetstream::stream::{Accept, MESSAGE, MessageEntry, Publish, Refusal, Room};
+use crate::router::Publisher;
+
+/// A message of a burst that was accepted, by its place in the burst.
+pub(super) struct Accepted {
+    message: usize,
+    accept: Accept,
+}
+
+impl Core {
+    /// Takes a burst of messages. Returns the bytes that wait in the journal's queue.
+    pub fn publish(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) -> usize {
+        if self.closed {
+            return 0;
+        }
+        if self.is_memory() {
+            self.publish_to_memory(messages, publisher);
+            return 0;
+        }
+        let shared = self.shared.clone();
+        // Asked first: once decided, a message must be appended. A decision may read from the journal, so its queue
+        // cannot stay locked in between.
+        if let Err(problem) = shared.journal.admit() {
+            let error = refusal(&problem);
+            for message in messages {
+                self.refuse_message(message, &error, publisher);
+            }
+            return 0;
+        }
+        let mut accepted = std::mem::take(&mut self.accepted);
+        let room = self.room();
+        for (at, message) in messages.iter().enumerate() {
+            match self.decide(message, &room, publisher) {
+                Some(accept) => accepted.push(Accepted { message: at, accept }),
+                None => continue,
+            }
+        }
+        let queued = self.append_burst(messages, &accepted, publisher);
+        accepted.clear();
+        self.accepted = accepted;
+        queued
+    }
+
+    fn append_burst(
+        &mut self,
+        messages: &[InternalMessage<'_>],
+        accepted: &[Accepted],
+        publisher: &mut Publisher,
+    ) -> usize {
+        if accepted.is_empty() {
+            return 0;
+        }
+        let shared = self.shared.clone();
+        let mut appender = match shared.journal.append(AppendClass::Admitted) {
+            Ok(appender) => appender,
+            Err(problem) => {
+                // The journal is poisoned or closed: nothing in flight will ever be applied.
+                self.machine.reset_in_flight();
+                let error = refusal(&problem);
+                for accepted in accepted {
+                    self.refuse_message(&messages[accepted.message], &error, publisher);
+                }
+                return 0;
+            }
+        };
+        let wants_ack = !self.machine.config().no_ack;
+        for accepted in accepted {
+            let message = &messages[accepted.message];
+            let placed = match self.log.propose() {
+                Ok(placed) => placed,
+                Err(problem) => {
+                    // This replica leads no more; for a group of one that cannot be.
+                    self.machine.reset_in_flight();
+                    self.refuse_message(message, &error_codes::STREAM_STORE_FAILED.with(problem), publisher);
+                    break;
+                }
+            };
+            self.write(message, &accepted.accept, placed, &mut appender);
+            if let Some(reply) = message.reply.filter(|_| wants_ack) {
+                self.waiting.push_back(Waiting::Stored { index: placed.index, reply: Reply::new(reply) });
+            }
+        }
+        self.log.written();
+        let queued = appender.queued_bytes();
+        appender.finish(Urgency::Wake);
+        queued
+    }
+
+    fn write(&mut self, message: &InternalMessage<'_>, accept: &Accept, placed: Placed, appender: &mut Appender<'_>) {
+        let headers = accept.headers.as_deref().unwrap_or(message.headers);
+        self.write_parts(message.subject, headers, message.payload, accept, placed, appender);
+    }
+
+    fn write_parts(
+        &mut self,
+        subject: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+        accept: &Accept,
+        placed: Placed,
+        appender: &mut Appender<'_>,
+    ) {
+        // Subjects are bounded by the control line, headers and payloads by the largest payload.
+        let header = RecordHeader {
+            group: self.log.id(),
+            index: placed.index,
+            term: placed.term,
+            kind: RecordKind::Message,
+            tag: MESSAGE,
+            sequence: accept.sequence,
+            time: accept.time,
+            subject_len: subject.len() as u16,
+            headers_len: headers.len() as u32,
+            payload_len: payload.len() as u32,
+        };
+        let location = appender.record(&header, &[subject, headers, payload]);
+        self.log.placed(location);
+        self.log.set_time(accept.time);
+    }
+
+    fn decide(
+        &mut self,
+        message: &InternalMessage<'_>,
+        room: &Room,
+        publisher: &mut Publisher,
+    ) -> Option<Accept> {
+        let publish = Publish {
+            subject: message.subject,
+            reply: message.reply,
+            headers: message.headers,
+            payload: message.payload,
+        };
+        if message.subject.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        match self.machine.decide(&publish, self.shared.now(), room, &self.store) {
+            Ok(accept) => Some(accept),
+            Err(refusal) => {
+                self.refused(message, refusal, publisher);
+                None
+            }
+        }
+    }
+
+    /// What the account may still store in streams of this kind.
+    fn room(&self) -> Room {
+        Room { account_bytes: self.usage.room(self.config().storage), server_is_full: false }
+    }
+
+    fn publish_to_memory(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) {
+        let wants_ack = !self.machine.config().no_ack;
+        for message in messages {
+            let room = self.room();
+            let Some(accept) = self.decide(message, &room, publisher) else { continue };
+            let headers = accept.headers.as_deref().unwrap_or(message.headers);
+            if !self.remember(message.subject, headers, message.payload, &accept, publisher) {
+                continue;
+            }
+            if let Some(reply) = message.reply.filter(|_| wants_ack) {
+                self.line.clear();
+                self.pub_ack.stored(&mut self.line, accept.sequence);
+                publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+            }
+        }
+        self.deliver_all(publisher);
+        self.watch_expiry();
+    }
+
+    /// Stores a message of a memory stream: durable in the sense of such a stream at once, hence applied at once.
+    fn remember(
+        &mut self,
+        subject: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+        accept: &Accept,
+        publisher: &mut Publisher,
+    ) -> bool {
+        let Ok(placed) = self.log.propose() else {
+            self.machine.reset_in_flight();
+            return false;
+        };
+        let (sequence, time) = (accept.sequence, accept.time);
+        let (index, term) = (placed.index, placed.term);
+        self.store.remember(&MemoryInput { sequence, time, index, term, tag: MESSAGE, subject, headers, payload });
+        let entry = MessageEntry { sequence, time, subject, headers, payload_len: payload.len() };
+        self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
+        self.after_effects(publisher);
+        self.settle_memory();
+        true
+    }
+
+    /// Replaces expired messages by delete markers (T-31).
+    pub(super) fn publish_markers(&mut self, publisher: &mut Publisher) {
+        let waiting: Vec<u64> = self.machine.waiting_for_markers().collect();
+        for sequence in waiting {
+            let Some(marker) = self.machine.decide_marker(sequence, self.shared.now(), &self.store) else { continue };
+            if self.is_memory() {
+                self.remember(&marker.subject, &marker.headers, &[], &marker.accept, publisher);
+                continue;
+            }
+            let shared = self.shared.clone();
+            let Ok(mut appender) = shared.journal.append(AppendClass::Admitted) else {
+                self.machine.reset_in_flight();
+                return;
+            };
+            let Ok(placed) = self.log.propose() else {
+                self.machine.reset_in_flight();
+                return;
+            };
+            self.write_parts(&marker.subject, &marker.headers, &[], &marker.accept, placed, &mut appender);
+            self.log.written();
+            appender.finish(Urgency::Lazy);
+        }
+    }
+
+    fn refused(
+        &mut self,
+        message: &InternalMessage<'_>,
+        refusal: Refusal,
+        publisher: &mut Publisher,
+    ) {
+        let wants_ack = !self.machine.config().no_ack;
+        match refusal {
+            Refusal::Busy => self.refuse_message(message, &error_codes::STREAM_TOO_MANY_REQUESTS.error(), publisher),
+            Refusal::Error(error) => self.refuse_message(message, &error, publisher),
+            Refusal::Duplicate { sequence, in_flight } => {
+                let Some(reply) = message.reply.filter(|_| wants_ack) else { return };
+                if in_flight {
+                    // Nothing is acknowledged before the original is durable.
+                    let index = self.log.group().last_index();
+                    self.waiting.push_back(Waiting::Duplicate { index, sequence, reply: Reply::new(reply) });
+                } else {
+                    self.line.clear();
+                    self.pub_ack.duplicate(&mut self.line, sequence);
+                    publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+                }
+            }
+        }
+    }
+
+    fn refuse_message(&mut self, message: &InternalMessage<'_>, error: &ApiError, publisher: &mut Publisher) {
+        if let Some(reply) = message.reply.filter(|_| !self.machine.config().no_ack) {
+            self.refuse(reply, error, publisher);
+        }
+    }
+}

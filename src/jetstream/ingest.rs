@@ -1,0 +1,66 @@
+//! How messages reach streams and consumers: the services that subscribe on their behalf.
+
+use std::sync::Arc;
+
+use super::account::JetStreamAccount;
+use super::consumer::reply_subject;
+use super::node::Node;
+use super::replica::Replica;
+use super::shared::QUEUE_BYTES_HIGH;
+use crate::account::{Account, InternalMessage, InternalSubscriber};
+
+/// What is published to a stream's subjects.
+pub struct Ingest {
+    pub node: Arc<Node>,
+    pub replica: Arc<Replica>,
+}
+
+impl InternalSubscriber for Ingest {
+    /// HOT PATH: one lock of the stream and one of the journal's queue per burst.
+    fn deliver(&self, account: &Arc<Account>, messages: &[InternalMessage<'_>]) {
+        let queued = self.replica.publish(messages);
+        if queued > QUEUE_BYTES_HIGH {
+            // Back-pressure instead of refusals: whoever publishes to streams is not read until the queue is shorter.
+            account.ingest_gate.close();
+            self.node.gate_closed();
+        }
+    }
+}
+
+/// Acknowledgements, on `$JS.ACK.>`.
+pub struct Acks(pub Arc<JetStreamAccount>);
+
+impl InternalSubscriber for Acks {
+    fn deliver(&self, _: &Arc<Account>, messages: &[InternalMessage<'_>]) {
+        for message in messages {
+            let Some(token) = reply_subject::parse(message.subject) else { continue };
+            let (Ok(stream), Ok(consumer)) = (std::str::from_utf8(token.stream), std::str::from_utf8(token.consumer))
+            else {
+                continue;
+            };
+            if let Some(replica) = self.0.find(stream) {
+                replica.ack(consumer, &token.numbers, message.payload, message.reply);
+            }
+        }
+    }
+}
+
+/// Answers to flow control, on `$JS.FC.>`.
+pub struct FlowControl(pub Arc<JetStreamAccount>);
+
+impl InternalSubscriber for FlowControl {
+    fn deliver(&self, _: &Arc<Account>, messages: &[InternalMessage<'_>]) {
+        for message in messages {
+            let Ok(subject) = std::str::from_utf8(message.subject) else { continue };
+            let tokens: Vec<&str> = subject.split('.').collect();
+            // `$JS.FC.<stream>.<consumer>.<id>`, or with domain and account in front of the stream.
+            let (stream, consumer) = match tokens.as_slice() {
+                ["$JS", "FC", stream, consumer, _] | ["$JS", "FC", _, _, stream, consumer, ..] => (*stream, *consumer),
+                _ => continue,
+            };
+            if let Some(replica) = self.0.find(stream) {
+                replica.flow_control(consumer, message.subject, message.headers);
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What the leader does with one consumer: it runs the consumer's machine and carries out what it says.
+
+use std::sync::Arc;
+
+use super::api::ConsumerConfig;
+use super::consumer::reply_subject::{self, ReplyNumbers};
+use super::consumer::{
+    Advisory, Consumer, Delivery, Environment, Event, Interest, Outputs, Settings, StreamTraits, flow_control,
+};
+use super::messages::Message;
+use super::names;
+use super::store::Store;
+use super::{advisory, consumer_advisory};
+use crate::account::Account;
+use crate::protocol::headers;
+use crate::router::{MatchCache, Publisher};
+use bytes::Bytes;
+
+/// A consumer on its leader.
+pub struct Live {
+    pub consumer: Consumer,
+    pub name: Arc<str>,
+    pub config: Arc<ConsumerConfig>,
+}
+
+/// What carrying out needs of the stream around the consumer.
+pub struct Surroundings<'a> {
+    pub account: &'a Arc<Account>,
+    pub stream: &'a str,
+    pub domain: &'a str,
+    pub store: &'a Store,
+    pub now: i64,
+}
+
+/// What is left to be done with the stream's log after the events.
+#[derive(Default)]
+pub struct Leftover {
+    /// Reply to these once the deltas are durable.
+    pub replies: Vec<Bytes>,
+    pub timer_at: Option<i64>,
+    /// Nobody has used the consumer for too long.
+    pub delete: bool,
+    /// Messages that could not be read: damaged, or on their way out.
+    pub unreadable: Vec<u64>,
+}
+
+/// The answers to a consumer's questions about who listens.
+pub struct Listeners<'a>(pub &'a Account);
+
+impl Environment for Listeners<'_> {
+    fn interest(&self, reply: &[u8]) -> Interest {
+        if self.0.interest.any_match(reply, |_| true) { Interest::Present } else { Interest::Gone }
+    }
+
+    fn unique_id(&self) -> [u8; 22] {
+        names::unique_letters()
+    }
+}
+
+/// The settings of a consumer from its configuration and its stream.
+pub fn settings(config: &ConsumerConfig, name: &str, stream: &str, removes_acked: bool, bytes_max: u64, id: u64) -> Settings {
+    Settings::new(
+        config,
+        StreamTraits {
+            removes_acked,
+            message_bytes_max: bytes_max,
+            reply_prefix: reply_subject::prefix(stream, name).into(),
+            flow_prefix: flow_control::prefix(stream, name).into(),
+            jitter: id,
+        },
+    )
+}
+
+impl Live {
+    /// Carries out the events in order. The publisher is flushed by the caller, outside of the stream's lock.
+    pub fn carry_out(
+        &self,
+        outputs: &Outputs,
+        around: &Surroundings<'_>,
+        publisher: &mut Publisher,
+        cache: &mut MatchCache,
+    ) -> Leftover {
+        let mut left = Leftover::default();
+        let mut line = Vec::new();
+        for event in &outputs.events {
+            match event {
+                Event::Deliver(delivery) => {
+                    match around.store.message(delivery.sequence) {
+                        Ok(message) => self.deliver(delivery, &message, outputs, publisher, cache, &mut line),
+                        Err(_) => left.unreadable.push(delivery.sequence),
+                    };
+                }
+                Event::Status { target, status } => {
+                    line.clear();
+                    status.write(outputs, &mut line);
+                    let reply = Some(outputs.text(status.reply())).filter(|reply| !reply.is_empty());
+                    publisher.publish_cached(cache, outputs.text(*target), reply, &line, &[]);
+                }
+                Event::ReplyAfterCommit { subject } => left.replies.push(outputs.shared_text(*subject)),
+                Event::Reply { subject } => {
+                    publisher.publish_cached(cache, outputs.text(*subject), None, &[], &[]);
+                }
+                Event::Advisory(advisory) => self.advise(advisory, outputs, around, publisher),
+                Event::SetTimer { at } => left.timer_at = Some(left.timer_at.map_or(*at, |other| other.min(*at))),
+                Event::DeleteInactive => left.delete = true,
+            }
+        }
+        left
+    }
+
+    /// HOT PATH: no allocation per message once `line` has grown.
+    fn deliver(
+        &self,
+        delivery: &Delivery,
+        message: &Message,
+        outputs: &Outputs,
+        publisher: &mut Publisher,
+        cache: &mut MatchCache,
+        line: &mut Vec<u8>,
+    ) {
+        let settings = self.consumer.settings();
+        line.clear();
+        line.extend_from_slice(&settings.stream.reply_prefix);
+        ReplyNumbers {
+            deliveries: delivery.deliveries,
+            stream_sequence: delivery.sequence,
+            consumer_sequence: delivery.consumer_sequence,
+            time: message.time(),
+            pending: delivery.pending,
+        }
+        .write(line);
+        let target = outputs.text(delivery.target);
+        let plain = delivery.pin.is_none() && !settings.headers_only;
+        if plain {
+            let payload = [message.payload()];
+            publisher.publish_as(cache, target, message.subject(), Some(line), message.headers(), &payload);
+            return;
+        }
+        let mut block = message.headers().to_vec();
+        if !delivery.pin.is_none() {
+            headers::append(&mut block, "Nats-Pin-Id", outputs.text(delivery.pin));
+        }
+        if settings.headers_only {
+            headers::append(&mut block, "Nats-Msg-Size", message.payload().len().to_string().as_bytes());
+        }
+        let payload: &[&[u8]] = if settings.headers_only { &[] } else { &[message.payload()] };
+        publisher.publish_as(cache, target, message.subject(), Some(line), &block, payload);
+    }
+
+    fn advise(&self, event: &Advisory, outputs: &Outputs, around: &Surroundings<'_>, publisher: &mut Publisher) {
+        let about = consumer_advisory::About { stream: around.stream, consumer: &self.name, domain: around.domain };
+        let (subject, kind, body) = consumer_advisory::describe(event, outputs, &about);
+        advisory::publish_raw(publisher, around.account, &subject, kind, around.now, body);
+    }
+}

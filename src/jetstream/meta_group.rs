@@ -1,0 +1,233 @@
+//! The meta group at work: creating and deleting streams, each answered once its entry is durable.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headwater_storage::{AppendClass, Location, RecordKind, RecordRef, Urgency};
+use parking_lot::MutexGuard;
+use prost::Message;
+
+use super::account::JetStreamAccount;
+use super::api::responses::{StreamCreated, StreamDeleted};
+use super::api::{ApiError, StreamConfig, error_codes, json};
+use super::group_log::{GroupLog, raft_kind};
+use super::meta::{MetaChange, MetaEffect, MetaEntry, MetaMachine, StreamDefinition};
+use super::node::Node;
+use super::replica::Replica;
+use super::core::refusal;
+use super::service::Answer;
+use headwater_raft::EntryKind;
+
+/// The machine, its log, and who waits for what.
+pub struct MetaGroup {
+    pub machine: MetaMachine,
+    pub log: GroupLog,
+    /// Streams whose creation is under way, by account and name.
+    creating: BTreeMap<(String, String), Creating>,
+    waiting: VecDeque<(u64, Waiting)>,
+    next_group: u64,
+}
+
+struct Creating {
+    config: Arc<StreamConfig>,
+    /// Further requests for the same stream.
+    answers: Vec<Answer>,
+}
+
+enum Waiting {
+    Create { account: String, name: String, answer: Option<Answer> },
+    Delete { answer: Option<Answer> },
+}
+
+/// The meta group, locked, together with the node that carries out what it decides.
+pub struct MetaGuard<'a> {
+    node: &'a Arc<Node>,
+    meta: MutexGuard<'a, MetaGroup>,
+}
+
+impl MetaGroup {
+    pub fn new(machine: MetaMachine, log: GroupLog) -> Self {
+        let next_group = machine.next_group();
+        Self { machine, log, creating: BTreeMap::new(), waiting: VecDeque::new(), next_group }
+    }
+
+    /// A checkpoint of everything applied: index, term, body.
+    pub fn checkpoint(&self) -> Option<(u64, u64, Bytes)> {
+        let index = self.log.applied();
+        let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
+        Some((index, term, self.log.wrap_checkpoint(self.machine.checkpoint().into())))
+    }
+
+    /// Applies an entry at a restart.
+    pub fn replay(&mut self, record: &RecordRef<'_>) {
+        self.log.set_time(record.header.time);
+        apply(&mut self.machine, record);
+        self.next_group = self.next_group.max(self.machine.next_group());
+    }
+}
+
+impl<'a> MetaGuard<'a> {
+    pub fn new(node: &'a Arc<Node>, meta: MutexGuard<'a, MetaGroup>) -> Self {
+        Self { node, meta }
+    }
+
+    /// Configurations of the account's streams that are about to exist.
+    pub fn creating(&self, account: &str) -> impl Iterator<Item = (String, Arc<StreamConfig>)> {
+        let of_account = self.meta.creating.iter().filter(move |((owner, _), _)| owner == account);
+        of_account.map(|((_, name), creating)| (name.clone(), creating.config.clone())).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Answers a request for a stream that exists: at once, or with the request that creates it.
+    pub fn after_pending(&mut self, account: &JetStreamAccount, name: &str, answer: Answer) {
+        match self.meta.creating.get_mut(&(account.name().to_owned(), name.to_owned())) {
+            Some(creating) => creating.answers.push(answer),
+            None => match account.find(name) {
+                Some(stream) => answer.send(Ok(created(&stream))),
+                None => answer.send::<StreamCreated>(Err(error_codes::STREAM_NOT_FOUND.error())),
+            },
+        }
+    }
+
+    /// Proposes a new stream.
+    ///
+    /// # Errors
+    /// When the journal takes nothing.
+    pub fn create(
+        &mut self,
+        account: &JetStreamAccount,
+        config: StreamConfig,
+        answer: Option<Answer>,
+    ) -> Result<(), (ApiError, Option<Answer>)> {
+        let config = Arc::new(config);
+        let group = self.meta.next_group;
+        let (owner, name) = (account.name().to_owned(), config.name.clone());
+        let created = self.node.now();
+        let definition = StreamDefinition {
+            group,
+            account: owner.clone(),
+            name: name.clone(),
+            config: json::write(config.as_ref()).into(),
+            created,
+        };
+        let index = match self.append(MetaChange::Created(definition)) {
+            Ok(index) => index,
+            Err(error) => return Err((error, answer)),
+        };
+        self.meta.next_group += 1;
+        self.meta.creating.insert((owner.clone(), name.clone()), Creating { config, answers: Vec::new() });
+        self.meta.waiting.push_back((index, Waiting::Create { account: owner, name, answer }));
+        Ok(())
+    }
+
+    /// Proposes the end of a stream.
+    ///
+    /// # Errors
+    /// When the journal takes nothing.
+    pub fn delete(&mut self, stream: &Replica, answer: Option<Answer>) -> Result<(), (ApiError, Option<Answer>)> {
+        match self.append(MetaChange::Deleted(stream.group().0)) {
+            Ok(index) => self.meta.waiting.push_back((index, Waiting::Delete { answer })),
+            Err(error) => return Err((error, answer)),
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, change: MetaChange) -> Result<u64, ApiError> {
+        let body = Bytes::from(MetaEntry { change: Some(change) }.encode_to_vec());
+        let now = self.node.now().max(self.meta.log.time() + 1);
+        let shared = self.node.shared();
+        let mut appender = shared.journal.append(AppendClass::Control).map_err(|error| refusal(&error))?;
+        let placed = self.meta.log.append_control(Some(&mut appender), 0, &body, now);
+        appender.finish(Urgency::Wake);
+        placed.map(|placed| placed.index).map_err(|problem| error_codes::STREAM_STORE_FAILED.with(problem))
+    }
+
+    /// Records of the meta group have become durable, the last of them at `last`.
+    pub fn complete<'r>(&mut self, records: impl Iterator<Item = (Location, RecordRef<'r>)>, last: Location) {
+        let committed = self.meta.log.on_durable(last);
+        for (_, record) in records {
+            let header = &record.header;
+            match header.kind {
+                RecordKind::Checkpoint => self.meta.log.compact(header.index),
+                RecordKind::Entry if committed.as_ref().is_some_and(|range| range.contains(&header.index)) => {
+                    let effect = apply(&mut self.meta.machine, &record);
+                    let outcome = self.carry_out(effect);
+                    self.answer(header.index, outcome);
+                }
+                _ => {}
+            }
+        }
+        if let Some(committed) = committed {
+            self.meta.log.advance_applied(*committed.end());
+        }
+    }
+
+    fn carry_out(&mut self, effect: MetaEffect) -> Result<(), ApiError> {
+        match effect {
+            MetaEffect::Start(definition) => {
+                let key = (definition.account.clone(), definition.name.clone());
+                let config = self.meta.creating.get(&key).map(|creating| creating.config.clone());
+                self.node.start_stream(&definition, config)
+            }
+            MetaEffect::Remove(group) => {
+                self.node.remove_stream(group);
+                // Remembered until the journal has been told, which it has now: in the same order on disk.
+                self.append(MetaChange::Removed(group.0)).map(drop)
+            }
+            MetaEffect::None => Ok(()),
+        }
+    }
+
+    fn answer(&mut self, index: u64, outcome: Result<(), ApiError>) {
+        while self.meta.waiting.front().is_some_and(|(waiting, _)| *waiting <= index) {
+            let Some((_, waiting)) = self.meta.waiting.pop_front() else { return };
+            match waiting {
+                Waiting::Create { account, name, answer } => {
+                    let stream = self.node.account(&account).and_then(|account| account.find(&name));
+                    let creating = self.meta.creating.remove(&(account, name));
+                    let answers = answer.into_iter().chain(creating.into_iter().flat_map(|creating| creating.answers));
+                    for answer in answers {
+                        let reply = outcome.clone().and_then(|()| {
+                            stream.as_deref().map(created).ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())
+                        });
+                        answer.send(reply);
+                    }
+                }
+                Waiting::Delete { answer } => {
+                    if let Some(answer) = answer {
+                        answer.send(Ok(StreamDeleted::SUCCESS));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing more will become durable.
+    pub fn fail(&mut self, error: &ApiError) {
+        for (_, waiting) in std::mem::take(&mut self.meta.waiting) {
+            match waiting {
+                Waiting::Create { answer: Some(answer), .. } => answer.send::<StreamCreated>(Err(error.clone())),
+                Waiting::Delete { answer: Some(answer) } => answer.send::<StreamDeleted>(Err(error.clone())),
+                _ => {}
+            }
+        }
+        self.meta.creating.clear();
+    }
+}
+
+fn created(stream: &Replica) -> StreamCreated {
+    StreamCreated { info: Some(stream.info(false)), did_create: true }
+}
+
+fn apply(machine: &mut MetaMachine, record: &RecordRef<'_>) -> MetaEffect {
+    if record.header.kind != RecordKind::Entry || raft_kind(record.header.tag) != EntryKind::Normal {
+        return MetaEffect::None;
+    }
+    match MetaEntry::decode(record.payload()) {
+        Ok(entry) => machine.apply(entry),
+        Err(problem) => {
+            tracing::error!(index = record.header.index, %problem, "an entry of the meta group can not be understood");
+            MetaEffect::None
+        }
+    }
+}

@@ -1,0 +1,534 @@
+//! JetStream on this server: the journal, the meta group, the streams, and the services that reach them.
+
+mod recovery;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use foldhash::HashMap;
+use headwater_storage::{
+    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError,
+    RecordHeader, RecordKind, RecordRef, Urgency,
+};
+use parking_lot::{Mutex, RwLock};
+
+use super::account::JetStreamAccount;
+use super::api::account_info::AccountLimits;
+use super::api::stream_config::StorageType;
+use super::api::validate::{AccountTiers, ServerLimits};
+use super::api::{ApiError, StreamConfig, error_codes, json};
+use super::completion::Completion;
+use super::consumer::End;
+use super::consumer_table::ConsumerTable;
+use super::core::{Core, Start};
+use super::group_log::GroupLog;
+use super::ingest::{Acks, FlowControl, Ingest};
+use super::meta::{META_GROUP, StreamDefinition};
+use super::meta_group::{MetaGroup, MetaGuard};
+use super::replica::Replica;
+use super::service::{self, ApiService};
+use super::shared::{QUEUE_BYTES_LOW, Shared};
+pub use super::shared::NodeOptions;
+use super::store::Store;
+use super::stream::StreamMachine;
+use super::timers::{TimerTarget, Timers};
+use super::usage::Usage;
+use super::workers::{Job, JobTarget, Workers};
+use super::advisory;
+use crate::account::Account;
+use crate::router::Publisher;
+use headwater_storage::MemoryLog;
+
+/// See the module.
+pub struct Node {
+    shared: Arc<Shared>,
+    meta: Mutex<MetaGroup>,
+    accounts: RwLock<HashMap<String, Arc<JetStreamAccount>>>,
+    replicas: RwLock<HashMap<GroupId, Arc<Replica>>>,
+    /// Streams whose account is not there, kept until it is (nothing is deleted because it is absent).
+    strays: Mutex<Vec<Arc<Replica>>>,
+    failure: OnceLock<JournalError>,
+    full: AtomicBool,
+    stopped: AtomicBool,
+    stopping: Mutex<bool>,
+}
+
+/// Why JetStream could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("could not create storage directory - {}: {cause}", directory.display())]
+    Directory { directory: std::path::PathBuf, cause: std::io::Error },
+    #[error("could not open the store: {0}")]
+    Open(#[from] OpenError),
+    #[error("could not read the store: {0}")]
+    Read(#[from] headwater_storage::ReadError),
+    #[error("the store can not be served: {0}")]
+    Recover(String),
+    #[error("could not start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl Node {
+    /// Opens the store, recovers every stream and serves them to the accounts given.
+    ///
+    /// # Errors
+    /// When the store is in use, unreadable as a whole, or holds what this version can not understand.
+    pub fn start(
+        io: Arc<dyn Io>,
+        directory: &Path,
+        journal: JournalOptions,
+        options: NodeOptions,
+        accounts: Vec<(Arc<Account>, Option<AccountLimits>)>,
+    ) -> Result<Arc<Self>, StartError> {
+        let recovered = recovery::recover(io, directory, journal, options, &accounts)?;
+        let shared = recovered.shared.clone();
+        let node = Arc::new(Self {
+            shared: shared.clone(),
+            meta: Mutex::new(recovered.meta),
+            accounts: RwLock::default(),
+            replicas: RwLock::default(),
+            strays: Mutex::default(),
+            failure: OnceLock::new(),
+            full: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            stopping: Mutex::new(false),
+        });
+        let weak = Arc::downgrade(&node);
+        let target = Arc::new(Background(weak.clone()));
+        shared.start(Timers::start(target.clone())?, Workers::start(1, target)?);
+        for (account, limits) in accounts {
+            let usage = recovered.usages.get(account.name()).cloned();
+            node.enable_account(account, limits, usage);
+        }
+        for replica in recovered.replicas {
+            node.replicas.write().insert(replica.group(), replica.clone());
+        }
+        shared.journal.start(Arc::new(Completion(weak)));
+        node.lead_meta();
+        for replica in node.all_replicas() {
+            replica.with(|core, _| {
+                core.lead();
+                core.count_bytes();
+            });
+            node.serve(&replica);
+        }
+        node.finish_removals();
+        shared.journal.wake();
+        node.watch_interest()?;
+        Ok(node)
+    }
+
+    fn lead_meta(&self) {
+        let mut meta = self.meta.lock();
+        match self.shared.journal.append(AppendClass::Control) {
+            Ok(mut appender) => {
+                meta.log.lead(Some(&mut appender));
+                appender.finish(Urgency::Lazy);
+            }
+            Err(problem) => tracing::error!(%problem, "the list of streams can not be led"),
+        }
+    }
+
+    /// Serves an account: its API, its acknowledgements, and the streams it has already.
+    pub fn enable_account(
+        self: &Arc<Self>,
+        account: Arc<Account>,
+        limits: Option<AccountLimits>,
+        usage: Option<Arc<Usage>>,
+    ) {
+        let tiers = AccountTiers { flat: Some(limits.unwrap_or_default()), ..AccountTiers::default() };
+        if let Some(known) = self.account(account.name()) {
+            known.set_tiers(tiers);
+            return;
+        }
+        let jetstream = Arc::new(JetStreamAccount::new(account.clone(), tiers, usage.unwrap_or_default()));
+        self.accounts.write().insert(account.name().to_owned(), jetstream.clone());
+        let mut prefixes = vec![service::PREFIX.to_owned()];
+        prefixes.extend(self.domain().map(|domain| format!("$JS.{domain}.API.")));
+        for prefix in prefixes {
+            let api = ApiService { node: self.clone(), account: jetstream.clone(), prefix_bytes: prefix.len() };
+            account.subscribe_internal(format!("{prefix}>").as_bytes(), None, Arc::new(api));
+        }
+        account.subscribe_internal(b"$JS.ACK.>", None, Arc::new(Acks(jetstream.clone())));
+        account.subscribe_internal(b"$JS.FC.>", None, Arc::new(FlowControl(jetstream)));
+        let strays = std::mem::take(&mut *self.strays.lock());
+        for replica in strays {
+            self.serve(&replica);
+        }
+    }
+
+    /// Puts a stream into its account and subscribes to its subjects.
+    fn serve(self: &Arc<Self>, replica: &Arc<Replica>) {
+        let Some(account) = self.account(replica.account().name()) else {
+            let (stream, account) = (replica.name().to_owned(), replica.account().name().to_owned());
+            tracing::warn!(stream, account, "a stream's account has no JetStream: the stream is kept, not served");
+            self.strays.lock().push(replica.clone());
+            return;
+        };
+        account.insert(replica.clone());
+        self.subscribe(replica);
+    }
+
+    /// Makes the subscriptions those of the stream's configuration.
+    pub fn subscribe(self: &Arc<Self>, replica: &Arc<Replica>) {
+        let config = replica.config();
+        let wanted: Vec<String> = if config.sealed { Vec::new() } else { config.subjects.clone() };
+        let mut subscriptions = replica.subscriptions.lock();
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *subscriptions).into_iter().partition(|(subject, _)| wanted.contains(subject));
+        *subscriptions = kept;
+        for (_, id) in gone {
+            replica.account().unsubscribe_internal(id);
+        }
+        drop(subscriptions);
+        if !config.sealed {
+            self.subscribe_to(replica, &config);
+        }
+    }
+
+    /// Subscribes to what a configuration names and is not subscribed to yet.
+    pub fn subscribe_to(self: &Arc<Self>, replica: &Arc<Replica>, config: &StreamConfig) {
+        let mut subscriptions = replica.subscriptions.lock();
+        for subject in &config.subjects {
+            if subscriptions.iter().all(|(known, _)| known != subject) {
+                let ingest = Arc::new(Ingest { node: self.clone(), replica: replica.clone() });
+                let id = replica.account().subscribe_internal(subject.as_bytes(), None, ingest);
+                subscriptions.push((subject.clone(), id));
+            }
+        }
+    }
+
+    /// An entry of the meta group says that a stream exists.
+    pub fn start_stream(
+        self: &Arc<Self>,
+        definition: &StreamDefinition,
+        config: Option<Arc<StreamConfig>>,
+    ) -> Result<(), ApiError> {
+        let account = self.account(&definition.account).ok_or_else(|| error_codes::NOT_ENABLED_FOR_ACCOUNT.error())?;
+        let config = match config {
+            Some(config) => config,
+            None => Arc::new(
+                json::read::<StreamConfig>(&definition.config, false)
+                    .map_err(|problem| error_codes::STREAM_CREATE.with(problem))?,
+            ),
+        };
+        let group = GroupId(definition.group);
+        let log = GroupLog::create(group).map_err(|problem| error_codes::STREAM_CREATE.with(problem))?;
+        let store = self.store_for(&config, group);
+        let core = Core::new(Start {
+            shared: self.shared.clone(),
+            account: account.account().clone(),
+            usage: account.usage().clone(),
+            name: definition.name.as_str().into(),
+            log,
+            machine: StreamMachine::new(config, identity(group)),
+            consumers: ConsumerTable::default(),
+            store,
+        });
+        let replica = Arc::new(Replica::new(core, definition.created));
+        replica.with(|core, _| core.lead());
+        self.replicas.write().insert(group, replica.clone());
+        self.serve(&replica);
+        self.advise_stream(&account, replica.name(), "create", "CREATED");
+        Ok(())
+    }
+
+    fn store_for(&self, config: &StreamConfig, group: GroupId) -> Store {
+        match config.storage {
+            StorageType::File => Store::File { journal: self.shared.journal.clone(), group },
+            StorageType::Memory => Store::Memory(MemoryLog::new()),
+        }
+    }
+
+    /// An entry of the meta group says that a stream is gone.
+    pub fn remove_stream(&self, group: GroupId) {
+        let Some(replica) = self.replicas.write().remove(&group) else { return };
+        for (_, id) in replica.subscriptions.lock().drain(..) {
+            replica.account().unsubscribe_internal(id);
+        }
+        let gone = error_codes::STREAM_NOT_FOUND.error();
+        replica.with(|core, publisher| {
+            core.closed = true;
+            core.end_consumers(End::Deleted, publisher);
+            core.fail(&gone, publisher);
+            core.forget_bytes();
+        });
+        if let Some(account) = self.account(replica.account().name()) {
+            if account.find(replica.name()).is_some_and(|found| found.group() == group) {
+                account.remove(replica.name());
+            }
+            self.advise_stream(&account, replica.name(), "delete", "DELETED");
+        }
+        self.give_up(group);
+    }
+
+    /// Tells the journal that a group's records are dead.
+    fn give_up(&self, group: GroupId) {
+        let header = RecordHeader {
+            group,
+            index: 0,
+            term: 0,
+            kind: RecordKind::GroupRemoved,
+            tag: 0,
+            sequence: 0,
+            time: self.now(),
+            subject_len: 0,
+            headers_len: 0,
+            payload_len: 0,
+        };
+        match self.shared.journal.append(AppendClass::Control) {
+            Ok(mut appender) => {
+                appender.record(&header, &[]);
+                appender.finish(Urgency::Lazy);
+                self.shared.journal.remove_group(group);
+            }
+            Err(problem) => tracing::error!(group = group.0, %problem, "a deleted stream's records can not be given up"),
+        }
+    }
+
+    /// Deletions that were decided before the last stop and not carried out.
+    fn finish_removals(&self) {
+        let deleted: Vec<GroupId> = self.meta.lock().machine.deleted().collect();
+        for group in deleted {
+            self.give_up(group);
+        }
+    }
+
+    fn advise_stream(&self, account: &JetStreamAccount, stream: &str, action: &str, word: &str) {
+        let mut publisher = Publisher::new(account.account());
+        let body = advisory::StreamAction { stream, action, domain: self.domain().unwrap_or_default() };
+        let suffix = format!("STREAM.{word}.{stream}");
+        advisory::publish(&mut publisher, account.account(), &suffix, "stream_action", self.now(), body);
+    }
+
+    /// A stream has another configuration.
+    pub fn stream_updated(self: &Arc<Self>, replica: &Arc<Replica>) {
+        self.subscribe(replica);
+        if let Some(account) = self.account(replica.account().name()) {
+            self.advise_stream(&account, replica.name(), "modify", "UPDATED");
+        }
+    }
+
+    pub fn meta(self: &Arc<Self>) -> MetaGuard<'_> {
+        MetaGuard::new(self, self.meta.lock())
+    }
+
+    pub fn complete_meta<'a>(
+        self: &Arc<Self>,
+        records: impl Iterator<Item = (Location, RecordRef<'a>)>,
+        last: Location,
+    ) {
+        self.meta().complete(records, last);
+    }
+
+    pub fn replica(&self, group: GroupId) -> Option<Arc<Replica>> {
+        self.replicas.read().get(&group).cloned()
+    }
+
+    fn all_replicas(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    pub fn account(&self, name: &str) -> Option<Arc<JetStreamAccount>> {
+        self.accounts.read().get(name).cloned()
+    }
+
+    /// In the order of their names.
+    pub fn accounts(&self) -> Vec<Arc<JetStreamAccount>> {
+        let mut accounts: Vec<_> = self.accounts.read().values().cloned().collect();
+        accounts.sort_by(|left, right| left.name().cmp(right.name()));
+        accounts
+    }
+
+    pub fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
+    }
+
+    pub fn options(&self) -> &NodeOptions {
+        &self.shared.options
+    }
+
+    pub fn server_name(&self) -> &str {
+        &self.shared.options.server_name
+    }
+
+    pub fn domain(&self) -> Option<&str> {
+        self.shared.options.domain.as_deref()
+    }
+
+    pub fn now(&self) -> i64 {
+        self.shared.now()
+    }
+
+    pub fn stats(&self) -> JournalStats {
+        self.shared.journal.stats()
+    }
+
+    pub fn health(&self) -> Health {
+        self.shared.journal.health()
+    }
+
+    /// The limits of the server with what all accounts have reserved.
+    pub fn server_limits(&self) -> ServerLimits {
+        let mut limits = self.shared.options.limits.clone();
+        for account in self.accounts() {
+            limits.reserved_memory += account.reserved_bytes(StorageType::Memory);
+            limits.reserved_storage += account.reserved_bytes(StorageType::File);
+        }
+        limits
+    }
+
+    /// The end of a burst of requests.
+    pub fn end_of_burst(&self) {
+        self.shared.journal.wake();
+    }
+
+    pub fn gate_closed(&self) {
+        self.shared.set_gated();
+        // The queue may have emptied before the gate was closed; then nobody else would open it.
+        self.open_gates();
+    }
+
+    /// A batch is done: whoever waits for a shorter queue is let go.
+    pub fn after_batch(&self) {
+        self.open_gates();
+    }
+
+    fn open_gates(&self) {
+        if self.shared.journal.queued_bytes() <= QUEUE_BYTES_LOW && self.shared.take_gated() {
+            for account in self.accounts.read().values() {
+                account.account().ingest_gate.open();
+            }
+        }
+    }
+
+    /// The journal failed: final. Nothing is acknowledged any more.
+    pub fn fail(self: &Arc<Self>, error: &JournalError) {
+        if self.failure.set(error.clone()).is_err() {
+            return;
+        }
+        tracing::error!(%error, "the store has failed: nothing is acknowledged until the server is restarted");
+        let refused = error_codes::STREAM_STORE_FAILED.with(error);
+        self.meta().fail(&refused);
+        for replica in self.all_replicas() {
+            replica.fail(&refused);
+        }
+        for account in self.accounts() {
+            account.account().ingest_gate.open();
+        }
+    }
+
+    pub fn failure(&self) -> Option<&JournalError> {
+        self.failure.get()
+    }
+
+    pub fn space(&self, full: bool) {
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::error!("the disk is full: streams are read-only until there is space");
+            } else {
+                tracing::info!("there is space on the disk again: streams take messages");
+            }
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Writes a checkpoint of a group.
+    pub fn checkpoint(&self, group: GroupId) {
+        if group == META_GROUP {
+            let meta = self.meta.lock();
+            self.write_checkpoint(group, meta.checkpoint());
+        } else if let Some(replica) = self.replica(group) {
+            let core = replica.lock();
+            self.write_checkpoint(group, core.checkpoint());
+        }
+    }
+
+    fn write_checkpoint(&self, group: GroupId, checkpoint: Option<(u64, u64, bytes::Bytes)>) {
+        let Some((index, term, body)) = checkpoint else { return };
+        match self.shared.journal.append(AppendClass::Control) {
+            Ok(mut appender) => {
+                appender.checkpoint(group, index, term, &body);
+                appender.finish(Urgency::Lazy);
+            }
+            Err(problem) => tracing::warn!(group = group.0, %problem, "a checkpoint could not be written"),
+        }
+    }
+
+    /// Push consumers depend on who listens; subscriptions change without a word to them.
+    fn watch_interest(self: &Arc<Self>) -> Result<(), StartError> {
+        let weak = Arc::downgrade(self);
+        std::thread::Builder::new().name("interest".into()).spawn(move || {
+            let mut seen: HashMap<String, u64> = HashMap::default();
+            while let Some(node) = weak.upgrade().filter(|node| !node.stopped.load(Ordering::Relaxed)) {
+                for account in node.accounts() {
+                    let generation = account.account().interest_generation();
+                    if seen.insert(account.name().to_owned(), generation) != Some(generation) {
+                        account.streams().iter().for_each(|stream| stream.look_for_interest());
+                    }
+                }
+                drop(node);
+                std::thread::sleep(INTEREST_INTERVAL);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Ends the services, writes what is queued and closes the store.
+    pub fn stop(&self) {
+        // Whoever comes second waits until the first is done.
+        let mut done = self.stopping.lock();
+        if std::mem::replace(&mut *done, true) {
+            return;
+        }
+        self.stopped.store(true, Ordering::Relaxed);
+        for replica in self.all_replicas() {
+            for (_, id) in replica.subscriptions.lock().drain(..) {
+                replica.account().unsubscribe_internal(id);
+            }
+            replica.with(|core, publisher| {
+                core.end_consumers(End::ServerStops, publisher);
+                core.closed = true;
+            });
+        }
+        self.shared.stop();
+        self.shared.journal.clone().close();
+    }
+}
+
+/// How often push consumers look whether somebody listens.
+const INTEREST_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
+
+/// What makes a stream's ids for deduplication its own: the same on every replica.
+pub fn identity(group: GroupId) -> [u8; 16] {
+    let mut identity = [0; 16];
+    identity[..8].copy_from_slice(&group.0.to_le_bytes());
+    identity
+}
+
+/// Timers and workers hold the node weakly.
+struct Background(std::sync::Weak<Node>);
+
+impl TimerTarget for Background {
+    fn timer_due(&self, group: GroupId) {
+        if let Some(replica) = self.0.upgrade().and_then(|node| node.replica(group)) {
+            replica.timer();
+        }
+    }
+}
+
+impl JobTarget for Background {
+    fn work(&self, job: Job) -> bool {
+        let Some(node) = self.0.upgrade() else { return false };
+        let Some(replica) = node.replica(job.group) else { return false };
+        if job.is_of_stream() {
+            node.stream_updated(&replica);
+            return false;
+        }
+        replica.work(job.consumer)
+    }
+}

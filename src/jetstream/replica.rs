@@ -1,0 +1,366 @@
+//! One stream on this node: the handle that everybody holds. What it does happens in its core, under one lock.
+//!
+//! Whatever is published meanwhile is flushed after the lock is let go: a subscriber may be a stream, even this one.
+
+use std::sync::Arc;
+
+use headwater_storage::{GroupId, Location, RecordRef, Urgency};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::api::message_get::{DirectStatus, MessageGetRequest};
+use super::api::responses::{ConsumerPaused, ConsumerReset};
+use super::api::{
+    ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate,
+};
+use super::consumer::reply_subject::ReplyNumbers;
+use super::core::{Core, Delivered};
+use super::messages::Message;
+use super::stream::{Control, Outcome, SubjectsPage};
+use crate::account::{Account, InternalMessage, InternalSubscriptionId};
+use crate::router::Publisher;
+
+/// See the module.
+pub struct Replica {
+    account: Arc<Account>,
+    name: Arc<str>,
+    group: GroupId,
+    created: i64,
+    core: Mutex<Core>,
+    /// Held while a consumer is checked and proposed, so that no two creations are checked against the same state.
+    creating: Mutex<()>,
+    /// Subscriptions to the stream's subjects.
+    pub subscriptions: Mutex<Vec<(String, InternalSubscriptionId)>>,
+}
+
+/// Which message a request asks for.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    Sequence(u64),
+    /// The first at or above the sequence whose subject matches; an empty filter matches every one.
+    Next { from: u64, filter: String },
+    /// The first stored at or after the time.
+    AtTime { time: Timestamp, filter: String },
+    Last(String),
+}
+
+impl Selection {
+    pub fn of(request: &MessageGetRequest) -> Self {
+        if let Some(time) = request.start_time {
+            return Self::AtTime { time, filter: request.next_by_subj.clone() };
+        }
+        if !request.next_by_subj.is_empty() {
+            return Self::Next { from: request.seq, filter: request.next_by_subj.clone() };
+        }
+        if request.seq > 0 { Self::Sequence(request.seq) } else { Self::Last(request.last_by_subj.clone()) }
+    }
+
+    /// As a batch goes on: missing messages are stepped over.
+    pub fn stepping(self) -> Self {
+        match self {
+            Self::Sequence(from) => Self::Next { from, filter: String::new() },
+            other => other,
+        }
+    }
+
+    /// What follows a message that was found.
+    pub fn after(self, sequence: u64) -> Self {
+        match self {
+            Self::Next { filter, .. } | Self::AtTime { filter, .. } => Self::Next { from: sequence + 1, filter },
+            other => other,
+        }
+    }
+}
+
+impl Replica {
+    pub fn new(core: Core, created: i64) -> Self {
+        Self {
+            account: core.account.clone(),
+            name: core.name.clone(),
+            group: core.log.id(),
+            created,
+            core: Mutex::new(core),
+            creating: Mutex::new(()),
+            subscriptions: Mutex::default(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    pub fn config(&self) -> Arc<StreamConfig> {
+        self.core.lock().config().clone()
+    }
+
+    pub fn created(&self) -> i64 {
+        self.created
+    }
+
+    /// For reports that read many things at once.
+    pub fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock()
+    }
+
+    /// Works on the core; what is published meanwhile leaves after the lock.
+    pub fn with<R>(&self, work: impl FnOnce(&mut Core, &mut Publisher) -> R) -> R {
+        let mut publisher = Publisher::new(&self.account);
+        let result = work(&mut self.core.lock(), &mut publisher);
+        publisher.flush();
+        result
+    }
+
+    /// Takes a burst of messages; returns the bytes that wait for the disk.
+    pub fn publish(&self, messages: &[InternalMessage<'_>]) -> usize {
+        self.with(|core, publisher| core.publish(messages, publisher))
+    }
+
+    /// Records of this stream have become durable, the last of them at `last`.
+    pub fn complete<'a>(&self, records: impl Iterator<Item = (Location, RecordRef<'a>)>, last: Location) {
+        self.with(|core, publisher| core.complete(records, last, publisher));
+    }
+
+    pub fn timer(&self) {
+        self.with(|core, publisher| core.timer(publisher));
+    }
+
+    pub fn fail(&self, error: &ApiError) {
+        self.with(|core, publisher| core.fail(error, publisher));
+    }
+
+    pub fn look_for_interest(&self) {
+        self.with(|core, publisher| core.look_for_interest(publisher));
+    }
+
+    /// Goes on with the deliveries of a consumer. True when there is more to do.
+    pub fn work(&self, consumer: u64) -> bool {
+        let mut publisher = Publisher::new(&self.account);
+        let delivered = self.core.lock().deliver_pass(consumer, &mut publisher);
+        publisher.flush();
+        wait_for_slow_peer(&publisher);
+        delivered == Delivered::More
+    }
+
+    /// Proposes a change; `done` is called once it is applied, or at once with what prevents it.
+    pub fn propose(
+        &self,
+        control: Control,
+        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
+    ) {
+        self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
+    }
+
+    pub fn info(&self, deleted_details: bool) -> StreamInfo {
+        self.info_locked(&self.core.lock(), deleted_details)
+    }
+
+    pub fn info_locked(&self, core: &Core, deleted_details: bool) -> StreamInfo {
+        StreamInfo {
+            config: validate::with_dynamic_stream(core.config()),
+            created: Timestamp(self.created),
+            state: core.machine.state(&core.store, deleted_details, core.consumers.len() as u64),
+            domain: core.shared.options.domain.clone().unwrap_or_default(),
+            ts: Timestamp(core.shared.now()),
+            ..StreamInfo::default()
+        }
+    }
+
+    pub fn subjects_page(&self, filter: &str, offset: u64) -> SubjectsPage {
+        self.core.lock().machine.subjects_page(filter.as_bytes(), offset)
+    }
+
+    /// Bytes and consumers, for the account's usage.
+    pub fn usage(&self) -> (u64, u64) {
+        let core = self.core.lock();
+        (core.machine.bytes(), core.consumers.len() as u64)
+    }
+
+    pub fn message(&self, sequence: u64) -> Option<Message> {
+        let core = self.core.lock();
+        if !core.machine.is_stored(sequence) {
+            return None;
+        }
+        core.store.message(sequence).ok()
+    }
+
+    pub fn select(&self, selection: &Selection) -> Option<Message> {
+        let core = self.core.lock();
+        let (machine, store) = (&core.machine, &core.store);
+        let next = |from: u64, filter: &str| match filter {
+            "" => machine.next_matching::<_, &[u8]>(from, &[], store),
+            filter => machine.next_matching(from, &[filter.as_bytes()], store),
+        };
+        let sequence = match selection {
+            Selection::Sequence(sequence) => Some(*sequence).filter(|sequence| machine.is_stored(*sequence)),
+            Selection::Next { from, filter } => next(*from, filter),
+            Selection::AtTime { time, filter } => {
+                let from = machine.sequence_at_time(time.0, store);
+                next(from, filter)
+            }
+            Selection::Last(subject) => machine.last_matching(&[subject.as_bytes()], store),
+        }?;
+        store.message(sequence).ok()
+    }
+
+    /// How many messages a batch of this selection could send.
+    pub fn count_from(&self, selection: &Selection) -> u64 {
+        let core = self.core.lock();
+        let (from, filter) = match selection {
+            Selection::Sequence(from) => (*from, ""),
+            Selection::Next { from, filter } => (*from, filter.as_str()),
+            Selection::AtTime { time, filter } => (core.machine.sequence_at_time(time.0, &core.store), filter.as_str()),
+            Selection::Last(_) => return 1,
+        };
+        match filter {
+            "" => core.machine.count_matching::<_, &[u8]>(from, &[], &core.store),
+            filter => core.machine.count_matching(from, &[filter.as_bytes()], &core.store),
+        }
+    }
+
+    /// The last message of each matching subject up to a point, and that point (T-63).
+    pub fn multi_last(
+        &self,
+        request: &MessageGetRequest,
+        results_max: usize,
+    ) -> Result<(Vec<u64>, u64), DirectStatus> {
+        let core = self.core.lock();
+        let machine = &core.machine;
+        let mut up_to = request.up_to_seq;
+        if let Some(time) = request.up_to_time {
+            up_to = machine.sequence_at_time(time.0, &core.store);
+            if up_to <= machine.first_sequence() {
+                return Err(DirectStatus::NO_RESULTS);
+            }
+            up_to -= 1;
+        }
+        if up_to == 0 {
+            up_to = machine.last_sequence();
+        }
+        let filters: Vec<&[u8]> = request.multi_last.iter().map(String::as_bytes).collect();
+        let mut sequences = machine
+            .last_per_subject(&filters, up_to, results_max, &core.store)
+            .map_err(|_| DirectStatus::TOO_MANY_RESULTS)?;
+        sequences.retain(|sequence| *sequence >= request.seq);
+        Ok((sequences, up_to))
+    }
+
+    // Consumers.
+
+    /// Held from the check of a consumer to its proposal.
+    pub fn create_lock(&self) -> MutexGuard<'_, ()> {
+        self.creating.lock()
+    }
+
+    pub fn consumer_configs(&self) -> Vec<(String, Arc<ConsumerConfig>)> {
+        self.core.lock().consumer_configs()
+    }
+
+    pub fn consumer_info(&self, name: &str) -> Option<ConsumerInfo> {
+        self.core.lock().consumer_info(name)
+    }
+
+    pub fn consumer_info_locked(&self, core: &mut Core, name: &str) -> Option<ConsumerInfo> {
+        core.consumer_info(name)
+    }
+
+    pub fn create_consumer(
+        &self,
+        config: ConsumerConfig,
+        done: impl FnOnce(&mut Core, Result<String, ApiError>) + Send + 'static,
+    ) {
+        self.with(|core, publisher| {
+            // The name is known only when the entry is made, and the answer needs it.
+            let name = Arc::new(std::sync::OnceLock::new());
+            let of_answer = name.clone();
+            let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
+                let name = of_answer.get().cloned().unwrap_or_default();
+                done(core, outcome.map(|_| name));
+            });
+            core.create_consumer(config, publisher, &name, done);
+        });
+    }
+
+    pub fn update_consumer(
+        &self,
+        name: String,
+        config: ConsumerConfig,
+        done: impl FnOnce(&mut Core, Result<String, ApiError>) + Send + 'static,
+    ) {
+        self.with(|core, publisher| {
+            let of_answer = name.clone();
+            let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
+                done(core, outcome.map(|_| of_answer));
+            });
+            core.update_consumer(&name, &config, publisher, done);
+        });
+    }
+
+    pub fn delete_consumer(
+        &self,
+        name: &str,
+        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
+    ) {
+        self.with(|core, publisher| core.delete_consumer(name, publisher, Box::new(done)));
+    }
+
+    pub fn pause_consumer(
+        &self,
+        name: &str,
+        until: Timestamp,
+        done: impl FnOnce(&mut Core, Result<ConsumerPaused, ApiError>) + Send + 'static,
+    ) {
+        self.with(|core, publisher| core.pause_consumer(name, until, publisher, Box::new(done)));
+    }
+
+    pub fn reset_consumer(
+        &self,
+        name: &str,
+        sequence: u64,
+        done: impl FnOnce(&mut Core, Result<ConsumerReset, ApiError>) + Send + 'static,
+    ) {
+        self.with(|core, publisher| core.reset_consumer(name, sequence, publisher, Box::new(done)));
+    }
+
+    pub fn unpin_consumer(&self, name: &str, group: &str) -> Result<(), ApiError> {
+        self.with(|core, publisher| core.unpin_consumer(name, group, publisher))
+    }
+
+    /// HOT PATH: a pull request. False when there is no such consumer.
+    pub fn pull(&self, consumer: &str, reply: &[u8], body: &[u8]) -> bool {
+        self.with(|core, publisher| core.pull(consumer, reply, body, publisher))
+    }
+
+    /// HOT PATH: an acknowledgement.
+    pub fn ack(&self, consumer: &str, numbers: &ReplyNumbers, body: &[u8], reply: Option<&[u8]>) {
+        self.with(|core, publisher| core.ack(consumer, numbers, body, reply, publisher));
+    }
+
+    pub fn flow_control(&self, consumer: &str, subject: &[u8], headers: &[u8]) {
+        self.with(|core, publisher| core.flow_control(consumer, subject, headers, publisher));
+    }
+}
+
+/// A consumer that outruns its subscriber must not fill the subscriber's queue: the worker waits, for a bounded time.
+fn wait_for_slow_peer(publisher: &Publisher) {
+    let Some(peer) = publisher.pressure() else { return };
+    let drained = Arc::new((Mutex::new(false), parking_lot::Condvar::new()));
+    let of_peer = drained.clone();
+    peer.on_drained(
+        crate::account::STALL_BYTES / 2,
+        Box::new(move || {
+            *of_peer.0.lock() = true;
+            of_peer.1.notify_all();
+        }),
+    );
+    let mut done = drained.0.lock();
+    if !*done {
+        drained.1.wait_for(&mut done, std::time::Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,180 @@
+//! `DIRECT.GET`: messages as they are, with their coordinates in headers; statuses instead of JSON (T-61 to T-64).
+
+use super::Request;
+use crate::jetstream::api::Timestamp;
+use crate::jetstream::api::message_get::{DirectStatus, MessageGetRequest};
+use crate::jetstream::messages::Message;
+use crate::jetstream::replica::{Replica, Selection};
+use crate::protocol::headers;
+use crate::router::Publisher;
+
+/// Subjects that a multi-last request may match.
+const RESULTS_MAX: usize = 1024;
+/// Messages one batch request may ask for at a time; more are asked for by the next request.
+const BATCH_MAX: usize = 64 * 1024;
+
+/// What a batch tells about itself beside each message.
+struct BatchPosition {
+    pending: u64,
+    last_sequence: u64,
+}
+
+impl Request<'_> {
+    pub(super) fn direct_get(&self, name: &str) {
+        let Some(reply) = self.reply else { return };
+        let Some(stream) = self.account.find(name).filter(|stream| stream.config().allow_direct) else {
+            return self.no_responders();
+        };
+        let mut sender = Sender::new(self, reply, &stream);
+        match self.check_direct(MessageGetRequest::for_direct(self.body)) {
+            Ok(request) => sender.answer(&request),
+            Err(status) => sender.status(status),
+        }
+    }
+
+    pub(super) fn direct_get_last(&self, name: &str) {
+        let Some(reply) = self.reply else { return };
+        let Some(stream) = self.account.find(name).filter(|stream| stream.config().allow_direct) else {
+            return self.no_responders();
+        };
+        let key = self.tokens[3..].join(".");
+        let mut sender = Sender::new(self, reply, &stream);
+        match self.check_direct(MessageGetRequest::for_direct_last(self.body, &key)) {
+            Ok(request) => sender.answer(&request),
+            Err(status) => sender.status(status),
+        }
+    }
+
+    fn check_direct(
+        &self,
+        request: Result<MessageGetRequest, DirectStatus>,
+    ) -> Result<MessageGetRequest, DirectStatus> {
+        self.check_level().map_err(|_| DirectStatus::REQUIRED_API_LEVEL)?;
+        request
+    }
+
+    /// Nobody subscribes to the direct subjects of a stream that does not allow them, nor to the pull subject of a
+    /// consumer that does not exist: the router of the genuine server would answer.
+    pub(super) fn no_responders(&self) {
+        let Some(reply) = self.reply else { return };
+        let mut block = headers::status(503, "");
+        headers::append(&mut block, "Nats-Subject", self.subject.as_bytes());
+        let mut publisher = Publisher::new(self.account.account());
+        publisher.publish(reply, None, &block, &[]);
+        publisher.flush();
+    }
+}
+
+struct Sender<'a> {
+    publisher: Publisher,
+    reply: &'a [u8],
+    stream: &'a Replica,
+    pending_bytes_max: usize,
+}
+
+impl<'a> Sender<'a> {
+    fn new(request: &Request<'_>, reply: &'a [u8], stream: &'a Replica) -> Self {
+        let pending_bytes_max = request.node.options().pending_bytes_max;
+        Self { publisher: Publisher::new(request.account.account()), reply, stream, pending_bytes_max }
+    }
+
+    fn answer(&mut self, request: &MessageGetRequest) {
+        if !request.multi_last.is_empty() {
+            self.multi_last(request);
+        } else if request.batch > 0 {
+            self.batch(request);
+        } else {
+            match self.stream.select(&Selection::of(request)) {
+                Some(message) => self.message(&message, request.no_hdr, None),
+                None => self.status(DirectStatus::MESSAGE_NOT_FOUND),
+            }
+        }
+        self.publisher.flush();
+    }
+
+    fn status(&mut self, status: DirectStatus) {
+        self.publisher.publish(self.reply, None, &status.block(), &[]);
+        self.publisher.flush();
+    }
+
+    fn batch(&mut self, request: &MessageGetRequest) {
+        let mut selection = Selection::of(request).stepping();
+        let mut pending = self.stream.count_from(&selection);
+        let wanted = usize::try_from(request.batch).unwrap_or(0).min(BATCH_MAX);
+        let bytes_max = self.bytes_max(request);
+        let (mut last_sequence, mut bytes, mut sent) = (0, 0, 0);
+        while sent < wanted && bytes < bytes_max {
+            let Some(message) = self.stream.select(&selection) else { break };
+            pending = pending.saturating_sub(1);
+            self.message(&message, request.no_hdr, Some(BatchPosition { pending, last_sequence }));
+            last_sequence = message.sequence();
+            bytes += message.len();
+            sent += 1;
+            selection = selection.after(last_sequence);
+        }
+        if sent == 0 {
+            return self.status(DirectStatus::MESSAGE_NOT_FOUND);
+        }
+        self.end_of_batch(pending, last_sequence, None);
+    }
+
+    fn multi_last(&mut self, request: &MessageGetRequest) {
+        let found = self.stream.multi_last(request, RESULTS_MAX);
+        let (sequences, up_to) = match found {
+            Ok(found) => found,
+            Err(status) => return self.status(status),
+        };
+        if sequences.is_empty() {
+            return self.status(DirectStatus::NO_RESULTS);
+        }
+        let wanted = usize::try_from(request.batch).ok().filter(|batch| *batch > 0).unwrap_or(usize::MAX);
+        let bytes_max = self.bytes_max(request);
+        let (mut pending, mut last_sequence, mut bytes) = (sequences.len() as u64, 0, 0);
+        for sequence in sequences.into_iter().take(wanted) {
+            let Some(message) = self.stream.message(sequence) else {
+                return self.status(DirectStatus::MESSAGE_NOT_FOUND);
+            };
+            pending -= 1;
+            self.message(&message, false, Some(BatchPosition { pending, last_sequence }));
+            last_sequence = sequence;
+            bytes += message.len();
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        self.end_of_batch(pending, last_sequence, Some(up_to));
+    }
+
+    fn bytes_max(&self, request: &MessageGetRequest) -> usize {
+        usize::try_from(request.max_bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(self.pending_bytes_max)
+    }
+
+    /// Original headers first, then ours (T-61).
+    fn message(&mut self, message: &Message, no_headers: bool, position: Option<BatchPosition>) {
+        let mut block = Vec::new();
+        if !no_headers {
+            block.extend_from_slice(message.headers());
+            let mut time = String::new();
+            Timestamp(message.time()).write(&mut time);
+            headers::append(&mut block, "Nats-Stream", self.stream.name().as_bytes());
+            headers::append(&mut block, "Nats-Subject", message.subject());
+            headers::append(&mut block, "Nats-Sequence", message.sequence().to_string().as_bytes());
+            headers::append(&mut block, "Nats-Time-Stamp", time.as_bytes());
+            if let Some(position) = position {
+                headers::append(&mut block, "Nats-Num-Pending", position.pending.to_string().as_bytes());
+                headers::append(&mut block, "Nats-Last-Sequence", position.last_sequence.to_string().as_bytes());
+            }
+        }
+        self.publisher.publish(self.reply, None, &block, &[message.payload()]);
+    }
+
+    fn end_of_batch(&mut self, pending: u64, last_sequence: u64, up_to: Option<u64>) {
+        let mut block = headers::status(204, "EOB");
+        headers::append(&mut block, "Nats-Num-Pending", pending.to_string().as_bytes());
+        headers::append(&mut block, "Nats-Last-Sequence", last_sequence.to_string().as_bytes());
+        if let Some(up_to) = up_to {
+            headers::append(&mut block, "Nats-UpTo-Sequence", up_to.to_string().as_bytes());
+        }
+        self.publisher.publish(self.reply, None, &block, &[]);
+    }
+}

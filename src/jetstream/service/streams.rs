@@ -1,0 +1,181 @@
+//! `STREAM.*`: create, update, names, list, info, delete, purge (J-02 to J-08).
+
+use super::Request;
+use crate::jetstream::api::requests::{
+    self, PurgeRequest, StreamConfigRequest, StreamInfoRequest, StreamListRequest, StreamNamesRequest,
+};
+use crate::jetstream::api::responses::{
+    self, LIST_LIMIT, NAMES_LIMIT, Paging, StreamCreated, StreamDeleted, StreamInfoReply, StreamList, StreamNames,
+    StreamPurged, StreamUpdated,
+};
+use crate::jetstream::api::validate::{self, StreamCreate};
+use crate::jetstream::api::{ApiError, error_codes};
+use crate::jetstream::replica::Replica;
+use crate::jetstream::stream::{Control, Outcome};
+use crate::jetstream::workers::Job;
+use crate::protocol::subject;
+use std::sync::Arc;
+
+impl Request<'_> {
+    pub(super) fn stream_create(&self, name: &str) {
+        if let Err(error) = self.try_stream_create(name) {
+            self.refuse::<StreamCreated>(error);
+        }
+    }
+
+    fn try_stream_create(&self, name: &str) -> Result<(), ApiError> {
+        self.check_level()?;
+        let request: StreamConfigRequest = requests::read(self.body, self.is_strict())?;
+        let mut meta = self.node.meta();
+        let checked = self.account.with_environment(self.node, &meta, |environment| {
+            validate::check_create(name, request, environment)
+        })?;
+        let answer = self.answer();
+        match checked {
+            StreamCreate::Existing => meta.after_pending(self.account, name, answer),
+            StreamCreate::New(config) => {
+                if let Err((error, Some(answer))) = meta.create(self.account, *config, Some(answer)) {
+                    answer.send::<StreamCreated>(Err(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn stream_update(&self, name: &str) {
+        if let Err(error) = self.try_stream_update(name) {
+            self.refuse::<StreamUpdated>(error);
+        }
+    }
+
+    fn try_stream_update(&self, name: &str) -> Result<(), ApiError> {
+        self.check_level()?;
+        let request: StreamConfigRequest = requests::read(self.body, self.is_strict())?;
+        let meta = self.node.meta();
+        let stream = self.account.find(name);
+        let consumers = stream.as_ref().map(|stream| stream.consumer_configs()).unwrap_or_default();
+        let config = self.account.with_environment(self.node, &meta, |environment| {
+            let consumers = consumers.iter().map(|(name, config)| (name.as_str(), config.as_ref()));
+            validate::check_update(name, request, environment, consumers)
+        })?;
+        let stream = stream.ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())?;
+        let answer = self.answer();
+        let of_answer = stream.clone();
+        // New subjects first: whoever has the answer may publish to them. Old ones are left once the update is applied.
+        self.node.subscribe_to(&stream, &config);
+        stream.propose(Control::Update { config: Box::new(config) }, move |core, outcome| {
+            let reply = outcome.map(|_| StreamUpdated(Some(of_answer.info_locked(core, false))));
+            answer.send(reply);
+            core.shared.queue(Job::of_stream(of_answer.group()));
+        });
+        Ok(())
+    }
+
+    pub(super) fn stream_names(&self) {
+        self.respond(self.stream_names_reply());
+    }
+
+    fn stream_names_reply(&self) -> Result<StreamNames, ApiError> {
+        self.check_level()?;
+        let request: StreamNamesRequest = requests::read_optional(self.body, self.is_strict())?;
+        let streams = self.matching_streams(&request.subject);
+        let (paging, range) = Paging::of(streams.len(), request.offset, NAMES_LIMIT);
+        Ok(StreamNames::new(paging, streams[range].iter().map(|stream| stream.name().to_owned()).collect()))
+    }
+
+    pub(super) fn stream_list(&self) {
+        self.respond(self.stream_list_reply());
+    }
+
+    fn stream_list_reply(&self) -> Result<StreamList, ApiError> {
+        self.check_level()?;
+        let StreamListRequest(request) = requests::read_optional(self.body, self.is_strict())?;
+        let streams = self.matching_streams(&request.subject);
+        let (paging, range) = Paging::of(streams.len(), request.offset, LIST_LIMIT);
+        let infos = streams[range].iter().map(|stream| stream.info(false)).collect();
+        Ok(StreamList { paging, streams: infos, ..StreamList::default() })
+    }
+
+    /// The account's streams by name; with a filter, those with a subject that overlaps it.
+    fn matching_streams(&self, filter: &str) -> Vec<Arc<Replica>> {
+        let streams = self.account.streams();
+        let wanted = |stream: &Arc<Replica>| {
+            filter.is_empty()
+                || stream.config().subjects.iter().any(|own| subject::overlaps(own.as_bytes(), filter.as_bytes()))
+        };
+        streams.into_iter().filter(wanted).collect()
+    }
+
+    pub(super) fn stream_info(&self, name: &str) {
+        self.respond(self.stream_info_reply(name));
+    }
+
+    fn stream_info_reply(&self, name: &str) -> Result<StreamInfoReply, ApiError> {
+        self.check_level()?;
+        let request: StreamInfoRequest = requests::read_optional(self.body, self.is_strict())?;
+        let stream = self.stream(name)?;
+        let mut info = stream.info(request.deleted_details);
+        let mut paging = Paging::default();
+        if !request.subjects_filter.is_empty() {
+            let offset = u64::try_from(request.offset).unwrap_or(0);
+            let page = stream.subjects_page(&request.subjects_filter, offset);
+            if page.total > 0 {
+                paging = Paging { total: page.total, offset, limit: responses::SUBJECTS_LIMIT as u64 };
+                info.state.subjects = page.subjects;
+            }
+        }
+        Ok(StreamInfoReply { paging, info: Some(info) })
+    }
+
+    pub(super) fn stream_delete(&self, name: &str) {
+        if let Err(error) = self.try_stream_delete(name) {
+            self.refuse::<StreamDeleted>(error);
+        }
+    }
+
+    fn try_stream_delete(&self, name: &str) -> Result<(), ApiError> {
+        self.check_level()?;
+        if !requests::is_empty(self.body) {
+            return Err(error_codes::NOT_EMPTY_REQUEST.error());
+        }
+        let mut meta = self.node.meta();
+        let stream = self.stream(name)?;
+        if let Err((error, Some(answer))) = meta.delete(&stream, Some(self.answer())) {
+            answer.send::<StreamDeleted>(Err(error));
+        }
+        Ok(())
+    }
+
+    pub(super) fn stream_purge(&self, name: &str) {
+        if let Err(error) = self.try_stream_purge(name) {
+            self.refuse::<StreamPurged>(error);
+        }
+    }
+
+    fn try_stream_purge(&self, name: &str) -> Result<(), ApiError> {
+        self.check_level()?;
+        let request: PurgeRequest = requests::read_optional(self.body, self.is_strict())?;
+        request.check()?;
+        let stream = self.stream(name)?;
+        let config = stream.config();
+        if config.sealed {
+            return Err(error_codes::STREAM_SEALED.error());
+        }
+        if config.deny_purge {
+            return Err(error_codes::STREAM_PURGE_FAILED.with("stream purge not permitted"));
+        }
+        let answer = self.answer();
+        let control = Control::Purge { filter: request.filter, up_to: request.seq, keep: request.keep };
+        stream.propose(control, move |_, outcome| {
+            answer.send(outcome.map(|outcome| match outcome {
+                Outcome::Purged(purged) => StreamPurged { success: true, purged },
+                _ => StreamPurged { success: true, purged: 0 },
+            }));
+        });
+        Ok(())
+    }
+
+    pub(super) fn stream(&self, name: &str) -> Result<Arc<Replica>, ApiError> {
+        self.account.find(name).ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())
+    }
+}

@@ -1,0 +1,98 @@
+//! What every stream of the node needs of it: the journal, the clock, timers and workers.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use headwater_storage::{GroupId, Journal};
+
+use super::api::validate::ServerLimits;
+use super::timers::Timers;
+use super::workers::{Job, Workers};
+
+/// Settings that do not change while the node runs.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    pub server_name: String,
+    /// JetStream domain; none is the default one.
+    pub domain: Option<String>,
+    /// Unknown fields of requests are errors.
+    pub strict: bool,
+    /// Bytes after which a connection counts as slow; also the largest batch of a direct get.
+    pub pending_bytes_max: usize,
+    pub limits: ServerLimits,
+}
+
+/// Shared by the node and its streams.
+pub struct Shared {
+    pub journal: Journal,
+    pub options: NodeOptions,
+    timers: OnceLock<Timers>,
+    workers: OnceLock<Workers>,
+    /// Somebody waits for the journal's queue to shorten.
+    gated: AtomicBool,
+}
+
+/// Above this many bytes in the journal's queue, connections that publish to streams are not read.
+pub const QUEUE_BYTES_HIGH: usize = 8 * 1024 * 1024;
+/// Below this many they are read again.
+pub const QUEUE_BYTES_LOW: usize = 2 * 1024 * 1024;
+
+impl Shared {
+    pub fn new(journal: Journal, options: NodeOptions) -> Self {
+        Self {
+            journal,
+            options,
+            timers: OnceLock::new(),
+            workers: OnceLock::new(),
+            gated: AtomicBool::new(false),
+        }
+    }
+
+    pub fn start(&self, timers: Timers, workers: Workers) {
+        if self.timers.set(timers).is_err() || self.workers.set(workers).is_err() {
+            tracing::error!("the node was started twice");
+        }
+    }
+
+    pub fn stop(&self) {
+        if let Some(timers) = self.timers.get() {
+            timers.stop();
+        }
+        if let Some(workers) = self.workers.get() {
+            workers.stop();
+        }
+    }
+
+    /// Nanoseconds since the epoch.
+    pub fn now(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// Calls the stream's timer at a wall-clock time.
+    pub fn set_timer(&self, group: GroupId, at: i64) {
+        if let Some(timers) = self.timers.get() {
+            let wait = u64::try_from(at.saturating_sub(self.now())).unwrap_or(0);
+            // A wait beyond the clock's range is cut: the timer then looks again.
+            let wait = Duration::from_nanos(wait).min(Duration::from_secs(24 * 3600));
+            timers.schedule(group, Instant::now() + wait);
+        }
+    }
+
+    /// Goes on with a consumer's deliveries on a worker thread.
+    pub fn queue(&self, job: Job) {
+        if let Some(workers) = self.workers.get() {
+            workers.queue(job);
+        }
+    }
+
+    pub fn set_gated(&self) {
+        self.gated.store(true, Ordering::Release);
+    }
+
+    /// True once after a gate was closed.
+    pub fn take_gated(&self) -> bool {
+        self.gated.load(Ordering::Acquire) && self.gated.swap(false, Ordering::AcqRel)
+    }
+}

@@ -1,0 +1,79 @@
+//! The applied content of a stream as its consumers see it.
+
+use super::consumer::{Filter, MessageSize, Run, StreamView};
+use super::store::Store;
+use super::stream::StreamMachine;
+
+/// The machine and the messages, for the length of one call.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub machine: &'a StreamMachine,
+    pub store: &'a Store,
+}
+
+impl StreamView for View<'_> {
+    fn first_sequence(&self) -> u64 {
+        self.machine.first_sequence()
+    }
+
+    fn last_sequence(&self) -> u64 {
+        self.machine.last_sequence()
+    }
+
+    fn next_matching(&self, from: u64, filter: &Filter) -> Option<u64> {
+        self.machine.next_matching(from, filter.as_slice(), self.store)
+    }
+
+    fn next_matching_run(&self, from: u64, filter: &Filter, count_max: u64) -> Option<Run> {
+        if !filter.is_all() {
+            return self.next_matching(from, filter).map(|first| Run { first, count: 1 });
+        }
+        let run = self.machine.next_run(from)?;
+        Some(Run { first: *run.start(), count: (run.end() - run.start() + 1).min(count_max.max(1)) })
+    }
+
+    fn last_matching(&self, filter: &Filter) -> Option<u64> {
+        self.machine.last_matching(filter.as_slice(), self.store)
+    }
+
+    fn count_matching(&self, from: u64, filter: &Filter) -> u64 {
+        self.machine.count_matching(from, filter.as_slice(), self.store)
+    }
+
+    fn last_per_subject(&self, filter: &Filter) -> Vec<u64> {
+        let last = self.machine.last_sequence();
+        // Without a bound there cannot be too many.
+        self.machine.last_per_subject(filter.as_slice(), last, usize::MAX, self.store).unwrap_or_default()
+    }
+
+    fn sequence_at_time(&self, time: i64) -> u64 {
+        self.machine.sequence_at_time(time, self.store)
+    }
+
+    fn size_of(&self, sequence: u64) -> Option<MessageSize> {
+        if !self.machine.is_stored(sequence) {
+            return None;
+        }
+        let message = self.store.message(sequence).ok()?;
+        Some(MessageSize {
+            subject: message.subject().len() as u32,
+            headers: message.headers().len() as u32,
+            payload: message.payload().len() as u32,
+        })
+    }
+
+    fn time_of(&self, sequence: u64) -> Option<i64> {
+        if !self.machine.is_stored(sequence) {
+            return None;
+        }
+        self.store.message(sequence).ok().map(|message| message.time())
+    }
+
+    fn exists(&self, sequence: u64) -> bool {
+        self.machine.is_stored(sequence)
+    }
+
+    fn keeps_one_per_subject(&self) -> bool {
+        self.machine.config().max_msgs_per_subject == 1
+    }
+}

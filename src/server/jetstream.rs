@@ -1,0 +1,104 @@
+//! From the typed options to a JetStream node, and which accounts it serves (S-48).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_storage::{JournalOptions, RealIo};
+
+use crate::account::{Account, GLOBAL};
+use crate::config::{AccountJetStreamLimits, Options, SyncPolicy};
+use crate::connection::Hub;
+use crate::jetstream::api::account_info::AccountLimits;
+use crate::jetstream::api::validate::ServerLimits;
+use crate::jetstream::{Node, NodeOptions, StartError};
+
+/// Opens the store and serves it; takes as long as recovery does.
+pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node>, StartError> {
+    let directory = options.jetstream_directory().join("journal");
+    std::fs::create_dir_all(&directory)
+        .map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
+    let io = RealIo::probe(&directory).map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
+    Node::start(Arc::new(io), &directory, journal_options(options), node_options(options, &directory, server_name), accounts(options, hub))
+}
+
+fn journal_options(options: &Options) -> JournalOptions {
+    let sync_interval = match options.jetstream.sync {
+        SyncPolicy::BeforeAck => None,
+        SyncPolicy::Interval(interval) => Some(interval),
+    };
+    JournalOptions { sync_interval, ..JournalOptions::default() }
+}
+
+fn node_options(options: &Options, directory: &Path, server_name: &str) -> NodeOptions {
+    let jetstream = &options.jetstream;
+    let limits = &jetstream.limits;
+    let bytes = |bytes: Option<u64>, share: Option<u64>| {
+        bytes.or(share).and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(-1)
+    };
+    NodeOptions {
+        server_name: server_name.to_owned(),
+        domain: jetstream.domain.clone(),
+        strict: jetstream.strict,
+        pending_bytes_max: usize::try_from(options.pending_bytes_max).unwrap_or(usize::MAX),
+        limits: ServerLimits {
+            max_request_batch: number(limits.request_batch_max),
+            max_ack_pending: number(limits.ack_pending_max),
+            max_duplicate_window: limits.duplicate_window_max.map_or(0, nanoseconds),
+            default_max_consumers: number(limits.default_max_consumers),
+            max_memory: bytes(jetstream.memory_bytes_max, memory_share()),
+            max_storage: bytes(jetstream.store_bytes_max, disk_share(directory)),
+            reserved_memory: 0,
+            reserved_storage: 0,
+        },
+    }
+}
+
+/// The accounts that have JetStream: the global one when nothing else is said, else those that ask for it.
+fn accounts(options: &Options, hub: &Hub) -> Vec<(Arc<Account>, Option<AccountLimits>)> {
+    let mut enabled: Vec<_> = options
+        .accounts
+        .iter()
+        .filter_map(|account| Some((hub.ensure_account(&account.name), Some(account_limits(account.jetstream.as_ref()?)))))
+        .collect();
+    if options.accounts.iter().all(|account| account.jetstream.is_none()) {
+        enabled.push((hub.ensure_account(GLOBAL), None));
+    }
+    enabled
+}
+
+fn account_limits(limits: &AccountJetStreamLimits) -> AccountLimits {
+    AccountLimits {
+        max_memory: limits.memory_bytes_max,
+        max_storage: limits.store_bytes_max,
+        max_streams: limits.streams_max,
+        max_consumers: limits.consumers_max,
+        max_ack_pending: limits.ack_pending_max,
+        memory_max_stream_bytes: limits.memory_stream_bytes_max,
+        storage_max_stream_bytes: limits.store_stream_bytes_max,
+        max_bytes_required: limits.max_bytes_required,
+    }
+}
+
+/// Three quarters of the machine's memory, as the genuine server takes when nothing is said.
+fn memory_share() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024 / 4 * 3)
+}
+
+/// Three quarters of the free space.
+fn disk_share(directory: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(directory).ok()?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize) / 4 * 3)
+}
+
+/// 0 is without limit.
+fn number(limit: Option<u64>) -> i64 {
+    limit.map_or(0, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,386 @@
+//! HOT PATH: no lock, no log above trace.
+//!
+//! One group's records: where its entries and messages lie, and its latest state and checkpoint.
+//!
+//! ```text
+//! sealed spans (numbers; tables in footers)  |  live spans (tables in memory)  -> segment number
+//! ```
+
+use std::sync::Arc;
+
+use roaring::RoaringTreemap;
+
+use super::live::LiveSpan;
+use super::sealed::SealedSpan;
+use crate::format::footer::FooterControl;
+use crate::format::record::{RecordHeader, RecordKind};
+use crate::location::Location;
+use crate::segment::Segment;
+
+/// A control record and its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControlRef {
+    pub(crate) segment: u32,
+    pub(crate) control: FooterControl,
+}
+
+impl ControlRef {
+    pub(crate) fn location(&self) -> Location {
+        Location { segment: self.segment, offset: self.control.offset }
+    }
+}
+
+/// A checkpoint, complete when every part is there.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckpointRef {
+    pub(crate) number: u64,
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) parts: Vec<Option<ControlRef>>,
+}
+
+impl CheckpointRef {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.parts.iter().all(Option::is_some)
+    }
+}
+
+/// Where to look for a message.
+pub(crate) enum Place {
+    /// Here.
+    Live(Arc<Segment>, u32),
+    /// The span's tables know.
+    Sealed(Arc<SealedSpan>),
+}
+
+/// More parts than any checkpoint has: a bound against damaged numbers.
+const PARTS_MAX: u32 = 1 << 20;
+
+#[derive(Default)]
+pub(crate) struct GroupDirectory {
+    /// By segment number; the last one may be growing.
+    pub(crate) live: Vec<LiveSpan>,
+    /// By segment number.
+    pub(crate) sealed: Vec<Arc<SealedSpan>>,
+    /// Positions in `sealed` of spans with messages, by first sequence.
+    order: Vec<u32>,
+    /// The highest last sequence of `order[..=i]`.
+    reach: Vec<u64>,
+    pub(crate) last_index: u64,
+    pub(crate) last_term: u64,
+    pub(crate) last_sequence: u64,
+    /// Messages below are released.
+    pub(crate) first_live: u64,
+    pub(crate) state: Option<ControlRef>,
+    /// By number; the last complete one counts.
+    pub(crate) checkpoints: Vec<CheckpointRef>,
+    pub(crate) bytes_since_checkpoint: u64,
+    pub(crate) checkpoint_wanted: bool,
+    /// Entries were replaced at some time: an entry may be found at more than one place.
+    pub(crate) was_truncated: bool,
+    /// The batch that this group was last seen in, and its place there.
+    pub(crate) stamp: (u64, usize),
+}
+
+impl GroupDirectory {
+    /// Enters one record.
+    pub(crate) fn push(&mut self, segment: &Arc<Segment>, header: &RecordHeader, subject: &[u8], offset: u32) {
+        if header.kind.is_log_entry() {
+            if header.index <= self.last_index {
+                self.truncate(header.index);
+            }
+            self.last_index = header.index;
+            self.last_term = header.term;
+        }
+        if header.kind.is_message() {
+            self.last_sequence = self.last_sequence.max(header.sequence);
+        }
+        self.bytes_since_checkpoint += header.record_bytes() as u64;
+        self.span(segment).push(header, subject, offset);
+    }
+
+    /// Enters a record that a scan found. In a compacted segment messages have lost their place in the log.
+    pub(crate) fn push_scanned(&mut self, segment: &Arc<Segment>, header: &RecordHeader, subject: &[u8], offset: u32) {
+        if segment.header.is_compacted() {
+            if header.kind.is_message() {
+                let header = RecordHeader { kind: RecordKind::Copied, ..*header };
+                self.push(segment, &header, subject, offset);
+            }
+        } else if header.kind.is_log_entry() || header.kind.is_message() {
+            self.push(segment, header, subject, offset);
+        }
+    }
+
+    /// True when a record with a wrong checksum bears the very next numbers: any of them may be what is wrong.
+    pub(crate) fn expects(&self, header: &RecordHeader) -> bool {
+        let next_index = header.index == self.last_index + 1;
+        let next_sequence = header.sequence == self.last_sequence + 1;
+        match header.kind {
+            RecordKind::Entry => next_index,
+            RecordKind::Message => next_index && next_sequence,
+            RecordKind::Copied => next_sequence,
+            _ => false,
+        }
+    }
+
+    fn span(&mut self, segment: &Arc<Segment>) -> &mut LiveSpan {
+        if self.live.last().is_none_or(|span| span.segment.number != segment.number) {
+            self.live.push(LiveSpan::new(segment.clone()));
+        }
+        self.live.last_mut().expect("a span was just pushed")
+    }
+
+    /// Forgets the entries from `index` on: Raft replaces them.
+    pub(crate) fn truncate(&mut self, index: u64) {
+        for span in self.live.iter_mut().rev() {
+            if span.entries.last().is_some_and(|last| last < index) {
+                break;
+            }
+            span.truncate(index);
+        }
+        for span in self.sealed.iter().rev().filter(|span| span.has_entries()) {
+            if span.numbers.last_index < index {
+                break;
+            }
+            span.limit_index(index);
+        }
+        self.last_index = self.last_index.min(index.saturating_sub(1));
+        self.was_truncated = true;
+    }
+
+    /// True when no record of the group is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        let in_live = self.live.iter().any(|span| span.entries.len() + span.message_count() > 0);
+        !in_live && self.sealed.is_empty() && self.state.is_none() && self.checkpoints.is_empty()
+    }
+
+    /// Adds a sealed span, keeping the order.
+    pub(crate) fn add_sealed(&mut self, span: Arc<SealedSpan>) {
+        let at = self.sealed.partition_point(|other| other.segment.number < span.segment.number);
+        self.sealed.insert(at, span);
+        self.reorder();
+    }
+
+    /// The sealed span of a segment.
+    pub(crate) fn sealed_in(&self, segment: u32) -> Option<&Arc<SealedSpan>> {
+        let at = self.sealed.binary_search_by_key(&segment, |span| span.segment.number).ok()?;
+        Some(&self.sealed[at])
+    }
+
+    /// Replaces the live span of a segment, which now has a footer.
+    pub(crate) fn seal(&mut self, segment: u32, span: Option<Arc<SealedSpan>>) {
+        self.live.retain(|live| live.segment.number != segment);
+        if let Some(span) = span {
+            self.add_sealed(span);
+        }
+    }
+
+    /// Forgets everything in a segment.
+    pub(crate) fn forget_segment(&mut self, segment: u32) {
+        self.live.retain(|span| span.segment.number != segment);
+        self.sealed.retain(|span| span.segment.number != segment);
+        self.reorder();
+    }
+
+    fn reorder(&mut self) {
+        let sealed = &self.sealed;
+        self.order.clear();
+        self.order.extend((0..sealed.len() as u32).filter(|at| sealed[*at as usize].has_messages()));
+        self.order.sort_by_key(|at| sealed[*at as usize].numbers.first_sequence);
+        self.reach.clear();
+        let mut reach = 0;
+        for at in &self.order {
+            reach = reach.max(sealed[*at as usize].numbers.last_sequence);
+            self.reach.push(reach);
+        }
+    }
+
+    /// Sealed spans whose range holds `sequence`, newest first.
+    pub(crate) fn sealed_covering(&self, sequence: u64) -> Vec<&Arc<SealedSpan>> {
+        let mut found = Vec::new();
+        let first = |at: &u32| self.sealed[*at as usize].numbers.first_sequence;
+        let mut at = self.order.partition_point(|at| first(at) <= sequence);
+        while at > 0 && self.reach[at - 1] >= sequence {
+            at -= 1;
+            let span = &self.sealed[self.order[at] as usize];
+            if span.covers_sequence(sequence) {
+                found.push(span);
+            }
+        }
+        found.sort_by_key(|span| std::cmp::Reverse(span.segment.number));
+        found
+    }
+
+    /// The lowest first sequence of a sealed span above `sequence`.
+    pub(crate) fn sealed_after(&self, sequence: u64) -> Option<u64> {
+        let first = |at: &u32| self.sealed[*at as usize].numbers.first_sequence;
+        let at = self.order.partition_point(|at| first(at) <= sequence);
+        self.order.get(at).map(first)
+    }
+
+    /// True when a live span holds the message.
+    pub(crate) fn live_holds(&self, sequence: u64) -> bool {
+        self.live.iter().any(|span| span.locate(sequence).is_some())
+    }
+
+    /// The `nth` place to look for a message, best first.
+    pub(crate) fn message_place(&self, sequence: u64, nth: usize) -> Option<Place> {
+        let mut skip = nth;
+        for span in self.live.iter().rev() {
+            if let Some(offset) = span.locate(sequence) {
+                if skip == 0 {
+                    return Some(Place::Live(span.segment.clone(), offset));
+                }
+                skip -= 1;
+            }
+        }
+        self.sealed_covering(sequence).get(skip).map(|span| Place::Sealed((*span).clone()))
+    }
+
+    /// Where to look for an entry.
+    pub(crate) fn entry_place(&self, index: u64) -> Option<Place> {
+        if index > self.last_index {
+            return None;
+        }
+        for span in self.live.iter().rev() {
+            if let Some(offset) = span.entries.get(index) {
+                return Some(Place::Live(span.segment.clone(), offset));
+            }
+        }
+        let holds = |span: &&Arc<SealedSpan>| {
+            span.has_entries() && (span.numbers.first_index..=span.last_index()).contains(&index)
+        };
+        self.sealed.iter().rev().find(holds).map(|span| Place::Sealed(span.clone()))
+    }
+
+    /// The latest complete checkpoint.
+    pub(crate) fn checkpoint(&self) -> Option<&CheckpointRef> {
+        self.checkpoints.iter().rev().find(|checkpoint| checkpoint.is_complete())
+    }
+
+    /// The last index that the latest checkpoint covers.
+    pub(crate) fn checkpoint_index(&self) -> u64 {
+        self.checkpoint().map_or(0, |checkpoint| checkpoint.index)
+    }
+
+    /// Enters a durable state record; true when it is the latest.
+    pub(crate) fn set_state(&mut self, state: ControlRef) {
+        // An equal number is the same record at its new place.
+        if self.state.is_none_or(|old| old.control.number <= state.control.number) {
+            self.state = Some(state);
+        }
+    }
+
+    /// Enters a durable part of a checkpoint. Older checkpoints go when a newer one is complete.
+    pub(crate) fn add_checkpoint_part(&mut self, part: ControlRef, keep_older: bool) {
+        let FooterControl { number, index, term, part: at, parts, .. } = part.control;
+        if parts == 0 || parts > PARTS_MAX || at >= parts {
+            return;
+        }
+        let place = self.checkpoints.partition_point(|checkpoint| checkpoint.number < number);
+        if self.checkpoints.get(place).is_none_or(|checkpoint| checkpoint.number != number) {
+            let empty = CheckpointRef { number, index, term, parts: vec![None; parts as usize] };
+            self.checkpoints.insert(place, empty);
+        }
+        let checkpoint = &mut self.checkpoints[place];
+        if let Some(slot) = checkpoint.parts.get_mut(at as usize) {
+            *slot = Some(part);
+        }
+        if !checkpoint.is_complete() {
+            return;
+        }
+        if self.checkpoint().is_some_and(|latest| latest.number == number) {
+            self.bytes_since_checkpoint = 0;
+            self.checkpoint_wanted = false;
+        }
+        if !keep_older {
+            self.drop_older_checkpoints();
+        }
+    }
+
+    /// Forgets what the latest complete checkpoint supersedes.
+    pub(crate) fn drop_older_checkpoints(&mut self) {
+        let Some(latest) = self.checkpoint().map(|checkpoint| checkpoint.number) else { return };
+        self.checkpoints.retain(|checkpoint| checkpoint.number >= latest);
+        let (index, term) = self.checkpoint().map_or((0, 0), |checkpoint| (checkpoint.index, checkpoint.term));
+        // A snapshot from another node may be ahead of our log.
+        if index > self.last_index {
+            (self.last_index, self.last_term) = (index, term);
+        }
+    }
+
+    /// True when this control record is the latest of its kind, or part of a checkpoint that is or may become it.
+    pub(crate) fn needs_control(&self, control: &ControlRef) -> bool {
+        let is_state = self.state.is_some_and(|state| state.location() == control.location());
+        let latest = self.checkpoint().map_or(0, |checkpoint| checkpoint.number);
+        let wanted = |checkpoint: &&CheckpointRef| checkpoint.number >= latest;
+        is_state
+            || self.checkpoints.iter().filter(wanted).any(|checkpoint| {
+                let slot = checkpoint.parts.get(control.control.part as usize);
+                slot.is_some_and(|slot| slot.is_some_and(|part| part.location() == control.location()))
+            })
+    }
+
+    /// True when entries of an older segment were replaced, and this segment is the one that proves it.
+    pub(crate) fn proves_replacement(&self, span: &SealedSpan) -> bool {
+        let indexes = span.numbers.first_index..=span.last_index();
+        let older = self.sealed.iter().take_while(|other| other.segment.number < span.segment.number);
+        span.has_entries() && older.into_iter().any(|other| other.has_replaced() && indexes.contains(&other.index_limit()))
+    }
+
+    /// The lowest index of the unbroken log that ends at the last index.
+    pub(crate) fn first_index(&self) -> u64 {
+        let mut first = self.last_index + 1;
+        for span in self.live.iter().rev() {
+            match span.entries.runs().last() {
+                Some(run) if span.entries.last() == Some(first - 1) => {
+                    first = run.first;
+                    if span.entries.runs().len() > 1 {
+                        return first;
+                    }
+                }
+                Some(_) => return first,
+                None => {}
+            }
+        }
+        let counts = |span: &&Arc<SealedSpan>| span.has_entries() && span.numbers.first_index <= span.last_index();
+        for span in self.sealed.iter().rev().filter(counts) {
+            let gapless = span.numbers.last_index - span.numbers.first_index + 1 == u64::from(span.numbers.entry_count);
+            if span.last_index() != first - 1 || !gapless || span.numbers.first_index >= first {
+                return first;
+            }
+            first = span.numbers.first_index;
+        }
+        first
+    }
+
+    /// Marks messages as dead.
+    pub(crate) fn release(&mut self, from: u64, to: u64) {
+        for span in &mut self.live {
+            let (Some(first), Some(last)) = (span.first_sequence(), span.last_sequence()) else { continue };
+            if from <= last && to >= first {
+                span.released.insert_range(from.max(first)..=to.min(last));
+            }
+        }
+        for span in &self.sealed {
+            span.release(from, to);
+        }
+    }
+
+    /// Starts accounting anew from what the upper layer knows.
+    pub(crate) fn set_live(&mut self, first_sequence: u64, removed: &RoaringTreemap) {
+        self.first_live = first_sequence;
+        for span in &mut self.live {
+            span.released.clear();
+        }
+        for span in &self.sealed {
+            span.set_released(roaring::RoaringBitmap::new());
+        }
+        if first_sequence > 0 {
+            self.release(0, first_sequence - 1);
+        }
+        for sequence in removed {
+            self.release(sequence, sequence);
+        }
+    }
+}

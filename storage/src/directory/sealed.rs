@@ -1,0 +1,167 @@
+//! What one group has in a sealed segment: numbers in memory, tables in the footer.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
+
+use super::table::{find, find_from, number_at};
+use crate::format::footer::{FooterGroup, Section};
+use crate::segment::Segment;
+
+pub(crate) struct SealedSpan {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) numbers: FooterGroup,
+    /// Where the footer starts in the file.
+    pub(crate) footer_offset: u32,
+    /// Entries from this index on were replaced by later ones: `u64::MAX` when none were.
+    index_limit: AtomicU64,
+    section: OnceLock<Section>,
+    /// Sequences that the upper layer released, relative to `first_sequence`.
+    released: Mutex<RoaringBitmap>,
+    /// Live messages when so many sequences were released: counting a table with gaps takes long.
+    counted: Mutex<Option<(u64, u64)>>,
+}
+
+impl SealedSpan {
+    pub(crate) fn new(segment: Arc<Segment>, numbers: FooterGroup, footer_offset: u32) -> Self {
+        Self {
+            segment,
+            numbers,
+            footer_offset,
+            index_limit: AtomicU64::new(u64::MAX),
+            section: OnceLock::new(),
+            released: Mutex::new(RoaringBitmap::new()),
+            counted: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn with_section(self, section: Section) -> Self {
+        // A fresh span has no section yet.
+        let _ = self.section.set(section);
+        self
+    }
+
+    /// The tables, once somebody has loaded them.
+    pub(crate) fn section(&self) -> Option<&Section> {
+        self.section.get()
+    }
+
+    pub(crate) fn set_section(&self, section: Section) -> &Section {
+        self.section.get_or_init(|| section)
+    }
+
+    pub(crate) fn index_limit(&self) -> u64 {
+        self.index_limit.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn limit_index(&self, index: u64) {
+        self.index_limit.fetch_min(index, Ordering::AcqRel);
+    }
+
+    pub(crate) fn has_messages(&self) -> bool {
+        self.numbers.message_count > 0
+    }
+
+    pub(crate) fn has_entries(&self) -> bool {
+        self.numbers.entry_count > 0 && !self.segment.header.is_compacted()
+    }
+
+    pub(crate) fn covers_sequence(&self, sequence: u64) -> bool {
+        self.has_messages() && (self.numbers.first_sequence..=self.numbers.last_sequence).contains(&sequence)
+    }
+
+    /// True when it holds entries that later ones replaced.
+    pub(crate) fn has_replaced(&self) -> bool {
+        self.has_entries() && self.index_limit() <= self.numbers.last_index
+    }
+
+    /// The last index that still counts.
+    pub(crate) fn last_index(&self) -> u64 {
+        self.numbers.last_index.min(self.index_limit().saturating_sub(1))
+    }
+
+    /// True when the sequences have no gap.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        let span = self.numbers.last_sequence - self.numbers.first_sequence + 1;
+        self.has_messages() && u64::from(self.numbers.message_count) == span
+    }
+
+    /// Marks sequences as released; outside ones are ignored.
+    pub(crate) fn release(&self, from: u64, to: u64) {
+        if !self.has_messages() || to < self.numbers.first_sequence || from > self.numbers.last_sequence {
+            return;
+        }
+        let base = self.numbers.first_sequence;
+        let low = from.max(base) - base;
+        let high = to.min(self.numbers.last_sequence) - base;
+        // A segment holds fewer messages than 2^32, but a gap may be wider: then the sequences above are kept as live.
+        if let (Ok(low), Ok(high)) = (u32::try_from(low), u32::try_from(high.min(u64::from(u32::MAX)))) {
+            self.released.lock().insert_range(low..=high);
+        }
+    }
+
+    pub(crate) fn is_released(&self, sequence: u64) -> bool {
+        let relative = u32::try_from(sequence.saturating_sub(self.numbers.first_sequence));
+        relative.is_ok_and(|relative| self.released.lock().contains(relative))
+    }
+
+    pub(crate) fn released(&self) -> RoaringBitmap {
+        self.released.lock().clone()
+    }
+
+    pub(crate) fn set_released(&self, released: RoaringBitmap) {
+        *self.released.lock() = released;
+    }
+
+    /// Messages not released. Exact for contiguous spans and for those whose tables are loaded.
+    pub(crate) fn live_messages(&self) -> u64 {
+        let count = u64::from(self.numbers.message_count);
+        if !self.has_messages() {
+            return 0;
+        }
+        let released = self.released.lock();
+        if self.is_contiguous() || released.is_empty() {
+            return count - released.len().min(count);
+        }
+        let width = u32::try_from(self.numbers.last_sequence - self.numbers.first_sequence).unwrap_or(u32::MAX);
+        if released.range_cardinality(0..=width) == u64::from(width) + 1 {
+            return 0;
+        }
+        let mut counted = self.counted.lock();
+        if let Some((_, live)) = counted.filter(|(known, _)| *known == released.len()) {
+            return live;
+        }
+        let Some(section) = self.section() else { return count };
+        let base = self.numbers.first_sequence;
+        let is_live = |position: &usize| {
+            let sequence = number_at(&section.sequence_runs, *position).unwrap_or(base);
+            u32::try_from(sequence - base).is_ok_and(|relative| !released.contains(relative))
+        };
+        let live = (0..section.message_count()).filter(is_live).count() as u64;
+        *counted = Some((released.len(), live));
+        live
+    }
+
+    /// True when the tables must be loaded before `live_messages` is exact.
+    pub(crate) fn needs_tables(&self) -> bool {
+        self.section().is_none() && self.has_messages() && !self.is_contiguous() && !self.released.lock().is_empty()
+    }
+}
+
+/// The offset of an entry.
+pub(crate) fn entry_offset(section: &Section, index: u64) -> Option<u32> {
+    section.entry(find(&section.index_runs, section.entry_count(), index)?)
+}
+
+/// The offset of a message.
+pub(crate) fn message_offset(section: &Section, sequence: u64) -> Option<u32> {
+    section.message(find(&section.sequence_runs, section.message_count(), sequence)?)
+}
+
+/// The lowest sequence at or above `sequence`, with its position.
+pub(crate) fn next_message(section: &Section, sequence: u64) -> Option<(u64, usize)> {
+    find_from(&section.sequence_runs, section.message_count(), sequence)
+}

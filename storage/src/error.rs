@@ -1,0 +1,84 @@
+//! What can go wrong, one enum per operation.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::io::IoError;
+use crate::location::Location;
+
+/// A write or a sync failed. Final: the journal takes no more records until it is opened again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("journal failed while {during}: {reason}")]
+pub struct JournalError {
+    /// What was being done.
+    pub during: &'static str,
+    /// What the operating system said.
+    pub reason: Arc<str>,
+}
+
+/// Why a journal could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process uses the directory.
+    #[error("{directory} is in use by another process")]
+    Locked {
+        /// The journal's directory.
+        directory: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("{during}: {source}")]
+    Io {
+        /// What was being done.
+        during: &'static str,
+        /// What the operating system said.
+        source: IoError,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(during: &'static str) -> impl Fn(IoError) -> Self {
+        move |source| Self::Io { during, source }
+    }
+}
+
+/// Why records are not taken. Nothing was appended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Too many bytes wait to be written: come back when some are durable.
+    #[error("the journal is busy")]
+    Busy,
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full,
+    /// A write or sync failed.
+    #[error(transparent)]
+    Poisoned(#[from] JournalError),
+    /// The journal is closing.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// Why a record can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such record.
+    #[error("no such record")]
+    NotFound,
+    /// The record is there and its checksum is wrong.
+    #[error("record at {0} is damaged")]
+    Damaged(Location),
+    /// The operating system refused.
+    #[error("reading a record: {0}")]
+    Io(#[from] IoError),
+}
+
+/// Why a message could not be erased.
+#[derive(Debug, thiserror::Error)]
+pub enum EraseError {
+    /// It could not be read first.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Writing failed; the journal is poisoned.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}

@@ -1,0 +1,452 @@
+//! The node's journal: one sequence of records for every Raft group of the node.
+//!
+//! ```text
+//! append -> queue (one lock, encoded in place) -> writer: one write, one sync -> completion -> sink
+//!                                                   |  segment full
+//!                                                   v
+//!                                   maintenance: footer, seal, compact, recycle
+//! ```
+//!
+//! Pointers of a group: `checkpoint <= durable <= appended`. A record is readable as soon as it is appended.
+
+mod checkpoint;
+mod compact;
+mod completion;
+mod cursor;
+mod erase;
+mod maintenance;
+mod open;
+mod pool;
+mod queue;
+mod read;
+mod reclaim;
+mod replay;
+mod retire;
+mod scrub;
+mod seal;
+mod shared;
+mod sink;
+mod tail;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::MutexGuard;
+use roaring::RoaringTreemap;
+
+use crate::error::AppendError;
+use crate::format::record::{GroupId, RECORD_BYTES_MAX, RecordHeader, RecordKind};
+use crate::location::Location;
+use crate::stats::{Health, JournalStats};
+use queue::{Queue, QueueState};
+use shared::Shared;
+use writer::Step;
+
+pub use cursor::{MessageCursor, SubjectFilter};
+pub use open::{Opened, RecoveredCheckpoint, RecoveredGroup};
+pub use replay::ReplayReport;
+pub use sink::{DurableBatch, DurableSink, IgnoringSink};
+
+/// What is appended, for when space is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendClass {
+    /// Messages: refused when the disk is full.
+    Message,
+    /// What frees space or keeps the group going: may use the reserve.
+    Control,
+    /// Messages that [`Journal::admit`] has let in: refused only by a journal that takes nothing at all.
+    Admitted,
+}
+
+/// How soon appended records must be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// At once.
+    Wake,
+    /// With the caller's next [`Journal::wake`].
+    EndOfTurn,
+    /// With others, or after the lazy interval.
+    Lazy,
+}
+
+/// Above this many bytes the writer is woken before the turn ends.
+const WAKE_BYTES: usize = 256 * 1024;
+
+/// Bytes of a checkpoint's body in one record.
+const CHECKPOINT_PART_BYTES: usize = 1024 * 1024;
+
+/// The journal. Clones share it.
+#[derive(Clone)]
+pub struct Journal {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Journal {
+    /// Starts the threads. Completions go to `sink` from now on. With the `manual` option there are no threads.
+    pub fn start(&self, sink: Arc<dyn DurableSink>) {
+        if self.shared.sink.set(sink).is_err() || self.shared.options.manual {
+            return;
+        }
+        let mut threads = self.shared.threads.lock();
+        let shared = self.shared.clone();
+        threads.push(spawn("journal-writer", move || shared.writer.lock().run(&shared)));
+        let shared = self.shared.clone();
+        threads.push(spawn("journal-maintain", move || shared.maintenance.lock().run(&shared)));
+        let shared = self.shared.clone();
+        threads.push(spawn("journal-complete", move || shared.completion.run(shared.sink())));
+    }
+
+    /// Takes the queue's lock for one burst of records.
+    pub fn append(&self, class: AppendClass) -> Result<Appender<'_>, AppendError> {
+        let queue = self.shared.queue.lock();
+        match &queue.state {
+            QueueState::Running if !queue.closing => {}
+            QueueState::Poisoned(error) => return Err(error.clone().into()),
+            _ => return Err(AppendError::Closed),
+        }
+        if class != AppendClass::Admitted {
+            if queue.bytes_queued() > self.shared.options.queue_bytes_max {
+                return Err(AppendError::Busy);
+            }
+            if queue.full && !self.has_room(&queue, class) {
+                return Err(AppendError::Full);
+            }
+        }
+        Ok(Appender { shared: &self.shared, queue, finished: false })
+    }
+
+    /// Whether a burst of messages may be appended. What is let in is appended soon, as [`AppendClass::Admitted`], even
+    /// when the answer has changed by then: the bounds may be exceeded by one burst of each thread.
+    pub fn admit(&self) -> Result<(), AppendError> {
+        self.append(AppendClass::Message).map(|mut appender| appender.finished = true)
+    }
+
+    /// On a full disk, messages may use three quarters of the present segment; the rest and the last spare are for
+    /// control records.
+    fn has_room(&self, queue: &Queue, class: AppendClass) -> bool {
+        let remaining = queue.segment_remaining();
+        match class {
+            AppendClass::Message => remaining > queue.placement.capacity / 4,
+            AppendClass::Control | AppendClass::Admitted => {
+                let reserve = queue.next.is_some() || self.shared.pool.lock().count() > 0;
+                reserve || remaining > queue.placement.capacity / 16
+            }
+        }
+    }
+
+    /// The end of a turn: the writer takes what is queued.
+    pub fn wake(&self) {
+        let queue = self.shared.queue.lock();
+        if queue.writer_sleeps && (queue.has_urgent || !queue.closed.is_empty()) {
+            self.shared.writer_wake.notify_all();
+        }
+    }
+
+    /// Bytes that wait to become durable.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queue.lock().bytes_queued()
+    }
+
+    /// Does the threads' work on this thread until nothing is left. Only with the `manual` option.
+    pub fn drive(&self) {
+        assert!(self.shared.options.manual, "threads do the work");
+        loop {
+            let written = self.shared.writer.lock().step(&self.shared, false);
+            let maintained = self.shared.maintenance.lock().step(&self.shared);
+            if written != Step::Worked && maintained != Step::Worked {
+                return;
+            }
+        }
+    }
+
+    /// A message is dead: its space may be reclaimed.
+    pub fn release_message(&self, group: GroupId, sequence: u64) {
+        self.release(group, sequence, sequence);
+    }
+
+    /// All messages below are dead.
+    pub fn release_messages_before(&self, group: GroupId, sequence: u64) {
+        if sequence > 0 {
+            let from = {
+                let mut directory = self.shared.directory.write();
+                let Some(group) = directory.group_mut(group) else { return };
+                let from = group.first_live;
+                group.first_live = from.max(sequence);
+                from
+            };
+            if from < sequence {
+                self.release(group, from, sequence - 1);
+            }
+        }
+    }
+
+    fn release(&self, group: GroupId, from: u64, to: u64) {
+        if let Some(group) = self.shared.directory.write().group_mut(group) {
+            group.release(from, to);
+        }
+    }
+
+    /// After recovery: which messages of the group live. Until then all count as alive.
+    pub fn set_live(&self, group: GroupId, first_sequence: u64, removed: &RoaringTreemap) {
+        if let Some(group) = self.shared.directory.write().group_mut(group) {
+            group.set_live(first_sequence, removed);
+        }
+        self.shared.ask(|errands| errands.reclaim = true);
+    }
+
+    /// Forgets a group at once. Its `GroupRemoved` record must have been appended: that is what makes it durable.
+    pub fn remove_group(&self, group: GroupId) {
+        if let Some(group) = self.shared.directory.write().group_mut(group) {
+            group.release(0, u64::MAX);
+        }
+        self.shared.ask(|errands| errands.reclaim = true);
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> JournalStats {
+        let shared = &*self.shared;
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (segments, segment_bytes) = {
+            let segments = shared.segments.read();
+            let bytes: u64 = segments.values().map(|segment| u64::from(segment.length.load(Ordering::Acquire))).sum();
+            (segments.len() as u64, bytes)
+        };
+        let (spares, spare_bytes) = {
+            let pool = shared.pool.lock();
+            (pool.count() as u64, pool.bytes())
+        };
+        JournalStats {
+            batches: load(&shared.counters.batches),
+            records: load(&shared.counters.records),
+            record_bytes: load(&shared.counters.record_bytes),
+            batch_bytes: load(&shared.counters.batch_bytes),
+            compacted_bytes: load(&shared.counters.compacted_bytes),
+            footer_bytes: load(&shared.counters.footer_bytes),
+            segments_compacted: load(&shared.counters.segments_compacted),
+            segments_recycled: load(&shared.counters.segments_recycled),
+            segments,
+            spares,
+            file_bytes: segment_bytes + spare_bytes,
+            bytes_queued: self.queued_bytes() as u64,
+            scrubbed_bytes: load(&shared.counters.scrubbed_bytes),
+            damaged_records: load(&shared.damage_count),
+            damages: shared.damages.lock().clone(),
+        }
+    }
+
+    /// Whether records are taken.
+    pub fn health(&self) -> Health {
+        let queue = self.shared.queue.lock();
+        match &queue.state {
+            QueueState::Poisoned(error) => Health::Poisoned(error.clone()),
+            QueueState::Closed => Health::Closed,
+            QueueState::Running if queue.full => Health::Full,
+            QueueState::Running => Health::Ok,
+        }
+    }
+
+    /// Writes what is queued, marks the clean end, and joins the threads. Clones refuse appends from now on.
+    pub fn close(self) {
+        self.shared.queue.lock().closing = true;
+        if self.shared.options.manual {
+            self.drive();
+        }
+        self.stop();
+    }
+
+    /// Stops without writing anything more, as a crash would. For tests.
+    #[doc(hidden)]
+    pub fn abort(self) {
+        self.shared.aborted.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    fn stop(&self) {
+        let shared = &self.shared;
+        shared.writer_wake.notify_all();
+        let threads = std::mem::take(&mut *shared.threads.lock());
+        let mut threads = threads.into_iter();
+        // The writer first: it may still need a segment, and its last batches a completion.
+        let join = |thread: Option<std::thread::JoinHandle<()>>| {
+            if let Some(Err(_)) = thread.map(std::thread::JoinHandle::join) {
+                tracing::error!("a journal thread panicked");
+            }
+        };
+        join(threads.next());
+        shared.ask(|errands| errands.stopping = true);
+        join(threads.next());
+        shared.completion.stop();
+        join(threads.next());
+        *shared.directory_lock.lock() = None;
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("threads can be started at the start")
+}
+
+/// The queue's lock, held for a burst of records. Dropping it without [`Appender::finish`] is the same as finishing
+/// with [`Urgency::Wake`].
+pub struct Appender<'a> {
+    shared: &'a Shared,
+    queue: MutexGuard<'a, Queue>,
+    finished: bool,
+}
+
+impl Appender<'_> {
+    /// Copies one record into the batch. `parts` concatenated are subject, headers and payload, as long as the header
+    /// says. Panics on a record above 64 MiB, which the layer above must refuse.
+    #[inline]
+    pub fn record(&mut self, header: &RecordHeader, parts: &[&[u8]]) -> Location {
+        if header.kind.is_log_entry() || header.kind == RecordKind::Copied {
+            return self.queue.record(header, parts);
+        }
+        self.control(header, parts)
+    }
+
+    fn control(&mut self, header: &RecordHeader, parts: &[&[u8]]) -> Location {
+        assert!(header.kind != RecordKind::Checkpoint, "checkpoints have a function of their own");
+        let header = RecordHeader { sequence: self.queue.next_control, ..*header };
+        self.queue.next_control += 1;
+        self.queue.record(&header, parts)
+    }
+
+    /// Writes the group's state up to `index`, in parts. It counts once all of it is durable.
+    pub fn checkpoint(&mut self, group: GroupId, index: u64, term: u64, body: &[u8]) {
+        self.checkpoint_pieces(group, index, term, &[body]);
+    }
+
+    /// Like `checkpoint`, for a body in pieces.
+    pub fn checkpoint_pieces(&mut self, group: GroupId, index: u64, term: u64, body: &[&[u8]]) {
+        let number = self.queue.next_control;
+        self.queue.next_control += 1;
+        checkpoint::encode_parts(body, CHECKPOINT_PART_BYTES, &mut |head, pieces| {
+            let payload = head.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
+            let header = RecordHeader {
+                group,
+                index,
+                term,
+                kind: RecordKind::Checkpoint,
+                tag: 0,
+                sequence: number,
+                time: 0,
+                subject_len: 0,
+                headers_len: 0,
+                payload_len: u32::try_from(payload).expect("parts are small"),
+            };
+            let mut parts = vec![head];
+            parts.extend(pieces);
+            self.queue.record(&header, &parts);
+        });
+    }
+
+    /// Bytes that wait, these records included.
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.bytes_queued()
+    }
+
+    /// Lets go of the queue.
+    pub fn finish(mut self, urgency: Urgency) {
+        self.let_go(urgency);
+    }
+
+    fn let_go(&mut self, urgency: Urgency) {
+        self.finished = true;
+        let queue = &mut *self.queue;
+        if queue.is_empty() {
+            return;
+        }
+        let wake = match urgency {
+            Urgency::Wake => {
+                queue.has_urgent = true;
+                true
+            }
+            Urgency::EndOfTurn => {
+                queue.has_urgent = true;
+                !queue.closed.is_empty() || queue.bytes_gathered() >= WAKE_BYTES
+            }
+            Urgency::Lazy => {
+                let first = queue.lazy_since.is_none();
+                queue.lazy_since.get_or_insert_with(Instant::now);
+                first || !queue.closed.is_empty()
+            }
+        };
+        if wake && queue.writer_sleeps {
+            self.shared.writer_wake.notify_all();
+        }
+    }
+}
+
+impl Drop for Appender<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.let_go(Urgency::Wake);
+        }
+    }
+}
+
+/// A record that was verified, and owns a share of the bytes that it lies in.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The header.
+    pub header: RecordHeader,
+    bytes: Bytes,
+    erased: bool,
+}
+
+const _: () = assert!(RECORD_BYTES_MAX < u32::MAX as usize);
+
+impl Record {
+    fn new(bytes: Bytes, record: &crate::format::record::RecordRef<'_>) -> Self {
+        Self { header: record.header, erased: record.is_erased(), bytes }
+    }
+
+    /// The whole record as it lies on disk.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// True when the content was erased.
+    pub fn is_erased(&self) -> bool {
+        self.erased
+    }
+
+    /// The record, borrowed.
+    pub fn as_ref(&self) -> crate::format::record::RecordRef<'_> {
+        crate::format::record::RecordRef::of(self.header, self.erased, &self.bytes)
+    }
+
+    /// The subject.
+    pub fn subject(&self) -> &[u8] {
+        &self.bytes[self.range(0, usize::from(self.header.subject_len))]
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &[u8] {
+        let before = usize::from(self.header.subject_len);
+        &self.bytes[self.range(before, self.header.headers_len as usize)]
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload_range()]
+    }
+
+    /// The payload, sharing the record's bytes.
+    pub fn payload_bytes(&self) -> Bytes {
+        self.bytes.slice(self.payload_range())
+    }
+
+    fn payload_range(&self) -> std::ops::Range<usize> {
+        let before = usize::from(self.header.subject_len) + self.header.headers_len as usize;
+        self.range(before, self.header.payload_len as usize)
+    }
+
+    fn range(&self, before: usize, length: usize) -> std::ops::Range<usize> {
+        let start = crate::format::record::RECORD_HEADER_BYTES + before;
+        if self.erased { 0..0 } else { start..start + length }
+    }
+}

@@ -1,0 +1,175 @@
+//! The thread that keeps the writer from ever waiting: prepares segments, fills spares, writes footers, reclaims space,
+//! scrubs.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::pool::{begin_spare, prepare};
+use super::queue::QueueState;
+use super::reclaim::Reclaim;
+use super::scrub::Scrub;
+use super::seal::seal;
+use super::shared::Shared;
+use super::writer::Step;
+use crate::io::is_no_space;
+
+/// How long the thread sleeps when nobody asks.
+const IDLE_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Default)]
+pub(crate) struct Maintenance {
+    last_sync: Option<Instant>,
+    last_space_try: Option<Instant>,
+    reclaim: Reclaim,
+    scrub: Scrub,
+}
+
+impl Maintenance {
+    /// The maintenance thread.
+    pub(crate) fn run(&mut self, shared: &Shared) {
+        loop {
+            let step = self.step(shared);
+            if step == Step::Stopped {
+                return;
+            }
+            let mut errands = shared.errands.lock();
+            if errands.stopping {
+                return;
+            }
+            if step == Step::Idle && !errands.prepare && errands.to_seal.is_empty() {
+                let pause = shared.options.sync_interval.unwrap_or(IDLE_PAUSE).min(IDLE_PAUSE);
+                let pause = if shared.pool.lock().is_filling() { shared.options.fill_pause } else { pause };
+                shared.errands_wake.wait_for(&mut errands, pause);
+            }
+        }
+    }
+
+    /// One piece of work, the most urgent first.
+    pub(crate) fn step(&mut self, shared: &Shared) -> Step {
+        match self.try_step(shared) {
+            Ok(step) => step,
+            Err(error) if is_no_space(&error) => {
+                shared.set_full(true);
+                Step::Idle
+            }
+            Err(error) => {
+                shared.poison("maintaining segments", &error, &[]);
+                Step::Stopped
+            }
+        }
+    }
+
+    fn try_step(&mut self, shared: &Shared) -> io::Result<Step> {
+        if shared.aborted.load(std::sync::atomic::Ordering::Acquire) || shared.poisoned().is_some() {
+            return Ok(Step::Stopped);
+        }
+        if let Some(interval) = shared.options.sync_interval
+            && self.last_sync.is_none_or(|last| shared.options.manual || last.elapsed() >= interval)
+        {
+            self.last_sync = Some(Instant::now());
+            shared.sync_written()?;
+        }
+        if self.prepare_requested(shared)? {
+            return Ok(Step::Worked);
+        }
+        let sealing = shared.errands.lock().to_seal.first().cloned();
+        if let Some(segment) = sealing {
+            seal(shared, &segment)?;
+            shared.errands.lock().to_seal.retain(|other| other.number != segment.number);
+            return Ok(Step::Worked);
+        }
+        let worked = self.prepare_next(shared)?
+            || self.reclaim.step(shared)?
+            || self.fill(shared)?
+            || self.scrub.step(shared)?;
+        Ok(if worked { Step::Worked } else { Step::Idle })
+    }
+
+    /// Segments that the writer waits for. They may take every spare: what was admitted must get a place.
+    fn prepare_requested(&mut self, shared: &Shared) -> io::Result<bool> {
+        shared.errands.lock().prepare = false;
+        let Some((number, capacity)) = shared.queue.lock().requested.first().copied() else { return Ok(false) };
+        let segment = prepare(shared, number, capacity)?;
+        shared.segments.write().insert(number, segment);
+        let mut queue = shared.queue.lock();
+        queue.requested.retain(|(other, _)| *other != number);
+        shared.writer_wake.notify_all();
+        Ok(true)
+    }
+
+    /// The segment after the present one, ready before it is needed. The last spare is the reserve.
+    fn prepare_next(&mut self, shared: &Shared) -> io::Result<bool> {
+        {
+            let queue = shared.queue.lock();
+            if queue.next.is_some() || !matches!(queue.state, QueueState::Running) || queue.closing {
+                return Ok(false);
+            }
+        }
+        let spares = shared.pool.lock().count();
+        if spares < 2 && !self.make_spare(shared)? && spares == 0 {
+            return Ok(false);
+        }
+        if shared.pool.lock().count() < 2 {
+            return Ok(false);
+        }
+        let number = {
+            let mut queue = shared.queue.lock();
+            let number = queue.next_number;
+            queue.next_number += 1;
+            number
+        };
+        let segment = prepare(shared, number, shared.segment_bytes)?;
+        let mut queue = shared.queue.lock();
+        // Numbers are given out in order: a batch may have been placed in a later one meanwhile.
+        if queue.placement.segment < number {
+            shared.segments.write().insert(number, segment);
+            queue.next = Some((number, shared.segment_bytes));
+        } else {
+            drop(queue);
+            let spare = crate::format::segment::FileName::Spare(number);
+            shared.io.rename(&segment.path, &shared.path.join(spare.to_string()))?;
+            let length = segment.length.load(std::sync::atomic::Ordering::Acquire);
+            shared.pool.lock().add(super::pool::Spare { name: spare, length });
+        }
+        Ok(true)
+    }
+
+    /// One more spare file, if the disk has room. Tells when that changes.
+    fn make_spare(&mut self, shared: &Shared) -> io::Result<bool> {
+        let retry = self.last_space_try.is_none_or(|last| shared.options.manual || last.elapsed() >= IDLE_PAUSE);
+        if shared.pool.lock().is_filling() || !retry {
+            return Ok(false);
+        }
+        match begin_spare(shared, shared.segment_bytes) {
+            Ok(()) => {
+                self.last_space_try = None;
+                Ok(true)
+            }
+            Err(error) if is_no_space(&error) => {
+                self.last_space_try = Some(Instant::now());
+                let none_left = shared.queue.lock().next.is_none() && shared.pool.lock().count() < 2;
+                shared.set_full(none_left);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fill(&mut self, shared: &Shared) -> io::Result<bool> {
+        if shared.queue.lock().next.is_some() {
+            shared.set_full(false);
+        }
+        if shared.pool.lock().count() < shared.options.spare_segments && self.make_spare(shared)? {
+            return Ok(true);
+        }
+        let filled = shared.pool.lock().fill(shared.options.fill_chunk_bytes)?;
+        // Paced: the foreground must not notice.
+        if filled && !shared.options.manual {
+            let mut errands = shared.errands.lock();
+            if !errands.prepare && errands.to_seal.is_empty() && !errands.stopping {
+                shared.errands_wake.wait_for(&mut errands, shared.options.fill_pause);
+            }
+        }
+        Ok(filled)
+    }
+}

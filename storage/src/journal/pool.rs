@@ -1,0 +1,174 @@
+//! Spare segment files. A file is created once, filled with zeros, and then recycled by rename for ever: removing
+//! one would stall the writer, and a file that grows makes every sync slower.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::shared::{Shared, wall_clock};
+use crate::aligned::AlignedBuffer;
+use crate::format::PAGE_BYTES;
+use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SegmentHeader};
+use crate::io::{Io, IoFile, OpenMode};
+use crate::segment::Segment;
+
+#[derive(Default)]
+pub(crate) struct Pool {
+    spares: Vec<Spare>,
+    filling: Option<Filling>,
+}
+
+/// A file without live records.
+pub(crate) struct Spare {
+    pub(crate) name: FileName,
+    pub(crate) length: u32,
+}
+
+struct Filling {
+    name: FileName,
+    file: Arc<dyn IoFile>,
+    filled: u32,
+    length: u32,
+}
+
+impl Pool {
+    pub(crate) fn add(&mut self, spare: Spare) {
+        self.spares.push(spare);
+    }
+
+    /// Spare files, the one being filled included.
+    pub(crate) fn count(&self) -> usize {
+        self.spares.len() + usize::from(self.filling.is_some())
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        let filling = self.filling.as_ref().map_or(0, |filling| u64::from(filling.length));
+        self.spares.iter().map(|spare| u64::from(spare.length)).sum::<u64>() + filling
+    }
+
+    fn take(&mut self, capacity: u32) -> Option<Spare> {
+        let fits = |spare: &Spare| (spare.length < capacity, spare.length);
+        if let Some(at) = (0..self.spares.len()).min_by_key(|at| fits(&self.spares[*at])) {
+            return Some(self.spares.swap_remove(at));
+        }
+        // Space is reserved from the start: a file may be used before it is full of zeros, only a little slower.
+        self.filling.take().map(|filling| Spare { name: filling.name, length: filling.length })
+    }
+
+    /// Writes the next piece of a new file. False when no file is being filled.
+    pub(crate) fn fill(&mut self, chunk_bytes: usize) -> io::Result<bool> {
+        let Some(filling) = &mut self.filling else { return Ok(false) };
+        let left = (filling.length - filling.filled) as usize;
+        let chunk = AlignedBuffer::new(chunk_bytes.min(left));
+        let bytes = chunk_bytes.min(left);
+        filling.file.write_at(&chunk[..bytes], u64::from(filling.filled))?;
+        filling.filled += bytes as u32;
+        if filling.filled >= filling.length {
+            filling.file.sync()?;
+            self.spares.extend(self.filling.take().map(|filling| Spare { name: filling.name, length: filling.length }));
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn is_filling(&self) -> bool {
+        self.filling.is_some()
+    }
+}
+
+/// Starts a new spare file, its space reserved. "No space left" is an ordinary outcome.
+pub(crate) fn begin_spare(shared: &Shared, length: u32) -> io::Result<()> {
+    let name = FileName::Filling(take_number(shared));
+    let file = create(&*shared.io, &shared.path.join(name.to_string()), length)?;
+    shared.pool.lock().filling = Some(Filling { name, file, filled: 0, length });
+    Ok(())
+}
+
+fn take_number(shared: &Shared) -> u32 {
+    let mut queue = shared.queue.lock();
+    let number = queue.next_number;
+    queue.next_number += 1;
+    number
+}
+
+fn create(io: &dyn Io, path: &PathBuf, length: u32) -> io::Result<Arc<dyn IoFile>> {
+    let file = io.open(path, OpenMode::Create)?;
+    if let Err(error) = file.allocate(u64::from(length)) {
+        drop(file);
+        // It never held anything.
+        io.remove(path)?;
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Makes an empty segment with this number from a spare file or a new one, durable under its name.
+pub(crate) fn prepare(shared: &Shared, number: u32, capacity: u32) -> io::Result<Arc<Segment>> {
+    let built = build_numbered(shared, number, capacity, 0, true)?;
+    let segment = Segment::new(&shared.path, built.header, built.length);
+    shared.io.rename(&built.path, &segment.path)?;
+    // The name first: a batch in a file that nobody finds would be lost.
+    shared.io.sync_dir(&shared.path)?;
+    Ok(Arc::new(segment))
+}
+
+/// A segment file that still bears the name of a spare: if it is never finished, it is one again.
+pub(crate) struct Built {
+    pub(crate) name: FileName,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn IoFile>,
+    pub(crate) header: SegmentHeader,
+    pub(crate) length: u32,
+}
+
+impl Built {
+    /// Back to the spares.
+    pub(crate) fn discard(self, shared: &Shared) {
+        let length = self.file.length().map_or(self.length, |length| length as u32);
+        shared.pool.lock().add(Spare { name: self.name, length });
+    }
+}
+
+/// Makes a segment file with a number of its own.
+pub(crate) fn build(shared: &Shared, capacity: u32, flags: u32) -> io::Result<Built> {
+    let number = take_number(shared);
+    // Compaction gives back more than it takes, so on a full disk it may borrow the reserve.
+    let spare = shared.pool.lock().count() >= 2 || shared.queue.lock().full;
+    build_numbered(shared, number, capacity, flags, spare)
+}
+
+fn build_numbered(shared: &Shared, number: u32, capacity: u32, flags: u32, spare: bool) -> io::Result<Built> {
+    let taken = if spare { shared.pool.lock().take(capacity) } else { None };
+    let name = taken.as_ref().map_or(FileName::Filling(number), |spare| spare.name);
+    let path = shared.path.join(name.to_string());
+    let result = match &taken {
+        Some(_) => shared.io.open(&path, OpenMode::Journal).and_then(|file| {
+            file.allocate(u64::from(capacity))?;
+            Ok(file)
+        }),
+        None => create(&*shared.io, &path, capacity),
+    };
+    let file = match result {
+        Ok(file) => file,
+        Err(error) => {
+            if let Some(spare) = taken {
+                shared.pool.lock().add(spare);
+            }
+            return Err(error);
+        }
+    };
+    let created = wall_clock();
+    let header =
+        SegmentHeader { journal: shared.journal, number, capacity, created, block_bytes: shared.block_bytes, flags };
+    let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
+    write_header(&*file, &header)?;
+    Ok(Built { name, path, file, header, length })
+}
+
+/// Header, its copy, and an empty seal slot.
+pub(crate) fn write_header(file: &dyn IoFile, header: &SegmentHeader) -> io::Result<()> {
+    let mut pages = AlignedBuffer::new(DATA_OFFSET as usize);
+    let page = PAGE_BYTES as usize;
+    header.encode(&mut pages[..page]);
+    header.encode(&mut pages[HEADER_COPY_OFFSET as usize..HEADER_COPY_OFFSET as usize + page]);
+    file.write_durable_at(&pages[..DATA_OFFSET as usize], 0)
+}

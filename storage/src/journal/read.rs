@@ -1,0 +1,335 @@
+//! HOT PATH: no log above trace.
+//!
+//! Reading single records: the queue, the tail in memory, the mapping of a sealed segment, the file.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::shared::Shared;
+use super::{Journal, Record};
+use crate::directory::group::Place;
+use crate::directory::sealed::{SealedSpan, entry_offset, message_offset, next_message};
+use crate::error::ReadError;
+use crate::format::footer::Section;
+use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, decode_header, parse, verify};
+use crate::location::Location;
+use crate::report::Damage;
+use crate::segment::Segment;
+
+/// A first read brings this much: most records are whole then.
+const READ_BYTES: usize = 4096;
+
+/// A segment may be compacted away between the lookup and the read; then the lookup is repeated.
+const LOOKUPS_MAX: usize = 8;
+
+impl Journal {
+    /// Where a message lies now.
+    pub fn locate(&self, group: GroupId, sequence: u64) -> Option<Location> {
+        let place = self.shared.directory.read().group(group).and_then(|group| group.message_place(sequence, 0));
+        self.shared.place_of_message(place?, sequence)
+    }
+
+    /// The message with this sequence.
+    pub fn read_message(&self, group: GroupId, sequence: u64) -> Result<Record, ReadError> {
+        let matches = |header: &RecordHeader| {
+            header.group == group && header.sequence == sequence && header.kind.is_message()
+        };
+        self.shared.read_message(group, sequence, &matches)
+    }
+
+    /// The Raft entry with this index.
+    pub fn read_entry(&self, group: GroupId, index: u64) -> Result<Record, ReadError> {
+        let matches =
+            |header: &RecordHeader| header.group == group && header.index == index && header.kind.is_log_entry();
+        self.shared.read_entry(group, index, &matches)
+    }
+
+    /// The record at a location that [`super::Appender::record`] or [`Journal::locate`] returned.
+    pub fn read_at(&self, location: Location) -> Result<Record, ReadError> {
+        match self.shared.read_location(location) {
+            Err(ReadError::NotFound) => {
+                self.shared.read_queued(&|at, _| at == location).or_else(|_| self.shared.read_location(location))
+            }
+            result => result,
+        }
+    }
+
+    /// The lowest stored sequence at or above `from`. Knows nothing of removals.
+    pub fn next_message(&self, group: GroupId, from: u64) -> Option<u64> {
+        let mut from = from;
+        loop {
+            let (sequence, doubtful) = self.shared.next_message(group, from)?;
+            if !doubtful || self.read_message(group, sequence).is_ok() {
+                return Some(sequence);
+            }
+            from = sequence + 1;
+        }
+    }
+}
+
+impl Shared {
+    fn read_message(
+        &self,
+        group: GroupId,
+        sequence: u64,
+        matches: &dyn Fn(&RecordHeader) -> bool,
+    ) -> Result<Record, ReadError> {
+        let mut first_error = None;
+        for _ in 0..LOOKUPS_MAX {
+            let mut nth = 0;
+            let mut moved = false;
+            loop {
+                let place = self.directory.read().group(group).and_then(|group| group.message_place(sequence, nth));
+                let Some(place) = place else { break };
+                let limit = match &place {
+                    Place::Sealed(span) if !span.segment.header.is_compacted() => span.index_limit(),
+                    _ => u64::MAX,
+                };
+                let found = self.read_place(place, |section| message_offset(section, sequence));
+                match found {
+                    Ok(record) if matches(&record.header) && !is_replaced(&record.header, limit) => return Ok(record),
+                    Ok(_) | Err(Unread::NotFound) => {}
+                    Err(Unread::Moved) => moved = true,
+                    Err(Unread::Error(error)) => first_error = first_error.or(Some(error)),
+                }
+                nth += 1;
+            }
+            if !moved {
+                break;
+            }
+        }
+        match first_error {
+            Some(error) => Err(error),
+            None => self.read_late(&|header| matches(header), &|directory| {
+                match directory.group(group)?.message_place(sequence, 0)? {
+                    Place::Live(segment, offset) => Some((segment, offset)),
+                    Place::Sealed(_) => None,
+                }
+            }),
+        }
+    }
+
+    fn read_entry(
+        &self,
+        group: GroupId,
+        index: u64,
+        matches: &dyn Fn(&RecordHeader) -> bool,
+    ) -> Result<Record, ReadError> {
+        for _ in 0..LOOKUPS_MAX {
+            let place = self.directory.read().group(group).and_then(|group| group.entry_place(index));
+            let Some(place) = place else { break };
+            match self.read_place(place, |section| entry_offset(section, index)) {
+                Ok(record) if matches(&record.header) => return Ok(record),
+                Ok(_) | Err(Unread::NotFound) => return Err(ReadError::NotFound),
+                Err(Unread::Moved) => {}
+                Err(Unread::Error(error)) => return Err(error),
+            }
+        }
+        self.read_late(&|header| matches(header), &|directory| match directory.group(group)?.entry_place(index)? {
+            Place::Live(segment, offset) => Some((segment, offset)),
+            Place::Sealed(_) => None,
+        })
+    }
+
+    /// What the directory does not know may wait in the queue; and what just left the queue is in the directory.
+    fn read_late(
+        &self,
+        matches: &dyn Fn(&RecordHeader) -> bool,
+        again: &dyn Fn(&crate::directory::Directory) -> Option<(Arc<Segment>, u32)>,
+    ) -> Result<Record, ReadError> {
+        match self.read_queued(&|_, header| matches(header)) {
+            Err(ReadError::NotFound) => {
+                let (segment, offset) = again(&self.directory.read()).ok_or(ReadError::NotFound)?;
+                self.read_in(&segment, offset).map_err(ReadError::from)
+            }
+            result => result,
+        }
+    }
+
+    /// The newest matching record that no writer has taken yet.
+    fn read_queued(&self, matches: &dyn Fn(Location, &RecordHeader) -> bool) -> Result<Record, ReadError> {
+        let mut found = None;
+        self.queue.lock().visit(&mut |location, bytes| {
+            if let Ok(record) = parse(bytes)
+                && matches(location, &record.header)
+            {
+                found = Some(Record::new(Bytes::copy_from_slice(bytes), &record));
+            }
+        });
+        found.ok_or(ReadError::NotFound)
+    }
+
+    fn read_place(&self, place: Place, offset: impl Fn(&Section) -> Option<u32>) -> Result<Record, Unread> {
+        match place {
+            Place::Live(segment, offset) => self.read_in(&segment, offset),
+            Place::Sealed(span) => {
+                let section = self.section(&span)?;
+                let offset = offset(section).ok_or(Unread::NotFound)?;
+                self.read_in(&span.segment, offset)
+            }
+        }
+    }
+
+    fn place_of_message(&self, place: Place, sequence: u64) -> Option<Location> {
+        let (segment, offset) = match place {
+            Place::Live(segment, offset) => (segment.number, offset),
+            Place::Sealed(span) => (span.segment.number, message_offset(self.section(&span).ok()?, sequence)?),
+        };
+        Some(Location { segment, offset })
+    }
+
+    pub(crate) fn read_location(&self, location: Location) -> Result<Record, ReadError> {
+        let segment = self.segment(location.segment).ok_or(ReadError::NotFound)?;
+        Ok(self.read_in(&segment, location.offset)?)
+    }
+
+    /// The record at an offset of a segment, verified.
+    fn read_in(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
+        let location = Location { segment: segment.number, offset };
+        if let Some(bytes) = self.tail.get(location)
+            && let Ok(record) = parse(&bytes)
+        {
+            let length = record.bytes().len();
+            return Ok(Record::new(bytes.slice(..length), &record));
+        }
+        let outcome = if segment.is_sealed() && self.options.map_sealed {
+            self.read_mapped(segment, offset)
+        } else {
+            self.read_file(segment, offset)
+        };
+        match outcome {
+            // What was read may belong to the next life of the file.
+            Err(_) if segment.is_retired() => Err(Unread::Moved),
+            Err(Unread::Error(ReadError::Damaged(_))) => {
+                self.note_damage(Damage::record(segment.number, offset, None));
+                outcome
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn read_mapped(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
+        let bytes = segment.map(&*self.io)?;
+        let rest = bytes.get(offset as usize..).unwrap_or(&[]);
+        let Ok(record) = verify(rest, segment.seed) else { return Err(damaged(segment, offset)) };
+        let start = offset as usize;
+        Ok(Record::new(bytes.slice(start..start + record.bytes().len()), &record))
+    }
+
+    fn read_file(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
+        let bytes = self.read_range(segment, offset, READ_BYTES)?;
+        let Ok(unverified) = decode_header(&bytes) else { return Err(damaged(segment, offset)) };
+        let length = unverified.header.record_bytes();
+        let bytes = if length <= bytes.len() { bytes } else { self.read_range(segment, offset, length)? };
+        let Ok(record) = verify(&bytes, segment.seed) else { return Err(damaged(segment, offset)) };
+        let length = record.bytes().len();
+        Ok(Record::new(bytes.slice(..length), &record))
+    }
+
+    /// Up to `length` bytes of a segment's file, less where it ends.
+    pub(crate) fn read_range(&self, segment: &Segment, offset: u32, length: usize) -> std::io::Result<Bytes> {
+        let file = segment.file(&*self.io)?;
+        let available = segment.length.load(Ordering::Acquire).saturating_sub(offset) as usize;
+        let mut buffer = vec![0; length.min(available)];
+        file.read_at(&mut buffer, u64::from(offset))?;
+        Ok(Bytes::from(buffer))
+    }
+
+    /// The tables of a sealed span, loaded and checked when first needed; made anew from the records if damaged.
+    pub(crate) fn section<'a>(&self, span: &'a Arc<SealedSpan>) -> Result<&'a Section, Unread> {
+        if let Some(section) = span.section() {
+            return Ok(section);
+        }
+        let segment = &span.segment;
+        let start = span.footer_offset + span.numbers.section_offset;
+        let length = span.numbers.section_length as usize;
+        let bytes = if self.options.map_sealed {
+            let bytes = segment.map(&*self.io)?;
+            let range = start as usize..start as usize + length;
+            if range.end > bytes.len() { Bytes::new() } else { bytes.slice(range) }
+        } else {
+            self.read_range(segment, start, length)?
+        };
+        let section = Section::decode(bytes, segment.seed, span.numbers.section_checksum);
+        let section = match section {
+            Some(section) => section,
+            None => {
+                if segment.is_retired() {
+                    return Err(Unread::Moved);
+                }
+                self.note_damage(Damage::at(segment.number, start, crate::report::DamageKind::Footer));
+                self.rebuild_section(span).ok_or_else(|| damaged(segment, start))?
+            }
+        };
+        Ok(span.set_section(section))
+    }
+
+    /// The next sequence, and whether its record must be read to be sure.
+    pub(crate) fn next_message(&self, group: GroupId, from: u64) -> Option<(u64, bool)> {
+        let (mut best, covering) = {
+            let directory = self.directory.read();
+            let group = directory.group(group)?;
+            let live = group.live.iter().filter_map(|span| span.next_sequence(from)).min();
+            let after = group.sealed_after(from);
+            let covering: Vec<Arc<SealedSpan>> = group.sealed_covering(from).into_iter().cloned().collect();
+            (live.into_iter().chain(after).min(), covering)
+        };
+        let mut doubtful = false;
+        for span in covering {
+            let limited = span.index_limit() != u64::MAX;
+            let next = if span.is_contiguous() {
+                Some(from)
+            } else {
+                self.section(&span).ok().and_then(|section| next_message(section, from)).map(|(sequence, _)| sequence)
+            };
+            if next.is_some_and(|next| best.is_none_or(|best| next <= best)) {
+                doubtful = limited && (best != next || doubtful);
+                best = next;
+            }
+        }
+        // A span that begins above may be one with replaced entries.
+        let limited_after = || {
+            let directory = self.directory.read();
+            let spans = directory.group(group).map_or(&[][..], |group| &group.sealed);
+            spans.iter().any(|span| Some(span.numbers.first_sequence) == best && span.index_limit() != u64::MAX)
+        };
+        best.map(|best| (best, doubtful || limited_after()))
+    }
+}
+
+/// Why a place did not yield its record.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    NotFound,
+    /// The segment is gone: its records are elsewhere, or dead.
+    Moved,
+    Error(ReadError),
+}
+
+impl From<std::io::Error> for Unread {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::NotFound { Self::Moved } else { Self::Error(ReadError::Io(error)) }
+    }
+}
+
+impl From<Unread> for ReadError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::NotFound | Unread::Moved => Self::NotFound,
+            Unread::Error(error) => error,
+        }
+    }
+}
+
+fn damaged(segment: &Segment, offset: u32) -> Unread {
+    Unread::Error(ReadError::Damaged(Location { segment: segment.number, offset }))
+}
+
+/// True for an entry that Raft replaced later.
+fn is_replaced(header: &RecordHeader, index_limit: u64) -> bool {
+    header.kind.is_log_entry() && header.index >= index_limit
+}
+
+const _: () = assert!(READ_BYTES > RECORD_HEADER_BYTES);

@@ -1,0 +1,206 @@
+//! Finds segments that are dead, or so nearly dead that their survivors are better kept elsewhere; and groups whose
+//! missing checkpoint holds segments back.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::compact::Compaction;
+use super::retire::{Retiring, finish, retire};
+use super::shared::Shared;
+use crate::directory::sealed::SealedSpan;
+use crate::format::record::GroupId;
+use crate::segment::Segment;
+
+/// Between two looks at all segments, unless somebody asks.
+const PASS_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks even if somebody asks.
+const PASS_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// Segments looked at in one step.
+const STEP_SEGMENTS: usize = 64;
+/// The newest segments wait for checkpoints that come anyway.
+const PATIENCE_SEGMENTS: usize = 4;
+/// A segment with more groups than this that live long is a jumble, when each has little in it.
+const JUMBLE_GROUPS: usize = 64;
+const JUMBLE_GROUP_BYTES: u64 = 16 * 1024;
+
+#[derive(Default)]
+pub(crate) struct Reclaim {
+    last_pass: Option<Instant>,
+    /// Segments still to be looked at in this pass.
+    pass: Vec<Arc<Segment>>,
+    /// Segments already looked at, which are newer.
+    newer: usize,
+    /// One of `sparse` is worth its while even alone.
+    urgent: bool,
+    dead: Vec<Arc<Segment>>,
+    sparse: Vec<(u64, Arc<Segment>)>,
+    wanted: Vec<GroupId>,
+    retiring: Vec<Retiring>,
+    compaction: Option<Compaction>,
+}
+
+/// What keeps a segment.
+#[derive(Debug, Default)]
+struct Assessment {
+    live_bytes: u64,
+    /// Latest state and checkpoint records, and notes of removed groups.
+    pinned: bool,
+    /// Groups that still need entries of it.
+    holders: Vec<GroupId>,
+    jumble: bool,
+    /// Entries here were replaced by later ones.
+    replaced: bool,
+    /// Entries here are what shows that older ones were replaced: they stay until those are gone.
+    proof: bool,
+}
+
+impl Reclaim {
+    /// One piece of work. True when there was any.
+    pub(crate) fn step(&mut self, shared: &Shared) -> io::Result<bool> {
+        if finish(shared, &mut self.retiring)? {
+            return Ok(true);
+        }
+        if let Some(compaction) = &mut self.compaction {
+            if let Some(outcome) = compaction.step(shared)? {
+                self.compaction = None;
+                if let Some(done) = outcome {
+                    self.retiring.extend(retire(shared, done.victims, &[done.number]));
+                }
+            }
+            return Ok(true);
+        }
+        if self.pass.is_empty() && !self.begin_pass(shared) {
+            return Ok(false);
+        }
+        for _ in 0..STEP_SEGMENTS {
+            let Some(segment) = self.pass.pop() else { break };
+            self.assess(shared, segment);
+        }
+        if self.pass.is_empty() {
+            self.end_pass(shared);
+        }
+        Ok(!self.pass.is_empty() || self.compaction.is_some() || !self.retiring.is_empty())
+    }
+
+    fn begin_pass(&mut self, shared: &Shared) -> bool {
+        let since = self.last_pass.map(|last| last.elapsed());
+        let manual = shared.options.manual;
+        let asked = shared.errands.lock().reclaim && (manual || since.is_none_or(|since| since >= PASS_PAUSE_MIN));
+        if !asked && (manual || since.is_some_and(|since| since < PASS_PAUSE)) {
+            return false;
+        }
+        shared.errands.lock().reclaim = false;
+        self.last_pass = Some(Instant::now());
+        self.newer = 0;
+        self.urgent = false;
+        let segments = shared.segments.read();
+        self.pass = segments.values().filter(|segment| segment.is_sealed() && !segment.is_retired()).cloned().collect();
+        drop(segments);
+        let mut directory = shared.directory.write();
+        for (id, group) in directory.groups_mut() {
+            if group.bytes_since_checkpoint >= shared.options.checkpoint_bytes && !group.checkpoint_wanted {
+                group.checkpoint_wanted = true;
+                self.wanted.push(id);
+            }
+        }
+        true
+    }
+
+    fn assess(&mut self, shared: &Shared, segment: Arc<Segment>) {
+        let newer = self.newer;
+        self.newer += usize::from(!segment.header.is_compacted());
+        let mut assessment = assess(shared, &segment);
+        // While a reader keeps a retired file from being renamed, the note that it is retired must stay.
+        assessment.proof |= self.retiring.iter().any(|retiring| retiring.note_segment() == segment.number);
+        let capacity = u64::from(segment.length.load(Ordering::Acquire).min(shared.segment_bytes));
+        let sparse = assessment.live_bytes * 100 < capacity * u64::from(shared.options.compact_below_percent);
+        if !assessment.holders.is_empty() {
+            let is_old = newer >= PATIENCE_SEGMENTS || shared.queue.lock().full;
+            if sparse && is_old {
+                self.want_checkpoints(shared, assessment.holders);
+            }
+        } else if assessment.proof {
+            // Its turn comes when the replaced entries are compacted away.
+        } else if assessment.live_bytes == 0 && !assessment.pinned {
+            self.dead.push(segment);
+        } else if (sparse || assessment.jumble || assessment.replaced) && segment.is_movable() {
+            self.urgent |= assessment.replaced;
+            self.sparse.push((assessment.live_bytes, segment));
+        }
+    }
+
+    fn want_checkpoints(&mut self, shared: &Shared, groups: Vec<GroupId>) {
+        let mut directory = shared.directory.write();
+        for id in groups {
+            if let Some(group) = directory.group_mut(id).filter(|group| !group.checkpoint_wanted) {
+                group.checkpoint_wanted = true;
+                self.wanted.push(id);
+            }
+        }
+    }
+
+    fn end_pass(&mut self, shared: &Shared) {
+        let dead = std::mem::take(&mut self.dead);
+        if !dead.is_empty() {
+            self.retiring.extend(retire(shared, dead, &[]));
+        }
+        let mut sparse = std::mem::take(&mut self.sparse);
+        sparse.sort_by_key(|(bytes, segment)| (*bytes, segment.number));
+        let mut room = u64::from(shared.segment_bytes) * 8 / 10;
+        let mut victims = Vec::new();
+        for (bytes, segment) in sparse {
+            if bytes > room && !victims.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            victims.push(segment);
+        }
+        // One for one would free nothing, but may let another one go.
+        if victims.len() >= 2 || (self.urgent && !victims.is_empty()) {
+            self.compaction = Some(Compaction::new(victims));
+        }
+        for group in self.wanted.drain(..) {
+            shared.sink().checkpoint_wanted(group);
+        }
+    }
+}
+
+fn assess(shared: &Shared, segment: &Arc<Segment>) -> Assessment {
+    let mut assessment = Assessment::default();
+    let spans: Vec<(GroupId, u64, Arc<SealedSpan>)> = {
+        let directory = shared.directory.read();
+        let residents = directory.residents(segment.number).iter();
+        residents
+            .filter_map(|id| {
+                let group = directory.group(*id)?;
+                let span = group.sealed_in(segment.number)?;
+                assessment.proof |= group.proves_replacement(span);
+                assessment.replaced |= span.has_replaced();
+                Some((*id, group.checkpoint_index(), span.clone()))
+            })
+            .collect()
+    };
+    for (id, checkpoint, span) in &spans {
+        if span.has_entries() && span.last_index() > *checkpoint && span.numbers.first_index < span.index_limit() {
+            assessment.holders.push(*id);
+        }
+        if span.needs_tables() {
+            // A damaged footer leaves the messages alive.
+            let _ = shared.section(span);
+        }
+        let messages = u64::from(span.numbers.message_count).max(1);
+        assessment.live_bytes += (span.live_messages() * span.numbers.message_bytes).div_ceil(messages);
+    }
+    let directory = shared.directory.read();
+    let controls = directory.controls(segment.number);
+    let needed = controls.iter().filter(|control| directory.needs_control(segment.number, control));
+    let pinned_bytes: u64 = needed.map(|control| u64::from(control.length)).sum();
+    assessment.pinned = pinned_bytes > 0;
+    assessment.live_bytes += pinned_bytes;
+    assessment.jumble = !segment.header.is_compacted()
+        && spans.len() > JUMBLE_GROUPS
+        && assessment.live_bytes / spans.len() as u64 <= JUMBLE_GROUP_BYTES;
+    assessment
+}

@@ -1,0 +1,200 @@
+//! One pass over the log entries that checkpoints do not cover, in journal order.
+
+use std::sync::Arc;
+
+use super::shared::Shared;
+use super::{Journal, Record};
+use crate::error::ReadError;
+use crate::format::record::{GroupId, parse, verify};
+use crate::location::Location;
+use crate::report::{Damage, Progress};
+use crate::segment::Segment;
+use bytes::Bytes;
+
+/// Bytes read at once from a segment that is not mapped.
+pub(crate) const WINDOW_BYTES: usize = 256 * 1024;
+
+/// What a replay passed over.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayReport {
+    /// Entries visited.
+    pub entries: u64,
+    /// Segments read.
+    pub segments: usize,
+    /// Entries that could not be read.
+    pub damages: Vec<Damage>,
+}
+
+impl Journal {
+    /// Visits every entry and message above its group's checkpoint, in journal order. Segments without any are not
+    /// touched.
+    pub fn replay(
+        &self,
+        progress: &mut dyn FnMut(Progress),
+        visit: &mut dyn FnMut(Location, Record),
+    ) -> Result<ReplayReport, ReadError> {
+        let shared = &*self.shared;
+        let mut report = ReplayReport::default();
+        let segments: Vec<Arc<Segment>> = shared.segments.read().values().cloned().collect();
+        let total = segments.len() as u64;
+        for (done, segment) in segments.iter().enumerate() {
+            progress(Progress { phase: "replay", done: done as u64, total });
+            if segment.header.is_compacted() {
+                continue;
+            }
+            let entries = shared.entries_to_replay(segment);
+            if entries.is_empty() {
+                continue;
+            }
+            report.segments += 1;
+            let mut reader = SegmentReader::new(segment.clone());
+            for (offset, group, index) in entries {
+                match reader.read(shared, offset) {
+                    Ok(record) if record.header.group == group && record.header.index == index => {
+                        report.entries += 1;
+                        visit(Location { segment: segment.number, offset }, record);
+                    }
+                    Ok(_) | Err(ReadError::Damaged(_) | ReadError::NotFound) => {
+                        let mut damage = Damage::record(segment.number, offset, None);
+                        (damage.group, damage.index) = (Some(group), Some(index));
+                        shared.note_damage(damage.clone());
+                        report.damages.push(damage);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(report)
+    }
+}
+
+impl Shared {
+    /// Offset, group and index of each entry above its group's checkpoint, by offset.
+    fn entries_to_replay(&self, segment: &Arc<Segment>) -> Vec<(u32, GroupId, u64)> {
+        let mut entries = Vec::new();
+        let mut sealed = Vec::new();
+        {
+            let directory = self.directory.read();
+            for id in directory.residents(segment.number) {
+                let Some(group) = directory.group(*id) else { continue };
+                let from = group.checkpoint_index() + 1;
+                if let Some(live) = group.live.iter().find(|span| span.segment.number == segment.number) {
+                    let positions = live.entries.runs().iter().enumerate();
+                    for (at, run) in positions {
+                        let end = live.entries.runs().get(at + 1).map_or(live.entries.len(), |next| next.start as usize);
+                        let offsets = &live.entries.offsets()[run.start as usize..end];
+                        let numbered = offsets.iter().zip(run.first..).filter(|(_, index)| *index >= from);
+                        entries.extend(numbered.map(|(offset, index)| (*offset, *id, index)));
+                    }
+                }
+                if let Some(span) = group.sealed_in(segment.number).filter(|span| span.has_entries() && span.last_index() >= from) {
+                    sealed.push((*id, from, span.clone()));
+                }
+            }
+        }
+        for (group, from, span) in sealed {
+            let Ok(section) = self.section(&span) else { continue };
+            for (at, run) in section.index_runs.iter().enumerate() {
+                let end = section.index_runs.get(at + 1).map_or(section.entry_count(), |next| next.start as usize);
+                let positions = (run.start as usize..end).zip(run.first..);
+                let wanted = positions.filter(|(_, index)| *index >= from && *index < span.index_limit());
+                entries.extend(wanted.filter_map(|(at, index)| Some((section.entry(at)?, group, index))));
+            }
+        }
+        entries.sort_unstable();
+        entries
+    }
+}
+
+/// Reads records of one segment at rising offsets, in large pieces.
+pub(crate) struct SegmentReader {
+    segment: Arc<Segment>,
+    window: Bytes,
+    start: u32,
+    /// The window holds bytes that this process encoded or has checked.
+    trusted: bool,
+    whole: bool,
+    /// The record checked last: offset and length.
+    verified: (u32, usize),
+}
+
+impl SegmentReader {
+    pub(crate) fn new(segment: Arc<Segment>) -> Self {
+        Self { segment, window: Bytes::new(), start: 0, trusted: false, whole: false, verified: (0, 0) }
+    }
+
+    /// The record at an offset, with a share of the window's bytes.
+    pub(crate) fn read(&mut self, shared: &Shared, offset: u32) -> Result<Record, ReadError> {
+        let length = self.load(shared, offset)?;
+        let at = (offset - self.start) as usize;
+        let bytes = self.window.slice(at..at + length);
+        let record = parse(&bytes).map_err(|_| self.damaged(offset))?;
+        let record = Record::new(bytes.clone(), &record);
+        Ok(record)
+    }
+
+    /// The record at an offset, borrowed.
+    pub(crate) fn borrow(
+        &mut self,
+        shared: &Shared,
+        offset: u32,
+    ) -> Result<crate::format::record::RecordRef<'_>, ReadError> {
+        let length = self.load(shared, offset)?;
+        let at = (offset - self.start) as usize;
+        let damaged = self.damaged(offset);
+        parse(&self.window[at..at + length]).map_err(|_| damaged)
+    }
+
+    /// Makes sure that the window holds the whole record at `offset`, verified. Returns its length.
+    fn load(&mut self, shared: &Shared, offset: u32) -> Result<usize, ReadError> {
+        if self.verified.0 == offset && self.verified.1 > 0 {
+            return Ok(self.verified.1);
+        }
+        if let Some(length) = self.check(offset) {
+            return Ok(length);
+        }
+        let location = Location { segment: self.segment.number, offset };
+        if self.whole && self.segment.is_sealed() {
+            return self.failed(offset);
+        }
+        if let Some((base, bytes)) = shared.tail.batch(location) {
+            (self.window, self.start, self.trusted, self.whole) = (bytes, base, true, false);
+        } else if self.segment.is_sealed() && shared.options.map_sealed {
+            (self.window, self.start, self.trusted, self.whole) = (self.segment.map(&*shared.io)?, 0, false, true);
+        } else {
+            self.read_window(shared, offset, WINDOW_BYTES)?;
+            let wanted = crate::format::record::decode_header(&self.window)
+                .map_or(0, |unverified| unverified.header.record_bytes());
+            if wanted > self.window.len() {
+                self.read_window(shared, offset, wanted)?;
+            }
+        }
+        match self.check(offset) {
+            Some(length) => Ok(length),
+            None => self.failed(offset),
+        }
+    }
+
+    fn read_window(&mut self, shared: &Shared, offset: u32, length: usize) -> Result<(), ReadError> {
+        self.window = shared.read_range(&self.segment, offset, length)?;
+        (self.start, self.trusted, self.whole) = (offset, false, false);
+        Ok(())
+    }
+
+    fn check(&mut self, offset: u32) -> Option<usize> {
+        self.verified = (0, 0);
+        let at = offset.checked_sub(self.start)? as usize;
+        let rest = self.window.get(at..).filter(|rest| !rest.is_empty())?;
+        let record = if self.trusted { parse(rest) } else { verify(rest, self.segment.seed) };
+        self.verified = (offset, record.ok()?.bytes().len());
+        Some(self.verified.1)
+    }
+
+    fn failed<T>(&self, offset: u32) -> Result<T, ReadError> {
+        if self.segment.is_retired() { Err(ReadError::NotFound) } else { Err(self.damaged(offset)) }
+    }
+
+    fn damaged(&self, offset: u32) -> ReadError {
+        ReadError::Damaged(Location { segment: self.segment.number, offset })
+    }
+}

@@ -1,0 +1,128 @@
+//! Takes dead segments out of service: on record first, then renamed, never removed.
+//!
+//! ```text
+//! dead -> note `Retired` appended -> note durable -> last reader gone -> renamed to a spare -> reused
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::pool::Spare;
+use super::queue::{Queue, QueueState};
+use super::shared::Shared;
+use crate::format::record::{GroupId, RecordHeader, RecordKind};
+use crate::format::segment::FileName;
+use crate::location::Location;
+use crate::segment::Segment;
+use crate::stats::add;
+
+/// Segments whose note is appended.
+pub(crate) struct Retiring {
+    segments: Vec<Arc<Segment>>,
+    note: Location,
+}
+
+impl Retiring {
+    /// Where the note lies.
+    pub(crate) fn note_segment(&self) -> u32 {
+        self.note.segment
+    }
+}
+
+/// Forgets dead segments and appends the note. `added` are segments that took over what lived in them.
+///
+/// Without room for the note nothing happens.
+pub(crate) fn retire(shared: &Shared, segments: Vec<Arc<Segment>>, added: &[u32]) -> Option<Retiring> {
+    let numbers: Vec<u32> = segments.iter().map(|segment| segment.number).collect();
+    let note = {
+        let mut queue = shared.queue.lock();
+        if !matches!(queue.state, QueueState::Running) || queue.closing {
+            return None;
+        }
+        queue.with_data.retain(|number| !numbers.contains(number));
+        queue.with_data.extend(added);
+        queue.with_data.sort_unstable();
+        if !added.is_empty() {
+            let list = queue.with_data.clone();
+            append(&mut queue, RecordKind::Segments, &list);
+        }
+        let note = append(&mut queue, RecordKind::Retired, &numbers);
+        queue.has_urgent = true;
+        if queue.writer_sleeps {
+            shared.writer_wake.notify_all();
+        }
+        note
+    };
+    {
+        let mut directory = shared.directory.write();
+        for number in &numbers {
+            directory.forget_segment(*number);
+        }
+        directory.forget_removed();
+    }
+    for segment in &segments {
+        segment.retire();
+        shared.tail.forget(segment.number);
+    }
+    Some(Retiring { segments, note })
+}
+
+fn append(queue: &mut Queue, kind: RecordKind, numbers: &[u32]) -> Location {
+    let body: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let header = RecordHeader {
+        group: GroupId::JOURNAL,
+        index: 0,
+        term: 0,
+        kind,
+        tag: 0,
+        sequence: queue.next_control,
+        time: 0,
+        subject_len: 0,
+        headers_len: 0,
+        payload_len: body.len() as u32,
+    };
+    queue.next_control += 1;
+    queue.record(&header, &[&body])
+}
+
+/// Renames what may be renamed by now. True when anything was.
+pub(crate) fn finish(shared: &Shared, waiting: &mut Vec<Retiring>) -> io::Result<bool> {
+    if !waiting.iter().any(|retiring| shared.is_written(retiring.note)) {
+        return Ok(false);
+    }
+    shared.sync_written()?;
+    let mut worked = false;
+    for retiring in waiting.iter_mut().filter(|retiring| shared.is_written(retiring.note)) {
+        let (ready, later) = retiring.segments.drain(..).partition(|segment| segment.is_unread());
+        retiring.segments = later;
+        let ready: Vec<Arc<Segment>> = ready;
+        for segment in ready {
+            segment.close_file();
+            shared.segments.write().remove(&segment.number);
+            let name = FileName::Spare(segment.number);
+            shared.io.rename(&segment.path, &shared.path.join(name.to_string()))?;
+            let length = segment.length.load(Ordering::Acquire);
+            shared.pool.lock().add(Spare { name, length });
+            add(&shared.counters.segments_recycled, 1);
+            worked = true;
+        }
+    }
+    if worked {
+        // A spare gets a new header: its old name must not come back then.
+        shared.io.sync_dir(&shared.path)?;
+    }
+    waiting.retain(|retiring| !retiring.segments.is_empty());
+    Ok(worked)
+}
+
+impl Shared {
+    /// True when the record at a location was written: durable, or at the next sync where that comes later.
+    pub(crate) fn is_written(&self, location: Location) -> bool {
+        match self.segment(location.segment) {
+            Some(segment) => segment.data_end() > location.offset,
+            // Not prepared yet, or retired already.
+            None => location.segment < self.written.lock().segment.as_ref().map_or(0, |segment| segment.number),
+        }
+    }
+}

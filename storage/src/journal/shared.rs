@@ -1,0 +1,193 @@
+//! What the threads of a journal share. Lock order: `queue`, then `directory`, then `segments`, then `tail`.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tracing::{error, warn};
+
+use super::completion::Completion;
+use super::maintenance::Maintenance;
+use super::pool::Pool;
+use super::queue::{Queue, QueueState, visit_records};
+use super::sink::{DurableSink, IgnoringSink};
+use super::tail::Tail;
+use super::writer::Writer;
+use crate::aligned::BufferPool;
+use crate::directory::Directory;
+use crate::error::JournalError;
+use crate::format::record::{GroupId, parse};
+use crate::io::Io;
+use crate::options::JournalOptions;
+use crate::report::Damage;
+use crate::segment::Segment;
+use crate::stats::Counters;
+
+/// Damages kept for the list; all are counted.
+const DAMAGES_MAX: usize = 1024;
+
+pub(crate) struct Shared {
+    pub(crate) io: Arc<dyn Io>,
+    pub(crate) path: PathBuf,
+    pub(crate) options: JournalOptions,
+    pub(crate) journal: u64,
+    pub(crate) block_bytes: u32,
+    pub(crate) segment_bytes: u32,
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) writer_wake: Condvar,
+    pub(crate) directory: RwLock<Directory>,
+    pub(crate) segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    pub(crate) tail: Tail,
+    pub(crate) buffers: Arc<BufferPool>,
+    pub(crate) pool: Mutex<Pool>,
+    pub(crate) sink: OnceLock<Arc<dyn DurableSink>>,
+    pub(crate) completion: Completion,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) maintenance: Mutex<Maintenance>,
+    pub(crate) errands: Mutex<Errands>,
+    pub(crate) errands_wake: Condvar,
+    pub(crate) written: Mutex<Written>,
+    pub(crate) counters: Counters,
+    pub(crate) damages: Mutex<Vec<Damage>>,
+    pub(crate) damage_count: AtomicU64,
+    pub(crate) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    /// The segments that a compaction copies from. An erase in one of them takes the note away, which ends it.
+    pub(crate) rewriting: Mutex<Option<Vec<u32>>>,
+    /// Stop at once and write nothing more: a test plays a crash.
+    pub(crate) aborted: AtomicBool,
+    pub(crate) directory_lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+/// What the maintenance thread is asked to do.
+#[derive(Default)]
+pub(crate) struct Errands {
+    /// Segments that take no more data and want a footer.
+    pub(crate) to_seal: Vec<Arc<Segment>>,
+    /// Something may have become reclaimable.
+    pub(crate) reclaim: bool,
+    /// A segment is wanted.
+    pub(crate) prepare: bool,
+    pub(crate) stopping: bool,
+}
+
+/// How far the newest segment is durable.
+#[derive(Default)]
+pub(crate) struct Written {
+    pub(crate) segment: Option<Arc<Segment>>,
+    /// Last batch written.
+    pub(crate) written: u64,
+    /// Last batch known durable.
+    pub(crate) durable: u64,
+}
+
+impl Shared {
+    pub(crate) fn sink(&self) -> &dyn DurableSink {
+        self.sink.get().map_or(&IgnoringSink, |sink| &**sink)
+    }
+
+    pub(crate) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
+        self.segments.read().get(&number).cloned()
+    }
+
+    pub(crate) fn note_damage(&self, damage: Damage) {
+        let mut damages = self.damages.lock();
+        if damages.iter().any(|known| (known.segment, known.offset) == (damage.segment, damage.offset)) {
+            return;
+        }
+        warn!(%damage, "stored bytes are damaged");
+        self.damage_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if damages.len() < DAMAGES_MAX {
+            damages.push(damage);
+        }
+    }
+
+    pub(crate) fn poisoned(&self) -> Option<JournalError> {
+        match &self.queue.lock().state {
+            QueueState::Poisoned(error) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// Ends all writing: a failed sync may have lost anything, and asking again would be answered with a lie.
+    pub(crate) fn poison(&self, during: &'static str, cause: &io::Error, in_flight: &[GroupId]) -> JournalError {
+        let error = JournalError { during, reason: cause.to_string().into() };
+        let mut groups = in_flight.to_vec();
+        {
+            let mut queue = self.queue.lock();
+            if let QueueState::Poisoned(first) = &queue.state {
+                return first.clone();
+            }
+            queue.visit(&mut |_, bytes| {
+                if let Ok(record) = parse(bytes) {
+                    groups.push(record.header.group);
+                }
+            });
+            queue.state = QueueState::Poisoned(error.clone());
+            queue.closed.clear();
+            self.writer_wake.notify_all();
+        }
+        groups.sort();
+        groups.dedup();
+        groups.retain(|group| *group != GroupId::JOURNAL);
+        error!(%error, "the journal is poisoned");
+        self.sink().failed(&error, &groups);
+        error
+    }
+
+    pub(crate) fn ask(&self, change: impl FnOnce(&mut Errands)) {
+        change(&mut self.errands.lock());
+        self.errands_wake.notify_all();
+    }
+
+    /// Tells the world about the disk when that changes.
+    pub(crate) fn set_full(&self, full: bool) {
+        let changed = {
+            let mut queue = self.queue.lock();
+            std::mem::replace(&mut queue.full, full) != full
+        };
+        if changed {
+            warn!(full, "disk space");
+            self.sink().space(full);
+        }
+    }
+
+    /// Makes everything written durable, where batches complete before that.
+    pub(crate) fn sync_written(&self) -> io::Result<()> {
+        let (segment, number) = {
+            let written = self.written.lock();
+            if written.durable >= written.written {
+                return Ok(());
+            }
+            (written.segment.clone(), written.written)
+        };
+        let Some(segment) = segment else { return Ok(()) };
+        segment.file(&*self.io)?.sync()?;
+        let mut written = self.written.lock();
+        if written.segment.as_ref().is_some_and(|current| current.number == segment.number) {
+            written.durable = written.durable.max(number);
+        }
+        Ok(())
+    }
+}
+
+/// Nanoseconds since the epoch, for file headers only: log time comes from above.
+pub(crate) fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The groups of a batch's records.
+pub(crate) fn groups_of(bytes: &[u8]) -> Vec<GroupId> {
+    let mut groups = Vec::new();
+    visit_records(bytes, 0, 0, &mut |_, bytes| {
+        if let Ok(record) = parse(bytes) {
+            groups.push(record.header.group);
+        }
+    });
+    groups
+}

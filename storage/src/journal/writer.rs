@@ -1,0 +1,315 @@
+//! HOT PATH: no allocation per message, no log above trace.
+//!
+//! The one thread that writes batches: take what is queued, one write, one sync, complete. The next batch gathers
+//! meanwhile. An error of a write or a sync is final.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::RwLockWriteGuard;
+
+use super::queue::{ClosedBatch, Queue, QueueState};
+use super::shared::{Shared, groups_of};
+use super::sink::DurableBatch;
+use crate::aligned::share;
+use crate::directory::{BatchSummary, Directory};
+use crate::format::batch::{BATCH_HEADER_BYTES, BatchHeader, FLAG_CLOSED};
+use crate::io::is_no_space;
+use crate::segment::Segment;
+use crate::stats::add;
+
+/// How long to wait before a full disk is tried again.
+const NO_SPACE_PAUSE: Duration = Duration::from_millis(50);
+/// How often a writer that waits for a segment looks again.
+const SEGMENT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Worked,
+    Idle,
+    Stopped,
+}
+
+#[derive(Default)]
+pub(crate) struct Writer {
+    in_flight: Option<InFlight>,
+    /// A data batch is the last one: a marker should follow.
+    marker_due: bool,
+    closing_marker: bool,
+    last_write: Option<Instant>,
+}
+
+struct InFlight {
+    bytes: Bytes,
+    capacity: usize,
+    length: usize,
+    header: BatchHeader,
+    base: u32,
+    segment_capacity: u32,
+    summary: BatchSummary,
+    segment: Arc<Segment>,
+}
+
+impl Writer {
+    /// The writer thread.
+    pub(crate) fn run(&mut self, shared: &Shared) {
+        while self.step(shared, true) != Step::Stopped {}
+    }
+
+    /// Writes one batch. With `wait` it sleeps until there is one.
+    pub(crate) fn step(&mut self, shared: &Shared, wait: bool) -> Step {
+        if self.in_flight.is_none() {
+            match self.next(shared, wait) {
+                Ok(in_flight) => self.in_flight = Some(in_flight),
+                Err(step) => return step,
+            }
+        }
+        let Some(in_flight) = self.in_flight.take() else { return Step::Idle };
+        if shared.aborted.load(Ordering::Acquire) {
+            return Step::Stopped;
+        }
+        match write(shared, &in_flight) {
+            Ok(()) => {
+                self.last_write = Some(Instant::now());
+                self.marker_due = !in_flight.header.is_marker();
+                finish(shared, in_flight);
+                Step::Worked
+            }
+            Err(error) if is_no_space(&error) => {
+                // Nothing was acknowledged and no sync was asked for: the same write may be tried again.
+                self.in_flight = Some(in_flight);
+                shared.set_full(true);
+                if wait {
+                    std::thread::sleep(NO_SPACE_PAUSE);
+                }
+                if shared.poisoned().is_some() || shared.queue.lock().closing { Step::Stopped } else { Step::Idle }
+            }
+            Err(error) => {
+                shared.poison("writing a batch", &error, &groups_of(&in_flight.bytes[..in_flight.length]));
+                Step::Stopped
+            }
+        }
+    }
+
+    /// Waits for a batch, and makes it readable before it is out of the queue's sight.
+    fn next(&mut self, shared: &Shared, wait: bool) -> Result<InFlight, Step> {
+        let mut queue = shared.queue.lock();
+        loop {
+            if shared.aborted.load(Ordering::Acquire) || !matches!(queue.state, QueueState::Running) {
+                return Err(Step::Stopped);
+            }
+            if self.is_due(shared, &queue, !wait) {
+                if queue.closed.is_empty() {
+                    queue.close_gathering(0);
+                }
+                match queue.closed.front().map(|batch| batch.segment) {
+                    Some(number) => match shared.segment(number) {
+                        Some(segment) => {
+                            let batch = queue.take(true);
+                            let Some(batch) = batch else { continue };
+                            return Ok(launch(shared, queue, batch, segment));
+                        }
+                        None if !wait => return Err(Step::Idle),
+                        None => {
+                            shared.ask(|errands| errands.prepare = true);
+                            shared.writer_wake.wait_for(&mut queue, SEGMENT_PAUSE);
+                            if queue.closing && queue.full {
+                                return Err(Step::Stopped);
+                            }
+                            continue;
+                        }
+                    },
+                    None => {
+                        queue.has_urgent = false;
+                        queue.lazy_since = None;
+                    }
+                }
+            }
+            if queue.closing {
+                if !self.closing_marker {
+                    self.closing_marker = true;
+                    drop(queue);
+                    if let Err(error) = shared.sync_written() {
+                        shared.poison("syncing at close", &error, &[]);
+                        return Err(Step::Stopped);
+                    }
+                    queue = shared.queue.lock();
+                    queue.close_marker(FLAG_CLOSED);
+                    continue;
+                }
+                queue.state = QueueState::Closed;
+                return Err(Step::Stopped);
+            }
+            if self.marker_is_due(shared, !wait) {
+                self.marker_due = false;
+                // One block is kept for the closing marker.
+                if queue.segment_remaining() >= 2 * queue.block_bytes && queue.close_marker(0) {
+                    continue;
+                }
+            }
+            if !wait {
+                return Err(Step::Idle);
+            }
+            queue.writer_sleeps = true;
+            match self.timeout(shared, &queue) {
+                Some(timeout) => {
+                    shared.writer_wake.wait_for(&mut queue, timeout);
+                }
+                None => shared.writer_wake.wait(&mut queue),
+            }
+            queue.writer_sleeps = false;
+        }
+    }
+
+    fn is_due(&self, shared: &Shared, queue: &Queue, manual: bool) -> bool {
+        let lazy = queue.lazy_since.is_some_and(|since| manual || since.elapsed() >= shared.options.lazy_interval);
+        queue.has_urgent || lazy || !queue.closed.is_empty() || (queue.closing && !queue.is_empty())
+    }
+
+    fn marker_is_due(&self, shared: &Shared, manual: bool) -> bool {
+        let idle = self.last_write.is_some_and(|last| manual || last.elapsed() >= shared.options.idle_interval);
+        let durable = shared.options.sync_interval.is_none() || {
+            let written = shared.written.lock();
+            written.durable >= written.written
+        };
+        self.marker_due && idle && durable
+    }
+
+    fn timeout(&self, shared: &Shared, queue: &Queue) -> Option<Duration> {
+        let lazy = queue.lazy_since.map(|since| shared.options.lazy_interval.saturating_sub(since.elapsed()));
+        let marker = self.last_write.filter(|_| self.marker_due).map(|last| {
+            let left = shared.options.idle_interval.saturating_sub(last.elapsed());
+            left.max(Duration::from_millis(1))
+        });
+        lazy.into_iter().chain(marker).min()
+    }
+}
+
+/// Takes a batch out of the queue: from here on it is found in the tail and in the directory.
+fn launch(
+    shared: &Shared,
+    queue: parking_lot::MutexGuard<'_, Queue>,
+    batch: ClosedBatch,
+    segment: Arc<Segment>,
+) -> InFlight {
+    let durable = {
+        let mut written = shared.written.lock();
+        if written.segment.as_ref().is_none_or(|current| current.number != segment.number) {
+            // The old segment is made durable before the new one is written: see `write`.
+            0
+        } else {
+            if shared.options.sync_interval.is_none() {
+                written.durable = written.written;
+            }
+            written.durable
+        }
+    };
+    let header = BatchHeader {
+        segment: batch.segment,
+        number: batch.number,
+        durable,
+        length: batch.length as u32,
+        record_count: batch.record_count,
+        flags: batch.flags,
+        previous_segment: batch.previous.0,
+        previous_end: batch.previous.1,
+    };
+    let ClosedBatch { mut buffer, length, base, capacity: segment_capacity, .. } = batch;
+    header.encode(segment.seed, &mut buffer);
+    let padded = length.next_multiple_of(shared.block_bytes as usize);
+    let capacity = buffer.len();
+    let bytes = share(buffer, padded, &shared.buffers);
+    let directory = shared.directory.write();
+    shared.tail.insert(segment.number, base, bytes.clone());
+    drop(queue);
+    let summary = index(directory, &segment, base, &bytes[..length]);
+    InFlight { bytes, capacity, length, header, base, segment_capacity, summary, segment }
+}
+
+fn index(
+    mut directory: RwLockWriteGuard<'_, Directory>,
+    segment: &Arc<Segment>,
+    base: u32,
+    bytes: &[u8],
+) -> BatchSummary {
+    let mut summary = directory.begin_batch();
+    super::queue::visit_records(bytes, segment.number, base, &mut |location, bytes| {
+        if let Ok(record) = crate::format::record::parse(bytes) {
+            directory.push(segment, &record, location.offset, &mut summary);
+        }
+    });
+    summary
+}
+
+fn write(shared: &Shared, in_flight: &InFlight) -> std::io::Result<()> {
+    let segment = &in_flight.segment;
+    let file = segment.file(&*shared.io)?;
+    let rotated = {
+        let written = shared.written.lock();
+        written.segment.as_ref().is_none_or(|current| current.number != segment.number)
+    };
+    if rotated {
+        // A batch in the new segment vouches for all of the old one.
+        shared.sync_written()?;
+    }
+    if in_flight.segment_capacity > segment.length.load(Ordering::Acquire) {
+        file.allocate(u64::from(in_flight.segment_capacity))?;
+        segment.length.store(in_flight.segment_capacity, Ordering::Release);
+    }
+    if shared.options.sync_interval.is_some() {
+        file.write_at(&in_flight.bytes, u64::from(in_flight.base))?;
+    } else {
+        file.write_durable_at(&in_flight.bytes, u64::from(in_flight.base))?;
+    }
+    let mut written = shared.written.lock();
+    if rotated {
+        let old = written.segment.replace(segment.clone());
+        written.durable = 0;
+        if let Some(old) = old {
+            shared.ask(|errands| errands.to_seal.push(old));
+        }
+    }
+    written.written = in_flight.header.number;
+    if shared.options.sync_interval.is_none() {
+        written.durable = written.written;
+    }
+    Ok(())
+}
+
+/// Lets everybody know that a batch is durable.
+fn finish(shared: &Shared, in_flight: InFlight) {
+    let InFlight { bytes, capacity, length, header, base, summary, segment, .. } = in_flight;
+    segment.data_end.store(base + header.length, Ordering::Release);
+    segment.record_count.fetch_add(header.record_count, Ordering::AcqRel);
+    segment.last_batch.store(header.number, Ordering::Release);
+    add(&shared.counters.batches, 1);
+    add(&shared.counters.batch_bytes, bytes.len());
+    add(&shared.counters.records, header.record_count as usize);
+    add(&shared.counters.record_bytes, length - BATCH_HEADER_BYTES);
+    if !summary.controls.is_empty() {
+        let mut directory = shared.directory.write();
+        for control in summary.controls {
+            directory.commit(segment.number, control, false);
+        }
+        drop(directory);
+        shared.ask(|errands| errands.reclaim = true);
+    }
+    let queue_is_empty = {
+        let mut queue = shared.queue.lock();
+        queue.bytes_waiting -= bytes.len();
+        queue.is_empty()
+    };
+    shared.tail.mark_durable(segment.number, base, capacity);
+    if summary.groups.is_empty() {
+        return;
+    }
+    let batch = DurableBatch { bytes, length, segment: segment.number, base, groups: summary.groups };
+    if shared.options.manual || (queue_is_empty && shared.completion.is_idle()) {
+        shared.sink().durable(&batch);
+    } else {
+        shared.completion.push(batch);
+    }
+}

@@ -1,0 +1,142 @@
+//! One segment file while the journal runs: its handle, its mapping, and whether it still serves.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::format::checksum_seed;
+use crate::format::segment::{FileName, SegmentHeader};
+use crate::io::{Io, IoFile, OpenMode};
+
+pub(crate) struct Segment {
+    pub(crate) number: u32,
+    pub(crate) seed: u32,
+    pub(crate) header: SegmentHeader,
+    pub(crate) path: PathBuf,
+    /// Bytes of the file.
+    pub(crate) length: AtomicU32,
+    /// Where the data ends; grows while the segment is written.
+    pub(crate) data_end: AtomicU32,
+    pub(crate) record_count: AtomicU32,
+    pub(crate) last_batch: AtomicU64,
+    /// The footer is durable, nothing changes any more: it may be mapped.
+    sealed: AtomicBool,
+    /// Its records are dead and it is about to become a spare.
+    retired: AtomicBool,
+    /// It holds a damaged record that somebody may repair: it stays where it is.
+    unmovable: AtomicBool,
+    file: Mutex<Option<Arc<dyn IoFile>>>,
+    mapping: Mutex<Option<Bytes>>,
+    /// One clone per mapping in use, so that the file is not recycled under a reader.
+    readers: Arc<()>,
+}
+
+struct Mapping {
+    bytes: Bytes,
+    _reader: Arc<()>,
+}
+
+impl AsRef<[u8]> for Mapping {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Segment {
+    pub(crate) fn new(directory: &Path, header: SegmentHeader, length: u32) -> Self {
+        Self {
+            number: header.number,
+            seed: checksum_seed(header.journal, header.number),
+            header,
+            path: directory.join(FileName::Segment(header.number).to_string()),
+            length: AtomicU32::new(length),
+            data_end: AtomicU32::new(crate::format::segment::DATA_OFFSET),
+            record_count: AtomicU32::new(0),
+            last_batch: AtomicU64::new(0),
+            sealed: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            unmovable: AtomicBool::new(false),
+            file: Mutex::new(None),
+            mapping: Mutex::new(None),
+            readers: Arc::new(()),
+        }
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_sealed(&self) {
+        self.sealed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// No new readers from now on.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        *self.mapping.lock() = None;
+    }
+
+    pub(crate) fn is_movable(&self) -> bool {
+        !self.unmovable.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_unmovable(&self) {
+        self.unmovable.store(true, Ordering::Release);
+    }
+
+    /// True when no reader holds bytes of the mapping.
+    pub(crate) fn is_unread(&self) -> bool {
+        Arc::strong_count(&self.readers) == 1
+    }
+
+    pub(crate) fn data_end(&self) -> u32 {
+        self.data_end.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_file(&self, file: Arc<dyn IoFile>) {
+        *self.file.lock() = Some(file);
+    }
+
+    /// The handle for direct access; opened when needed.
+    pub(crate) fn file(&self, io: &dyn Io) -> io::Result<Arc<dyn IoFile>> {
+        let mut slot = self.file.lock();
+        if let Some(file) = &*slot {
+            return Ok(file.clone());
+        }
+        let file = io.open(&self.path, OpenMode::Journal)?;
+        *slot = Some(file.clone());
+        Ok(file)
+    }
+
+    pub(crate) fn close_file(&self) {
+        *self.file.lock() = None;
+    }
+
+    /// The whole file. Only when sealed.
+    pub(crate) fn map(&self, io: &dyn Io) -> io::Result<Bytes> {
+        let mut slot = self.mapping.lock();
+        if self.is_retired() || !self.is_sealed() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        if let Some(bytes) = &*slot {
+            return Ok(bytes.clone());
+        }
+        let mapping = Mapping { bytes: io.map(&self.path)?, _reader: self.readers.clone() };
+        let bytes = Bytes::from_owner(mapping);
+        *slot = Some(bytes.clone());
+        Ok(bytes)
+    }
+
+    /// Forgets the mapping after the file was changed in place.
+    pub(crate) fn unmap(&self) {
+        *self.mapping.lock() = None;
+    }
+}

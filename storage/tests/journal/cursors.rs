@@ -1,0 +1,106 @@
+//! Reading many messages in order, all of them or by subject.
+
+use headwater_storage::{GroupId, Journal, RecordHeader, RecordKind, SimIo, Urgency};
+
+use crate::support::*;
+
+const GROUP: GroupId = GroupId(5);
+
+fn fill(journal: &Journal, count: u64) {
+    for sequence in 1..=count {
+        let subject = format!("orders.{}", sequence % 5);
+        append_on(journal, 5, sequence, sequence, subject.as_bytes(), &payload(sequence));
+        append(journal, 6, sequence, sequence, b"another group's");
+        if sequence % 7 == 0 {
+            journal.drive();
+        }
+    }
+    append_on(journal, 5, count + 1, count + 1, b"rare", b"rare");
+    journal.drive();
+}
+
+fn collect(journal: &Journal, from: u64) -> Vec<u64> {
+    let mut cursor = journal.scan(GROUP, from);
+    let mut found = Vec::new();
+    while let Some(record) = cursor.next().unwrap() {
+        assert_eq!(record.header.group, GROUP);
+        found.push(record.header.sequence);
+    }
+    found
+}
+
+#[test]
+fn a_cursor_sees_every_message_in_order() {
+    for map_sealed in [true, false] {
+        let io = SimIo::new();
+        let options = headwater_storage::JournalOptions { map_sealed, tail_bytes_max: 8192, ..manual() };
+        let journal = open(&io, options).journal;
+        fill(&journal, 1000);
+        assert!(journal.stats().segments > 3);
+        assert_eq!(collect(&journal, 0), (1..=1001).collect::<Vec<_>>());
+        assert_eq!(collect(&journal, 990), (990..=1001).collect::<Vec<_>>());
+        assert_eq!(collect(&journal, 1002), []);
+        let mut cursor = journal.scan(GROUP, 1001);
+        assert_eq!(cursor.next().unwrap().unwrap().payload(), b"rare");
+        assert!(cursor.next().unwrap().is_none());
+        append(&journal, 5, 1002, 1002, b"more");
+        journal.drive();
+        assert_eq!(cursor.next_record(None).unwrap().unwrap().payload(), b"more");
+        cursor.seek(5);
+        assert_eq!(cursor.next().unwrap().unwrap().payload(), payload(5));
+    }
+}
+
+#[test]
+fn a_filter_finds_its_subjects_only() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    fill(&journal, 1000);
+    assert_eq!(journal.next_matching(GROUP, 1, &|subject| subject == b"rare"), Some(1001));
+    assert_eq!(journal.next_matching(GROUP, 1, &|subject| subject == b"none"), None);
+    assert_eq!(journal.next_matching(GROUP, 12, &|subject| subject == b"orders.1"), Some(16));
+    let mut cursor = journal.scan(GROUP, 1);
+    let filter = |subject: &[u8]| subject.ends_with(b"3");
+    let mut found = Vec::new();
+    while let Some(record) = cursor.next_matching(&filter).unwrap() {
+        assert!(filter(record.subject()));
+        found.push(record.header.sequence);
+    }
+    assert_eq!(found, (1..=1000).filter(|sequence| sequence % 5 == 3).collect::<Vec<_>>());
+    journal.close();
+    let journal = open(&io, manual()).journal;
+    assert_eq!(journal.next_matching(GROUP, 4, &filter), Some(8));
+}
+
+#[test]
+fn copies_out_of_order_are_found_in_order() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    for sequence in [10, 12, 14] {
+        append(&journal, 5, sequence, sequence, b"log");
+    }
+    for sequence in [13, 3, 7, 12] {
+        let mut appender = journal.append(headwater_storage::AppendClass::Message).unwrap();
+        let copied = RecordHeader { kind: RecordKind::Copied, ..header(5, 1, 1, sequence, b"s", b"copy") };
+        appender.record(&copied, &[b"s", b"copy"]);
+        appender.finish(Urgency::Wake);
+    }
+    journal.drive();
+    let check = |journal: &Journal| {
+        assert_eq!(collect(journal, 0), [3, 7, 10, 12, 13, 14]);
+        assert_eq!(journal.read_message(GROUP, 12).unwrap().payload(), b"copy");
+        assert_eq!(journal.read_entry(GROUP, 12).unwrap().payload(), b"log");
+        assert_eq!(journal.next_message(GROUP, 4), Some(7));
+        assert_eq!(journal.next_message(GROUP, 11), Some(12));
+    };
+    check(&journal);
+    for sequence in 15..600 {
+        append(&journal, 5, sequence, sequence, &payload(sequence));
+        journal.drive();
+    }
+    assert_eq!(collect(&journal, 0)[..6], [3, 7, 10, 12, 13, 14]);
+    journal.close();
+    let journal = open(&io, manual()).journal;
+    assert_eq!(collect(&journal, 0).len(), 6 + 585);
+    assert_eq!(journal.read_message(GROUP, 12).unwrap().payload(), b"copy");
+}
