@@ -8,7 +8,7 @@ mod publish;
 
 pub use consumers::Delivered;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,8 +28,9 @@ use super::view::View;
 use crate::account::Account;
 use crate::router::{MatchCache, Publisher};
 
-/// Called with the outcome of a control entry once it is applied, or with the error that prevents it.
-pub type Done = Box<dyn FnOnce(&mut Core, Result<Outcome, ApiError>) + Send>;
+/// Called with the outcome of a control entry once it is applied, or with the error that prevents it. The stream is
+/// locked then: answers go to the publisher, which is flushed when it is not.
+pub type Done = Box<dyn FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send>;
 
 /// See the module.
 pub struct Core {
@@ -42,6 +43,8 @@ pub struct Core {
     /// The leader's half of each consumer, by number.
     pub live: BTreeMap<u64, Live>,
     pub store: Store,
+    /// Consumers that have no leader's half until the next timer: what it did could not be logged.
+    let_go: BTreeSet<u64>,
     /// Consumers whose creation is under way: names and numbers are taken.
     pub creating: BTreeMap<String, (u64, Arc<super::api::ConsumerConfig>)>,
     waiting: VecDeque<Waiting>,
@@ -58,6 +61,8 @@ pub struct Core {
     line: Vec<u8>,
     /// Scratch of a burst of publishes.
     accepted: Vec<publish::Accepted>,
+    /// Duplicates, within a burst, of messages on their way: answered after the burst's own.
+    duplicates: Vec<(u64, Reply)>,
     usage: Arc<Usage>,
     /// Bytes of this stream that `usage` counts.
     counted_bytes: u64,
@@ -138,6 +143,7 @@ impl Core {
             consumers,
             live: BTreeMap::new(),
             store,
+            let_go: BTreeSet::new(),
             creating: BTreeMap::new(),
             waiting: VecDeque::new(),
             closed: false,
@@ -148,6 +154,7 @@ impl Core {
             outputs: Outputs::default(),
             line: Vec::new(),
             accepted: Vec::new(),
+            duplicates: Vec::new(),
             usage,
             counted_bytes: 0,
         }
@@ -188,24 +195,35 @@ impl Core {
     }
 
     /// Appends a control entry; `done` is called when it is applied, or at once when it cannot be appended.
-    pub fn propose(&mut self, control: &Control, urgency: Urgency, publisher: &mut Publisher, done: Option<Done>) {
+    /// False when it cannot be appended.
+    pub fn propose(
+        &mut self,
+        control: &Control,
+        urgency: Urgency,
+        publisher: &mut Publisher,
+        done: Option<Done>,
+    ) -> bool {
         let index = match self.append(control, urgency) {
             Ok(index) => index,
             Err(error) => {
                 if let Some(done) = done {
-                    done(self, Err(error));
+                    done(self, publisher, Err(error));
                 }
-                return;
+                return false;
             }
         };
-        if let Some(done) = done {
-            self.waiting.push_back(Waiting::Control { index, done });
-        }
         if self.is_memory() {
             let outcome = self.apply_control(control, self.log.time(), publisher);
             self.settle_memory();
-            self.answer(index, outcome, publisher);
+            // Not by way of the queue: entries that this one caused have been answered there already.
+            if let Some(done) = done {
+                done(self, publisher, Ok(outcome));
+            }
+            self.answer(index, Outcome::Done, publisher);
+        } else if let Some(done) = done {
+            self.waiting.push_back(Waiting::Control { index, done });
         }
+        true
     }
 
     /// Replies with nothing once everything appended so far is applied.
@@ -389,7 +407,7 @@ impl Core {
                     self.pub_ack.duplicate(&mut self.line, sequence);
                     publisher.publish_cached(&mut self.cache, reply.as_slice(), None, &[], &[&self.line]);
                 }
-                Waiting::Control { done, .. } => done(self, Ok(outcome)),
+                Waiting::Control { done, .. } => done(self, publisher, Ok(outcome)),
                 Waiting::Acked { replies, .. } => {
                     for reply in replies {
                         publisher.publish_cached(&mut self.cache, &reply, None, &[], &[]);
@@ -406,7 +424,7 @@ impl Core {
                 Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } => {
                     self.refuse(reply.as_slice(), error, publisher);
                 }
-                Waiting::Control { done, .. } => done(self, Err(error.clone())),
+                Waiting::Control { done, .. } => done(self, publisher, Err(error.clone())),
                 // The acknowledgement is not durable, so it gets no answer: the client tries again.
                 Waiting::Acked { .. } => {}
             }
@@ -454,6 +472,7 @@ impl Core {
         } else if let Some(at) = self.machine.next_expiry(&self.store) {
             self.set_timer(at);
         }
+        self.take_up_again(publisher);
         self.consumer_timers(now, publisher);
     }
 

@@ -152,7 +152,7 @@ impl Replica {
     pub fn propose(
         &self,
         control: Control,
-        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
@@ -263,25 +263,21 @@ impl Replica {
     }
 
     pub fn consumer_info(&self, name: &str) -> Option<ConsumerInfo> {
-        self.core.lock().consumer_info(name)
-    }
-
-    pub fn consumer_info_locked(&self, core: &mut Core, name: &str) -> Option<ConsumerInfo> {
-        core.consumer_info(name)
+        self.with(|core, publisher| core.consumer_info(name, publisher))
     }
 
     pub fn create_consumer(
         &self,
         config: ConsumerConfig,
-        done: impl FnOnce(&mut Core, Result<String, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| {
             // The name is known only when the entry is made, and the answer needs it.
             let name = Arc::new(std::sync::OnceLock::new());
             let of_answer = name.clone();
-            let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
+            let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
                 let name = of_answer.get().cloned().unwrap_or_default();
-                done(core, outcome.map(|_| name));
+                done(core, publisher, outcome.map(|_| name));
             });
             core.create_consumer(config, publisher, &name, done);
         });
@@ -291,12 +287,12 @@ impl Replica {
         &self,
         name: String,
         config: ConsumerConfig,
-        done: impl FnOnce(&mut Core, Result<String, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| {
             let of_answer = name.clone();
-            let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
-                done(core, outcome.map(|_| of_answer));
+            let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+                done(core, publisher, outcome.map(|_| of_answer));
             });
             core.update_consumer(&name, &config, publisher, done);
         });
@@ -305,7 +301,7 @@ impl Replica {
     pub fn delete_consumer(
         &self,
         name: &str,
-        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.delete_consumer(name, publisher, Box::new(done)));
     }
@@ -314,7 +310,7 @@ impl Replica {
         &self,
         name: &str,
         until: Timestamp,
-        done: impl FnOnce(&mut Core, Result<ConsumerPaused, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerPaused, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.pause_consumer(name, until, publisher, Box::new(done)));
     }
@@ -323,7 +319,7 @@ impl Replica {
         &self,
         name: &str,
         sequence: u64,
-        done: impl FnOnce(&mut Core, Result<ConsumerReset, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerReset, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.reset_consumer(name, sequence, publisher, Box::new(done)));
     }

@@ -1,6 +1,10 @@
 //! Tests against a running server over real sockets, one module per area of behaviour.
 
+mod consumer;
 mod core;
 mod harness;
+mod jetstream;
+mod kv;
 mod security;
+mod stream;
 mod tls;

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use headwater_storage::Urgency;
 use prost::Message as _;
 
@@ -14,7 +13,8 @@ use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, e
 use crate::jetstream::consumer::{Consumer, ConsumerState, Context, Outputs, Progress, reply_subject::ReplyNumbers};
 use crate::jetstream::consumer::End;
 use crate::jetstream::consumer_table::CreateBody;
-use crate::jetstream::live::{Listeners, Live, Surroundings, settings};
+use crate::jetstream::live::{Listeners, Listening, Live, Surroundings, settings};
+use crate::account::Subscription;
 use crate::jetstream::names;
 use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
 use crate::jetstream::view::View;
@@ -23,8 +23,21 @@ use crate::router::Publisher;
 
 /// Messages one pass delivers while the stream is locked.
 const PASS_MESSAGES_MAX: usize = 256;
+/// Until a consumer that could not log what it did tries again.
+const TAKE_UP_AFTER: i64 = 100_000_000;
 /// Passes done right after an apply; longer work goes to the workers.
 const PASSES_INLINE: usize = 4;
+
+/// What became of an input to a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Carried out, and on its way into the log.
+    Taken,
+    /// The log does not take it: as if it had not been.
+    Refused,
+    /// There is no such consumer, or it is about to be taken up.
+    Unknown,
+}
 
 /// What became of a run of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,20 +53,18 @@ impl Core {
     pub fn take_up(&mut self, id: u64) {
         let Some(record) = self.consumers.get(id) else { return };
         let settings = self.settings_of(&record.config, &record.name, id);
-        let push_subject = settings.push.as_ref().map(|push| push.subject.clone());
         let (name, config, state) = (Arc::from(record.name.as_str()), record.config.clone(), record.state.clone());
         let listeners = Listeners(&self.account);
         let view = View { machine: &self.machine, store: &self.store };
         let now = self.shared.now();
         let context = Context { now, stream: &view, environment: &listeners };
-        let mut consumer = Consumer::new(settings, state, &context);
-        let mut outputs = Outputs::default();
-        if let Some(subject) = &push_subject {
-            let interested = self.account.interest.any_match(subject, |_| true);
-            consumer.interest_changed(interested, now, &mut outputs);
-        }
+        let consumer = Consumer::new(settings, state, &context);
         let deadline = consumer.deadline();
-        self.live.insert(id, Live { consumer, name, config });
+        // Nobody listens until the first look.
+        self.live.insert(id, Live { consumer, name, config, interest_seen: 0 });
+        if let (Some(interest), Some(live)) = (self.interest_of(id), self.live.get_mut(&id)) {
+            live.follow_interest(Some(interest), now, &mut Outputs::default());
+        }
         if let Some(at) = deadline {
             self.set_timer(at);
         }
@@ -99,14 +110,11 @@ impl Core {
         let Some(record) = self.consumers.get(id) else { return };
         let settings = self.settings_of(&record.config, &record.name, id);
         let config = record.config.clone();
-        let push_subject = settings.push.as_ref().map(|push| push.subject.clone());
         self.with_consumer(id, publisher, |live, context, outputs| {
             live.config = config;
+            // The deliver subject may be another one.
+            live.interest_seen = 0;
             live.consumer.config_updated(settings, context, outputs);
-            if let Some(subject) = push_subject {
-                let present = context.environment.interest(&subject) == crate::jetstream::consumer::Interest::Present;
-                live.consumer.interest_changed(present, context.now, outputs);
-            }
         });
         self.deliver(id, publisher);
     }
@@ -118,14 +126,14 @@ impl Core {
         advisory::publish(publisher, &self.account, &suffix, "consumer_action", self.shared.now(), body);
     }
 
-    /// One input to a consumer; what comes out is carried out. False when there is no such consumer.
+    /// One input to a consumer; what comes out is carried out.
     pub fn with_consumer(
         &mut self,
         id: u64,
         publisher: &mut Publisher,
         input: impl FnOnce(&mut Live, &Context<'_>, &mut Outputs),
-    ) -> bool {
-        let Some(mut live) = self.live.remove(&id) else { return false };
+    ) -> Input {
+        let Some(mut live) = self.live.remove(&id) else { return Input::Unknown };
         let mut outputs = std::mem::take(&mut self.outputs);
         outputs.clear();
         {
@@ -137,10 +145,10 @@ impl Core {
         // The consumer is put back first: what it wants done may apply entries of its own at once.
         let left = self.carry_out_events(&live, &outputs, publisher);
         self.live.insert(id, live);
-        self.carry_out_rest(id, &outputs, left, publisher);
+        let logged = self.carry_out_rest(id, &outputs, left, publisher);
         outputs.clear();
         self.outputs = outputs;
-        true
+        if logged { Input::Taken } else { Input::Refused }
     }
 
     fn carry_out_of(&mut self, live: &Live, outputs: &Outputs, publisher: &mut Publisher) {
@@ -169,13 +177,17 @@ impl Core {
         outputs: &Outputs,
         left: crate::jetstream::live::Leftover,
         publisher: &mut Publisher,
-    ) {
+    ) -> bool {
         if !outputs.deltas.is_empty() {
             let mut body = Vec::new();
             outputs.encode_deltas(&mut body);
             let control = Control::Consumer { change: ConsumerChange::Delta, id, body };
             let urgency = if outputs.urgent { Urgency::Wake } else { Urgency::Lazy };
-            self.propose(&control, urgency, publisher, None);
+            if !self.propose(&control, urgency, publisher, None) {
+                // What it did is in no log, so it goes on from what is. Whoever waits for a reply has to ask again.
+                self.let_go(id, publisher);
+                return false;
+            }
         }
         if !left.replies.is_empty() {
             self.reply_after_commit(left.replies, publisher);
@@ -188,6 +200,32 @@ impl Core {
         }
         if left.delete {
             self.propose(&delete(id), Urgency::Lazy, publisher, None);
+        }
+        true
+    }
+
+    /// Forgets the leader's half of a consumer: what it has done could not be logged. It is taken up again a little
+    /// later from what was.
+    fn let_go(&mut self, id: u64, publisher: &mut Publisher) {
+        let Some(mut live) = self.live.remove(&id) else { return };
+        tracing::warn!(stream = %self.name, consumer = %live.name, "what a consumer did can not be logged: it starts anew");
+        let mut outputs = Outputs::default();
+        live.consumer.end(End::LeadershipLost, &mut outputs);
+        self.carry_out_of(&live, &outputs, publisher);
+        self.let_go.insert(id);
+        self.set_timer(self.shared.now() + TAKE_UP_AFTER);
+    }
+
+    /// Takes up the consumers that were let go, once their entries under way are applied.
+    pub(super) fn take_up_again(&mut self, publisher: &mut Publisher) {
+        for id in std::mem::take(&mut self.let_go) {
+            let again = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+                if outcome.is_ok() && !core.closed && !core.live.contains_key(&id) {
+                    core.take_up(id);
+                    core.deliver(id, publisher);
+                }
+            };
+            self.after_commit(publisher, Box::new(again));
         }
     }
 
@@ -240,10 +278,12 @@ impl Core {
     /// One pass of deliveries.
     pub fn deliver_pass(&mut self, id: u64, publisher: &mut Publisher) -> Delivered {
         let mut progress = Progress { delivered: 0, blocked: None };
-        let known = self.with_consumer(id, publisher, |live, context, outputs| {
+        let interest = self.interest_of(id);
+        let input = self.with_consumer(id, publisher, |live, context, outputs| {
+            live.follow_interest(interest, context.now, outputs);
             progress = live.consumer.deliver(PASS_MESSAGES_MAX, context, outputs);
         });
-        if !known || progress.blocked.is_some() { Delivered::Idle } else { Delivered::More }
+        if input != Input::Taken || progress.blocked.is_some() { Delivered::Idle } else { Delivered::More }
     }
 
     /// The deadlines of consumers have come, or not: each looks for itself.
@@ -262,27 +302,42 @@ impl Core {
 
     /// Somebody may have begun or ceased to listen: push consumers look again.
     pub fn look_for_interest(&mut self, publisher: &mut Publisher) {
-        let push = |live: &Live| live.consumer.settings().push.as_ref().map(|push| push.subject.clone());
-        let subjects: Vec<(u64, Bytes)> =
-            self.live.iter().filter_map(|(id, live)| Some((*id, push(live)?))).collect();
-        for (id, subject) in subjects {
-            let interested = self.account.interest.any_match(&subject, |_| true);
+        let push = self.live.iter().filter(|(_, live)| live.consumer.settings().push.is_some());
+        let ids: Vec<u64> = push.map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(interest) = self.interest_of(id) else { continue };
             self.with_consumer(id, publisher, |live, context, outputs| {
-                live.consumer.interest_changed(interested, context.now, outputs);
+                live.follow_interest(Some(interest), context.now, outputs);
             });
-            if interested {
+            if interest.present {
                 self.deliver(id, publisher);
             }
         }
     }
 
+    /// Whether somebody listens to a push consumer, unless nothing has changed since it was last asked.
+    fn interest_of(&self, id: u64) -> Option<Listening> {
+        let live = self.live.get(&id)?;
+        let push = live.consumer.settings().push.as_ref()?;
+        // The generation first: what changes meanwhile is looked at again.
+        let seen = self.account.interest_generation();
+        if seen == live.interest_seen {
+            return None;
+        }
+        let group = live.config.deliver_group.as_bytes();
+        let listens = |subscription: &Arc<Subscription>| {
+            group.is_empty() || subscription.queue.as_deref() == Some(group)
+        };
+        Some(Listening { present: self.account.interest.any_match(&push.subject, listens), seen })
+    }
+
     pub fn pull(&mut self, consumer: &str, reply: &[u8], body: &[u8], publisher: &mut Publisher) -> bool {
         let Some(id) = self.consumers.id(consumer) else { return false };
-        self.with_consumer(id, publisher, |live, context, outputs| {
+        let input = self.with_consumer(id, publisher, |live, context, outputs| {
             live.consumer.pull_request(reply, body, context, outputs);
         });
         self.deliver(id, publisher);
-        true
+        input != Input::Unknown
     }
 
     pub fn ack(
@@ -341,9 +396,9 @@ impl Core {
         let _ = chosen.set(name.clone());
         self.creating.insert(name.clone(), (id, Arc::new(config)));
         let control = Control::Consumer { change: ConsumerChange::Create, id, body: body.encode_to_vec() };
-        let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
+        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
             core.creating.remove(&name);
-            done(core, outcome);
+            done(core, publisher, outcome);
         });
         self.propose(&control, Urgency::Wake, publisher, Some(done));
     }
@@ -354,21 +409,24 @@ impl Core {
         name: &str,
         until: Timestamp,
         publisher: &mut Publisher,
-        done: Box<dyn FnOnce(&mut Core, Result<ConsumerPaused, ApiError>) + Send>,
+        done: Box<dyn FnOnce(&mut Core, &mut Publisher, Result<ConsumerPaused, ApiError>) + Send>,
     ) {
-        let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
+        let Ok(id) = self.id_of(name) else { return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
         let until = if until.is_zero() { Timestamp(0) } else { until };
         let mut paused = false;
-        self.with_consumer(id, publisher, |live, context, outputs| {
+        let input = self.with_consumer(id, publisher, |live, context, outputs| {
             paused = live.consumer.pause(until.0, context, outputs);
         });
+        if input != Input::Taken {
+            return done(self, publisher, Err(not_logged()));
+        }
         let remaining = until.0.saturating_sub(self.shared.now()).max(0);
         let reply = ConsumerPaused {
             paused,
             pause_until: if until.0 == 0 { Timestamp::ZERO } else { until },
             pause_remaining: if paused { remaining } else { 0 },
         };
-        self.after_commit(publisher, Box::new(move |core, outcome| done(core, outcome.map(|_| reply))));
+        self.after_commit(publisher, Box::new(move |core, publisher, outcome| done(core, publisher, outcome.map(|_| reply))));
         if !paused {
             self.deliver(id, publisher);
         }
@@ -380,22 +438,25 @@ impl Core {
         name: &str,
         sequence: u64,
         publisher: &mut Publisher,
-        done: Box<dyn FnOnce(&mut Core, Result<ConsumerReset, ApiError>) + Send>,
+        done: Box<dyn FnOnce(&mut Core, &mut Publisher, Result<ConsumerReset, ApiError>) + Send>,
     ) {
-        let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
+        let Ok(id) = self.id_of(name) else { return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
         let mut reset = Ok(0);
-        self.with_consumer(id, publisher, |live, context, outputs| {
+        let input = self.with_consumer(id, publisher, |live, context, outputs| {
             let config = live.config.clone();
             reset = live.consumer.reset(sequence, &config, context, outputs);
         });
+        if input != Input::Taken {
+            return done(self, publisher, Err(not_logged()));
+        }
         let reset_seq = match reset {
             Ok(sequence) => sequence,
-            Err(problem) => return done(self, Err(error_codes::CONSUMER_INVALID_RESET.with(problem))),
+            Err(problem) => return done(self, publisher, Err(error_codes::CONSUMER_INVALID_RESET.with(problem))),
         };
         let name = name.to_owned();
-        let answer = move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
-            let info = core.consumer_info(&name);
-            done(core, outcome.map(|_| ConsumerReset { info, reset_seq }));
+        let answer = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+            let info = core.consumer_info(&name, publisher);
+            done(core, publisher, outcome.map(|_| ConsumerReset { info, reset_seq }));
         };
         self.after_commit(publisher, Box::new(answer));
         self.deliver(id, publisher);
@@ -417,7 +478,7 @@ impl Core {
 
     pub fn update_consumer(&mut self, name: &str, config: &ConsumerConfig, publisher: &mut Publisher, done: Done) {
         let Some(id) = self.consumers.id(name).or_else(|| self.creating.get(name).map(|(id, _)| *id)) else {
-            return done(self, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
+            return done(self, publisher, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
         };
         let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
         self.propose(&control, Urgency::Wake, publisher, Some(done));
@@ -425,18 +486,16 @@ impl Core {
 
     pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {
         let Some(id) = self.consumers.id(name) else {
-            return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error()));
+            return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
         };
         self.propose(&delete(id), Urgency::Wake, publisher, Some(done));
     }
 
-    pub fn consumer_info(&mut self, name: &str) -> Option<ConsumerInfo> {
+    pub fn consumer_info(&mut self, name: &str, publisher: &mut Publisher) -> Option<ConsumerInfo> {
         let (id, record) = self.consumers.find(name)?;
         let (created, config, stored_name) = (record.created, record.config.clone(), record.name.clone());
-        let account = self.account.clone();
-        let mut publisher = Publisher::new(&account);
         let mut info = None;
-        self.with_consumer(id, &mut publisher, |live, context, outputs| {
+        self.with_consumer(id, publisher, |live, context, outputs| {
             info = Some(live.consumer.info(context, outputs));
         });
         let mut info = info?;
@@ -467,6 +526,10 @@ impl Core {
     pub fn id_of(&self, consumer: &str) -> Result<u64, ApiError> {
         self.consumers.id(consumer).ok_or_else(|| error_codes::CONSUMER_NOT_FOUND.error())
     }
+}
+
+fn not_logged() -> ApiError {
+    error_codes::STREAM_STORE_FAILED.with("the consumer's state can not be logged now")
 }
 
 fn delete(id: u64) -> Control {

@@ -48,6 +48,9 @@ impl Core {
         let queued = self.append_burst(messages, &accepted, publisher);
         accepted.clear();
         self.accepted = accepted;
+        let index = self.log.group().last_index();
+        let duplicates = self.duplicates.drain(..);
+        self.waiting.extend(duplicates.map(|(sequence, reply)| Waiting::Duplicate { index, sequence, reply }));
         queued
     }
 
@@ -236,9 +239,8 @@ impl Core {
             Refusal::Duplicate { sequence, in_flight } => {
                 let Some(reply) = message.reply.filter(|_| wants_ack) else { return };
                 if in_flight {
-                    // Nothing is acknowledged before the original is durable.
-                    let index = self.log.group().last_index();
-                    self.waiting.push_back(Waiting::Duplicate { index, sequence, reply: Reply::new(reply) });
+                    // Nothing is acknowledged before the original is durable, which may be part of this very burst.
+                    self.duplicates.push((sequence, Reply::new(reply)));
                 } else {
                     self.line.clear();
                     self.pub_ack.duplicate(&mut self.line, sequence);
