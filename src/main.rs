@@ -1,6 +1,7 @@
 //! The `headwater` executable: arguments, log, runtime, server, signals.
 
 mod banner;
+mod store;
 
 use headwater::cli::{self, Start};
 use headwater::config::{self, Change, Flags, Loaded, Options};
@@ -19,10 +20,7 @@ const LOG_FLUSH: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     match cli::start(std::env::args_os()) {
         Start::Exit(code) => code,
-        Start::Store(_) => {
-            eprintln!("headwater: work on a store directory is not available in this build");
-            ExitCode::FAILURE
-        }
+        Start::Store(command) => store::run(&command),
         Start::Serve { flags, loaded } => serve(&flags, *loaded),
     }
 }

@@ -8,7 +8,6 @@ use super::connection::{Connection, Update};
 use super::hub::Hub;
 use super::io::{ReadOutcome, Socket};
 use super::session::{Flow, Pending, Session};
-use super::timers::Alarm;
 use crate::account::{Outbound, STALL_BYTES};
 use crate::protocol::error::ClosedReason;
 use crate::router::Burst;
@@ -18,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::Sleep;
 
 /// A read of 64 KiB would become slightly more than 64 KiB of deliveries, and every send would end in a tiny
@@ -49,7 +48,6 @@ pub struct ClientTask {
     /// `leftover` holds complete operations that wait for the session to go on.
     resume: bool,
     attached: bool,
-    watched: bool,
     wait: Wait,
 }
 
@@ -82,7 +80,6 @@ impl ClientTask {
             bytes_needed: 0,
             resume: false,
             attached: false,
-            watched: false,
             wait: Wait::Nothing,
         }
     }
@@ -108,6 +105,9 @@ impl Future for ClientTask {
             this.write(context);
             if this.outbound.is_closed() {
                 return this.end(context);
+            }
+            if this.connection.take_rest() {
+                this.session.rest();
             }
             if let Some(update) = this.connection.take_update() {
                 this.take_over(*update);
@@ -144,12 +144,8 @@ impl ClientTask {
         }
         self.socket.poll_write_pending(&self.outbound, context);
         // The write deadline is watched from the moment that something waits.
-        if self.outbound.pending_bytes() > 0 && !self.watched {
-            self.watched = true;
-            let at = Instant::now() + self.hub.settings.load().write_deadline;
-            self.hub.set_alarm(at, &self.connection, Alarm::WriteDeadline);
-        } else if self.outbound.pending_bytes() == 0 {
-            self.watched = false;
+        if self.outbound.pending_bytes() > 0 {
+            self.connection.watch_write(&self.hub);
         }
     }
 
@@ -259,7 +255,7 @@ impl ClientTask {
         let mut burst = Burst::take();
         let done = self.session.act(bytes, &mut burst);
         let had_services = self.session.end_burst(&mut burst, bytes);
-        let loaded = burst.take_loaded();
+        let loaded = burst.take_worth_waiting();
         burst.give_back();
         let rest = &bytes[done.consumed..];
         self.bytes_needed = done.bytes_needed;

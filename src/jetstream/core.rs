@@ -23,8 +23,9 @@ use super::live::Live;
 use super::shared::Shared;
 use super::usage::Usage;
 use super::store::Store;
-use super::stream::{Control, Effects, MessageEntry, Outcome, StreamMachine};
+use super::stream::{Control, Effects, MessageEntry, Outcome, Releases, StreamMachine};
 use super::view::View;
+use super::workers::Job;
 use crate::account::Account;
 use crate::router::{MatchCache, Publisher};
 
@@ -63,6 +64,10 @@ pub struct Core {
     accepted: Vec<publish::Accepted>,
     /// Duplicates, within a burst, of messages on their way: answered after the burst's own.
     duplicates: Vec<(u64, Reply)>,
+    /// Removed messages that wait for a checkpoint.
+    releases: Releases,
+    /// Checkpoints written and not yet durable.
+    checkpoints_begun: u32,
     usage: Arc<Usage>,
     /// Bytes of this stream that `usage` counts.
     counted_bytes: u64,
@@ -155,6 +160,8 @@ impl Core {
             line: Vec::new(),
             accepted: Vec::new(),
             duplicates: Vec::new(),
+            releases: Releases::default(),
+            checkpoints_begun: 0,
             usage,
             counted_bytes: 0,
         }
@@ -283,7 +290,7 @@ impl Core {
         for (_, record) in records {
             let header = &record.header;
             match header.kind {
-                RecordKind::Checkpoint => self.log.compact(header.index),
+                RecordKind::Checkpoint => self.checkpoint_durable(&record),
                 RecordKind::Message | RecordKind::Entry
                     if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
                 {
@@ -296,6 +303,7 @@ impl Core {
         if let Some(committed) = committed {
             self.log.advance_applied(*committed.end());
             self.count_bytes();
+            self.publish_markers(publisher);
             self.deliver_all(publisher);
             self.watch_expiry();
         }
@@ -369,17 +377,47 @@ impl Core {
         outcome
     }
 
+    /// A memory stream gives space back at once; a file stream when a checkpoint has the removals.
     fn release_effects(&mut self) {
-        for removed in &self.effects.removed {
-            self.store.release(removed.sequence);
-        }
-        if let Some(before) = self.effects.removed_before {
-            self.store.release_before(before);
-        }
-        for sequence in &self.effects.erase {
-            self.store.erase(*sequence);
+        if self.is_memory() {
+            for removed in &self.effects.removed {
+                self.store.release(removed.sequence);
+            }
+            if let Some(before) = self.effects.removed_before {
+                self.store.release_before(before);
+            }
+        } else {
+            self.releases.note(&self.effects);
+            if self.releases.has_erasures() && self.checkpoints_begun == 0 {
+                self.shared.queue(Job::checkpoint(self.log.id()));
+            }
         }
         self.report_damage();
+    }
+
+    /// A part of a checkpoint is durable; with the last one, what the checkpoint covers may go.
+    fn checkpoint_durable(&mut self, record: &RecordRef<'_>) {
+        if !is_last_part(record.payload()) {
+            return;
+        }
+        self.log.compact(record.header.index);
+        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
+        if self.checkpoints_begun > 0 {
+            return;
+        }
+        let released = self.releases.checkpoint_durable();
+        for sequence in &released.erase {
+            self.store.erase(*sequence);
+        }
+        if released.before > 0 {
+            self.store.release_before(released.before);
+        }
+        for sequence in released.sequences.iter() {
+            self.store.release(sequence);
+        }
+        if self.releases.has_erasures() {
+            self.shared.queue(Job::checkpoint(self.log.id()));
+        }
     }
 
     fn report_damage(&mut self) {
@@ -469,6 +507,10 @@ impl Core {
             self.expire_at = None;
             self.propose(&Control::Expire, Urgency::Lazy, publisher, None);
             self.publish_markers(publisher);
+            if self.is_memory() {
+                self.count_bytes();
+                self.watch_expiry();
+            }
         } else if let Some(at) = self.machine.next_expiry(&self.store) {
             self.set_timer(at);
         }
@@ -476,13 +518,29 @@ impl Core {
         self.consumer_timers(now, publisher);
     }
 
+    /// The checkpoint just made could not be written; the next one covers what it would have.
+    pub fn checkpoint_refused(&mut self) {
+        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
+    }
+
     /// A checkpoint of everything that the log up to `applied` made: index, term, body.
-    pub fn checkpoint(&self) -> Option<(u64, u64, Bytes)> {
+    /// It must be written at once, since what was removed up to here is released when it is durable.
+    pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
         let index = self.log.applied();
         let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
         let body = super::checkpoint::encode(&self.machine, &self.consumers, self.log.time());
+        self.releases.checkpoint_begun();
+        self.checkpoints_begun += 1;
         Some((index, term, self.log.wrap_checkpoint(body)))
     }
+}
+
+/// A checkpoint comes in parts: `part u32 | parts u32 | bytes`.
+fn is_last_part(payload: &[u8]) -> bool {
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+    let part = payload.get(..4).and_then(number);
+    let parts = payload.get(4..8).and_then(number);
+    part.zip(parts).is_some_and(|(part, parts)| part.saturating_add(1) >= parts)
 }
 
 /// The control entry in a record; none for raft's own entries.

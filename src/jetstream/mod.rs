@@ -13,6 +13,7 @@ mod consumer_table;
 mod core;
 mod group_log;
 mod ingest;
+pub mod inspect;
 mod live;
 mod messages;
 mod meta;

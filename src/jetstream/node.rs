@@ -35,7 +35,7 @@ use super::store::Store;
 use super::stream::StreamMachine;
 use super::timers::{TimerTarget, Timers};
 use super::usage::Usage;
-use super::workers::{Job, JobTarget, Workers};
+use super::workers::{Job, JobTarget, Task, Workers};
 use super::advisory;
 use crate::account::Account;
 use crate::router::Publisher;
@@ -440,21 +440,33 @@ impl Node {
     pub fn checkpoint(&self, group: GroupId) {
         if group == META_GROUP {
             let meta = self.meta.lock();
-            self.write_checkpoint(group, meta.checkpoint());
+            let checkpoint = meta.checkpoint();
+            drop(meta);
+            self.write_checkpoint(group, checkpoint);
         } else if let Some(replica) = self.replica(group) {
-            let core = replica.lock();
-            self.write_checkpoint(group, core.checkpoint());
+            let mut core = replica.lock();
+            if !core.is_memory() {
+                let checkpoint = core.checkpoint();
+                if !self.write_checkpoint(group, checkpoint) {
+                    core.checkpoint_refused();
+                }
+            }
         }
     }
 
-    fn write_checkpoint(&self, group: GroupId, checkpoint: Option<(u64, u64, bytes::Bytes)>) {
-        let Some((index, term, body)) = checkpoint else { return };
+    /// False when there was one and it could not be written.
+    fn write_checkpoint(&self, group: GroupId, checkpoint: Option<(u64, u64, bytes::Bytes)>) -> bool {
+        let Some((index, term, body)) = checkpoint else { return true };
         match self.shared.journal.append(AppendClass::Control) {
             Ok(mut appender) => {
                 appender.checkpoint(group, index, term, &body);
                 appender.finish(Urgency::Lazy);
+                true
             }
-            Err(problem) => tracing::warn!(group = group.0, %problem, "a checkpoint could not be written"),
+            Err(problem) => {
+                tracing::warn!(group = group.0, %problem, "a checkpoint could not be written");
+                false
+            }
         }
     }
 
@@ -532,10 +544,11 @@ impl JobTarget for Background {
     fn work(&self, job: Job) -> bool {
         let Some(node) = self.0.upgrade() else { return false };
         let Some(replica) = node.replica(job.group) else { return false };
-        if job.is_of_stream() {
-            node.stream_updated(&replica);
-            return false;
+        match job.task {
+            Task::Deliver(consumer) => return replica.work(consumer),
+            Task::Updated => node.stream_updated(&replica),
+            Task::Checkpoint => node.checkpoint(job.group),
         }
-        replica.work(job.consumer)
+        false
     }
 }

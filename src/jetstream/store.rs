@@ -51,7 +51,11 @@ impl Store {
 
     /// Overwrites the bytes of a message that has left the stream.
     pub fn erase(&mut self, sequence: u64) {
-        self.release(sequence);
+        if let Self::File { journal, group } = self
+            && let Err(problem) = journal.erase_message(*group, sequence)
+        {
+            tracing::error!(%problem, group = group.0, sequence, "a deleted message could not be overwritten");
+        }
     }
 }
 

@@ -147,10 +147,21 @@ fn publish_canonical<'a>(buffer: &'a [u8], limits: &Limits) -> Option<Step<'a>> 
     })
 }
 
-/// Length of the token that `bytes` begin with; none when its end is not in sight.
+/// Length of the token that `bytes` begin with; none when its end is not in sight. Eight bytes at a time: in the
+/// lowest marked byte of `ends` the borrow of lower ones can't have played a part.
 #[inline]
 fn token_len(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte <= b' ')
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let mut offset = 0;
+    while let Some(word) = bytes[offset..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let ends = word.wrapping_sub(EACH * (b' ' as u64 + 1)) & !word & (EACH * 0x80);
+        if ends != 0 {
+            return Some(offset + ends.trailing_zeros() as usize / 8);
+        }
+        offset += 8;
+    }
+    bytes[offset..].iter().position(|byte| *byte <= b' ').map(|at| offset + at)
 }
 
 /// Checks the payload's size and its closing CRLF, and gives the offset behind it.

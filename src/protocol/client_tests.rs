@@ -195,6 +195,11 @@ proptest! {
     }
 
     #[test]
+    fn tokens_end_at_the_first_space_or_control(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        prop_assert_eq!(token_len(&bytes), bytes.iter().position(|byte| *byte <= b' '));
+    }
+
+    #[test]
     fn the_fast_path_agrees_with_the_general_one(op in any_op()) {
         prop_assert_eq!(parse(&op, &LIMITS), parse_any(&op, &LIMITS));
     }

@@ -14,6 +14,7 @@ mod compact;
 mod completion;
 mod cursor;
 mod erase;
+mod look;
 mod maintenance;
 mod open;
 mod pool;
@@ -46,6 +47,7 @@ use shared::Shared;
 use writer::Step;
 
 pub use cursor::{MessageCursor, SubjectFilter};
+pub(crate) use look::look;
 pub use open::{Opened, RecoveredCheckpoint, RecoveredGroup};
 pub use replay::ReplayReport;
 pub use sink::{DurableBatch, DurableSink, IgnoringSink};

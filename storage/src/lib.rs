@@ -24,6 +24,7 @@ mod stats;
 mod subjects;
 mod timer_wheel;
 mod varint;
+pub mod verify;
 
 pub use catalogue::{Applied, Batch, Catalogue, Condition, Doubt, IsDurable, OnDoubt, Row, Table, Unavailable};
 pub use dedupe::{DedupeDecodeError, DedupeWindow};

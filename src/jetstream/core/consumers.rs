@@ -272,7 +272,7 @@ impl Core {
                 return;
             }
         }
-        self.shared.queue(Job { group: self.log.id(), consumer: id });
+        self.shared.queue(Job::deliver(self.log.id(), id));
     }
 
     /// One pass of deliveries.

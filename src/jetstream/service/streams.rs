@@ -66,7 +66,7 @@ impl Request<'_> {
         stream.propose(Control::Update { config: Box::new(config) }, move |core, publisher, outcome| {
             let reply = outcome.map(|_| StreamUpdated(Some(of_answer.info_locked(core, false))));
             answer.send_on(publisher, reply);
-            core.shared.queue(Job::of_stream(of_answer.group()));
+            core.shared.queue(Job::updated(of_answer.group()));
         });
         Ok(())
     }

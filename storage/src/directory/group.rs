@@ -325,7 +325,8 @@ impl GroupDirectory {
     pub(crate) fn proves_replacement(&self, span: &SealedSpan) -> bool {
         let indexes = span.numbers.first_index..=span.last_index();
         let older = self.sealed.iter().take_while(|other| other.segment.number < span.segment.number);
-        span.has_entries() && older.into_iter().any(|other| other.has_replaced() && indexes.contains(&other.index_limit()))
+        span.has_entries()
+            && older.into_iter().any(|other| other.has_replaced() && indexes.contains(&other.index_limit()))
     }
 
     /// The lowest index of the unbroken log that ends at the last index.

@@ -33,9 +33,8 @@ impl Journal {
 
     /// The message with this sequence.
     pub fn read_message(&self, group: GroupId, sequence: u64) -> Result<Record, ReadError> {
-        let matches = |header: &RecordHeader| {
-            header.group == group && header.sequence == sequence && header.kind.is_message()
-        };
+        let matches =
+            |header: &RecordHeader| header.group == group && header.sequence == sequence && header.kind.is_message();
         self.shared.read_message(group, sequence, &matches)
     }
 
@@ -102,11 +101,12 @@ impl Shared {
         }
         match first_error {
             Some(error) => Err(error),
-            None => self.read_late(&|header| matches(header), &|directory| {
-                match directory.group(group)?.message_place(sequence, 0)? {
-                    Place::Live(segment, offset) => Some((segment, offset)),
-                    Place::Sealed(_) => None,
-                }
+            None => self.read_late(&|header| matches(header), &|directory| match directory
+                .group(group)?
+                .message_place(sequence, 0)?
+            {
+                Place::Live(segment, offset) => Some((segment, offset)),
+                Place::Sealed(_) => None,
             }),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use headwater_storage::{AppendClass, AppendError, GroupId, Journal, JournalOptions, ReadError, RealIo, SimIo, Urgency};
+use headwater_storage::{
+    AppendClass, AppendError, GroupId, Journal, JournalOptions, ReadError, RealIo, SimIo, Urgency,
+};
 
 use crate::support::*;
 
