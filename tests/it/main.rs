@@ -2,6 +2,7 @@
 
 mod consumer;
 mod core;
+mod crash;
 mod harness;
 mod jetstream;
 mod kv;

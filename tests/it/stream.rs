@@ -408,7 +408,7 @@ fn messages_are_republished_and_transformed() {
 #[test]
 fn messages_expire_one_by_one_and_leave_markers() {
     with_jetstream(|js| async move {
-        let config = json!({"allow_msg_ttl": true, "subject_delete_marker_ttl": 60_000_000_000_u64, "allow_rollup_hdrs": true});
+        let config = json!({"allow_msg_ttl": true, "subject_delete_marker_ttl": 1_000_000_000_u64, "allow_rollup_hdrs": true});
         js.stream("S", config).await;
         js.publish_with("s.a", &[("Nats-TTL", "1s")], "1").await;
         js.publish("s.b", "2").await;
