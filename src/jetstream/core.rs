@@ -5,6 +5,7 @@
 
 mod consumers;
 mod publish;
+mod subjects;
 
 pub use consumers::Delivered;
 
@@ -62,6 +63,7 @@ pub struct Core {
     line: Vec<u8>,
     /// Scratch of a burst of publishes.
     accepted: Vec<publish::Accepted>,
+    subject_rules: subjects::SubjectRules,
     /// Duplicates, within a burst, of messages on their way: answered after the burst's own.
     duplicates: Vec<(u64, Reply)>,
     /// Removed messages that wait for a checkpoint.
@@ -93,6 +95,24 @@ impl Waiting {
             | Self::Acked { index, .. } => *index,
         }
     }
+}
+
+/// Why messages leave a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Consumers go on behind what was purged, without a word about each message.
+    Purge,
+    Other,
+}
+
+/// A stored message that is published again.
+#[derive(Clone, Copy)]
+struct Republish<'a> {
+    subject: &'a [u8],
+    headers: &'a [u8],
+    payload: &'a [u8],
+    sequence: u64,
+    time: i64,
 }
 
 const REPLY_INLINE: usize = 78;
@@ -159,6 +179,7 @@ impl Core {
             outputs: Outputs::default(),
             line: Vec::new(),
             accepted: Vec::new(),
+            subject_rules: subjects::SubjectRules::default(),
             duplicates: Vec::new(),
             releases: Releases::default(),
             checkpoints_begun: 0,
@@ -194,6 +215,7 @@ impl Core {
                 Err(problem) => tracing::error!(stream = %self.name, %problem, "the stream can not be led"),
             }
         }
+        self.subject_rules = subjects::SubjectRules::of(self.config());
         let ids: Vec<u64> = self.consumers.ids().collect();
         for id in ids {
             self.take_up(id);
@@ -332,13 +354,35 @@ impl Core {
     fn apply_record(&mut self, record: &RecordRef<'_>, publisher: &mut Publisher) -> Outcome {
         let header = &record.header;
         if header.kind == RecordKind::Message {
+            let again = self.about_to_republish(record.subject());
             self.apply_entry(record);
-            return self.after_effects(publisher);
+            let outcome = self.after_effects(Cause::Other, publisher);
+            if let (Some(again), Outcome::Stored { .. }) = (again, outcome) {
+                let (subject, headers) = (record.subject(), record.headers());
+                let message = Republish { subject, headers, payload: record.payload(), sequence: header.sequence, time: header.time };
+                self.republish(&again, &message, publisher);
+            }
+            return outcome;
         }
         match decode(record) {
             Some(control) => self.apply_control(&control, header.time, publisher),
             None => Outcome::Done,
         }
+    }
+
+    /// Where the message that is about to be stored goes afterwards, and the last one of its subject until then.
+    fn about_to_republish(&self, subject: &[u8]) -> Option<(Vec<u8>, u64)> {
+        let target = self.subject_rules.republished_as(subject)?;
+        Some((target, self.machine.last_matching(&[subject], &self.store).unwrap_or(0)))
+    }
+
+    fn republish(&mut self, (target, last): &(Vec<u8>, u64), message: &Republish<'_>, publisher: &mut Publisher) {
+        let Republish { subject, headers, payload, sequence, time } = *message;
+        let stored =
+            subjects::Stored { stream: &self.name, subject, headers, payload_len: payload.len(), sequence, time, last: *last };
+        let block = self.subject_rules.republished_headers(&stored);
+        let payload: &[&[u8]] = if self.subject_rules.headers_only() { &[] } else { &[payload] };
+        publisher.publish_cached(&mut self.cache, target, None, &block, payload);
     }
 
     fn apply_entry(&mut self, record: &RecordRef<'_>) {
@@ -359,21 +403,25 @@ impl Core {
 
     fn apply_control(&mut self, control: &Control, time: i64, publisher: &mut Publisher) -> Outcome {
         self.machine.apply_control(control, time, &self.store, &mut self.consumers, &mut self.effects);
-        let outcome = self.after_effects(publisher);
+        let cause = if matches!(control, Control::Purge { .. }) { Cause::Purge } else { Cause::Other };
+        let outcome = self.after_effects(cause, publisher);
+        if matches!(control, Control::Update { .. }) {
+            self.subject_rules = subjects::SubjectRules::of(self.config());
+        }
         self.follow_consumer(control, publisher);
         outcome
     }
 
     /// Gives space back and tells the consumers what has left. The outcome is taken out, since what the consumers do
     /// about it may apply entries in turn.
-    fn after_effects(&mut self, publisher: &mut Publisher) -> Outcome {
+    fn after_effects(&mut self, cause: Cause, publisher: &mut Publisher) -> Outcome {
         let outcome = self.effects.outcome;
         if self.effects.removed.is_empty() && self.effects.removed_before.is_none() {
             self.report_damage();
             return outcome;
         }
         self.release_effects();
-        self.tell_consumers_of_removals(publisher);
+        self.tell_consumers_of_removals(cause, publisher);
         outcome
     }
 

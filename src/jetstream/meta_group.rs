@@ -101,7 +101,8 @@ impl<'a> MetaGuard<'a> {
         }
     }
 
-    fn send<B: Body + 'static>(&mut self, answer: Answer, outcome: Result<B, ApiError>) {
+    /// Answers once the meta group is unlocked.
+    pub fn send<B: Body + 'static>(&mut self, answer: Answer, outcome: Result<B, ApiError>) {
         self.later.0.push(Box::new(move || answer.send(outcome)));
     }
 

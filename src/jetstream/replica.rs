@@ -117,6 +117,13 @@ impl Replica {
         result
     }
 
+    /// As [`with`](Self::with), for callers with a lock of their own: what is published leaves with the publisher.
+    fn with_unflushed(&self, work: impl FnOnce(&mut Core, &mut Publisher)) -> Publisher {
+        let mut publisher = Publisher::new(&self.account);
+        work(&mut self.core.lock(), &mut publisher);
+        publisher
+    }
+
     /// Takes a burst of messages; returns the bytes that wait for the disk.
     pub fn publish(&self, messages: &[InternalMessage<'_>]) -> usize {
         self.with(|core, publisher| core.publish(messages, publisher))
@@ -266,12 +273,13 @@ impl Replica {
         self.with(|core, publisher| core.consumer_info(name, publisher))
     }
 
+    /// What comes of it leaves when the publisher is dropped, after the [`create_lock`](Self::create_lock).
     pub fn create_consumer(
         &self,
         config: ConsumerConfig,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
-    ) {
-        self.with(|core, publisher| {
+    ) -> Publisher {
+        self.with_unflushed(|core, publisher| {
             // The name is known only when the entry is made, and the answer needs it.
             let name = Arc::new(std::sync::OnceLock::new());
             let of_answer = name.clone();
@@ -280,22 +288,23 @@ impl Replica {
                 done(core, publisher, outcome.map(|_| name));
             });
             core.create_consumer(config, publisher, &name, done);
-        });
+        })
     }
 
+    /// See [`create_consumer`](Self::create_consumer).
     pub fn update_consumer(
         &self,
         name: String,
         config: ConsumerConfig,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
-    ) {
-        self.with(|core, publisher| {
+    ) -> Publisher {
+        self.with_unflushed(|core, publisher| {
             let of_answer = name.clone();
             let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
                 done(core, publisher, outcome.map(|_| of_answer));
             });
             core.update_consumer(&name, &config, publisher, done);
-        });
+        })
     }
 
     pub fn delete_consumer(

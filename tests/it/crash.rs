@@ -54,6 +54,9 @@ struct Told {
     /// Sequences whose acknowledgement was confirmed, of the durable consumer and of the work queue's.
     confirmed: BTreeSet<u64>,
     worked: BTreeSet<u64>,
+    /// Those and the ones whose confirmation did not come.
+    tried: BTreeSet<u64>,
+    tried_work: BTreeSet<u64>,
     /// Acks of the work queue's publishes.
     queued: BTreeSet<u64>,
 }
@@ -105,7 +108,7 @@ async fn queue_on(js: &Js, told: &RefCell<Told>) {
 }
 
 /// Takes messages and has about two thirds of the acknowledgements confirmed.
-async fn consume_on(js: &Js, stream: &str, consumer: &str, confirm: impl Fn(u64)) {
+async fn consume_on(js: &Js, stream: &str, consumer: &str, note: impl Fn(u64, bool)) {
     loop {
         let mut inbox = js.pull(stream, consumer, json!({"batch": 20, "expires": SECOND / 5})).await;
         loop {
@@ -118,8 +121,9 @@ async fn consume_on(js: &Js, stream: &str, consumer: &str, confirm: impl Fn(u64)
                 continue;
             }
             let reply = message.reply.clone().unwrap().to_string();
+            note(sequence, false);
             if ask(js, reply, HeaderMap::new(), "+ACK".into()).await.is_some() {
-                confirm(sequence);
+                note(sequence, true);
             }
         }
         inbox.close().await;
@@ -184,6 +188,8 @@ async fn check(js: &Js, told: &RefCell<Told>) {
     // What was done in the work queue is gone.
     let left = read_queue(js).await;
     let told = told.borrow();
+    let lost: Vec<_> = told.queued.iter().filter(|at| !told.tried_work.contains(at) && !left.contains(at)).collect();
+    assert!(lost.is_empty(), "queued, not done, and not there: {lost:?}");
     let back: Vec<_> = told.worked.intersection(&left).collect();
     assert!(back.is_empty(), "done and yet there: {back:?}");
     let floor = of_consumer["ack_floor"]["stream_seq"].as_u64().unwrap();
@@ -201,9 +207,8 @@ async fn read_queue(js: &Js) -> BTreeSet<u64> {
 }
 
 /// Takes everything that a consumer may still deliver: nothing that was confirmed is among it.
-async fn drain(js: &Js, stream: &str, done: &BTreeSet<u64>, expected: &BTreeSet<u64>) {
+async fn drain(js: &Js, stream: &str, done: &BTreeSet<u64>, mut missing: BTreeSet<u64>) {
     let deadline = Instant::now() + PATIENCE;
-    let mut missing: BTreeSet<u64> = expected.difference(done).copied().collect();
     while !missing.is_empty() {
         assert!(Instant::now() < deadline, "never delivered again: {missing:?}");
         for message in js.fetch_now(stream, "C", 1000).await {
@@ -234,11 +239,13 @@ fn nothing_confirmed_is_lost_or_repeated_when_the_process_is_killed() {
                 tokio::join!(
                     publish_on(&js, &told, round),
                     queue_on(&js, &told),
-                    consume_on(&js, "F", "C", |sequence| {
-                        told.borrow_mut().confirmed.insert(sequence);
+                    consume_on(&js, "F", "C", |sequence, confirmed| {
+                        let told = &mut *told.borrow_mut();
+                        if confirmed { &mut told.confirmed } else { &mut told.tried }.insert(sequence);
                     }),
-                    consume_on(&js, "W", "C", |sequence| {
-                        told.borrow_mut().worked.insert(sequence);
+                    consume_on(&js, "W", "C", |sequence, confirmed| {
+                        let told = &mut *told.borrow_mut();
+                        if confirmed { &mut told.worked } else { &mut told.tried_work }.insert(sequence);
                     }),
                 );
             };
@@ -252,8 +259,11 @@ fn nothing_confirmed_is_lost_or_repeated_when_the_process_is_killed() {
         let js = connect(&process).await;
         check(&js, &told).await;
         let told = told.borrow();
-        drain(&js, "F", &told.confirmed, &told.stored.keys().copied().collect()).await;
-        drain(&js, "W", &told.worked, &read_queue(&js).await).await;
+        let left = told.stored.keys().filter(|sequence| !told.tried.contains(sequence)).copied().collect();
+        drain(&js, "F", &told.confirmed, left).await;
+        let left = told.queued.difference(&told.tried_work).copied().collect();
+        drain(&js, "W", &told.worked, left).await;
+
         println!(
             "{} stored, {} confirmed, {} queued, {} worked off",
             told.stored.len(), told.confirmed.len(), told.queued.len(), told.worked.len()

@@ -504,3 +504,30 @@ fn every_publisher_gets_every_ack_under_load() {
         assert_eq!(all, (1..=2000).collect::<Vec<_>>());
     });
 }
+
+/// Every reply subject is a service that asks for the lock that the request held.
+#[test]
+fn a_request_may_name_the_api_as_its_reply() {
+    for storage in ["file", "memory"] {
+        with_jetstream(|js| async move {
+            let create = stream_config("S", json!({"storage": storage}));
+            let consumer = crate::jetstream::consumer_config("S", "C", json!({}));
+            for (subject, body) in [
+                ("$JS.API.STREAM.CREATE.S", create.clone()),
+                ("$JS.API.STREAM.UPDATE.S", create.clone()),
+                ("$JS.API.CONSUMER.CREATE.S.C", consumer.clone()),
+                ("$JS.API.STREAM.PURGE.S", json!({})),
+                ("$JS.API.CONSUMER.DELETE.S.C", json!({})),
+                ("$JS.API.STREAM.DELETE.S", json!({})),
+            ] {
+                for reply in ["$JS.API.STREAM.CREATE.S", "$JS.API.CONSUMER.CREATE.S.C", "$JS.API.STREAM.DELETE.S", "$JS.API.STREAM.INFO.S"] {
+                    js.ok("STREAM.NAMES", Value::Null).await;
+                    js.client.publish_with_reply(subject, reply, body.to_string().into()).await.unwrap();
+                    js.round_trip().await;
+                }
+            }
+            js.stream("LAST", json!({})).await;
+            assert_eq!(js.publish("last.a", "alive").await, 1);
+        });
+    }
+}

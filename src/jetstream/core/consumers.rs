@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use headwater_storage::Urgency;
 use prost::Message as _;
 
-use super::{Core, Done};
+use super::{Cause, Core, Done};
 use crate::jetstream::advisory;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
@@ -230,14 +230,17 @@ impl Core {
     }
 
     /// Messages have left the stream: pending ones of each consumer go too.
-    pub(super) fn tell_consumers_of_removals(&mut self, publisher: &mut Publisher) {
+    pub(super) fn tell_consumers_of_removals(&mut self, cause: Cause, publisher: &mut Publisher) {
         if self.live.is_empty() {
             return;
         }
         let ids: Vec<u64> = self.live.keys().copied().collect();
         let effects = std::mem::take(&mut self.effects);
         for id in ids {
-            self.with_consumer(id, publisher, |live, _, outputs| {
+            self.with_consumer(id, publisher, |live, context, outputs| {
+                if cause == Cause::Purge {
+                    return live.consumer.stream_purged(context, outputs);
+                }
                 for removed in &effects.removed {
                     live.consumer.message_removed(removed.sequence, effects.subject(removed), outputs);
                 }

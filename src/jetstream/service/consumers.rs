@@ -57,17 +57,20 @@ impl Request<'_> {
                 Ok(_) => Err(error_codes::STREAM_NOT_FOUND.error()),
             };
         };
-        let _creating = stream.create_lock();
+        let creating = stream.create_lock();
         let checked = self.check_consumer(name, request, Some(&stream))?;
         let answer = self.answer();
         let done = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<String, ApiError>| {
             let reply = outcome.map(|name| ConsumerCreated(core.consumer_info(&name, publisher)));
             answer.send_on(publisher, reply);
         };
-        match checked {
+        let replies = match checked {
             ConsumerCreate::New(config) => stream.create_consumer(*config, done),
             ConsumerCreate::Update { name, config } => stream.update_consumer(name, *config, done),
-        }
+        };
+        // A reply may reach this service again.
+        drop(creating);
+        drop(replies);
         Ok(())
     }
 

@@ -35,7 +35,7 @@ impl Request<'_> {
             StreamCreate::Existing => meta.after_pending(self.account, name, answer),
             StreamCreate::New(config) => {
                 if let Err((error, Some(answer))) = meta.create(self.account, *config, Some(answer)) {
-                    answer.send::<StreamCreated>(Err(error));
+                    meta.send::<StreamCreated>(answer, Err(error));
                 }
             }
         }
@@ -141,7 +141,7 @@ impl Request<'_> {
         let mut meta = self.node.meta();
         let stream = self.stream(name)?;
         if let Err((error, Some(answer))) = meta.delete(&stream, Some(self.answer())) {
-            answer.send::<StreamDeleted>(Err(error));
+            meta.send::<StreamDeleted>(answer, Err(error));
         }
         Ok(())
     }
