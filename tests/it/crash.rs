@@ -212,12 +212,13 @@ async fn drain(js: &Js, stream: &str, done: &BTreeSet<u64>, mut missing: BTreeSe
     let deadline = Instant::now() + PATIENCE;
     while !missing.is_empty() {
         assert!(Instant::now() < deadline, "never delivered again: {missing:?}");
-        for message in js.fetch_now(stream, "C", 1000).await {
-            let sequence = coordinates(&message).stream;
+        let messages = js.fetch_now(stream, "C", 1000).await;
+        for message in &messages {
+            let sequence = coordinates(message).stream;
             assert!(!done.contains(&sequence), "{sequence} was confirmed and is delivered again");
-            js.confirm(&message, "+ACK").await;
             missing.remove(&sequence);
         }
+        futures::future::join_all(messages.iter().map(|message| js.confirm(message, "+ACK"))).await;
     }
 }
 
