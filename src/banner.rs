@@ -6,7 +6,11 @@ use headwater::server::Server;
 /// Before anything is opened.
 pub fn opening(loaded: &Loaded) {
     tracing::info!("Starting headwater");
-    tracing::info!("  Version:  {} (compatible with nats-server {})", env!("CARGO_PKG_VERSION"), headwater::process::COMPATIBLE_VERSION);
+    tracing::info!(
+        "  Version:  {} (compatible with nats-server {})",
+        env!("CARGO_PKG_VERSION"),
+        headwater::process::COMPATIBLE_VERSION
+    );
     if let Some(file) = &loaded.options.config_file {
         tracing::info!("  Config:   {} ({})", file.display(), loaded.options.config_digest);
     }

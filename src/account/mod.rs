@@ -14,7 +14,7 @@ mod trie;
 pub use budget::EgressBudget;
 pub use gate::Gate;
 pub use interest::{Interest, InterestStatistics};
-pub use outbound::{Batch, Delivered, Outbound, STALL_BYTES, Transport};
+pub use outbound::{Batch, Delivered, Drained, Outbound, STALL_BYTES, Transport};
 pub use permissions::{InvalidPermission, PermissionRules, Permissions, ResponseRule};
 pub use replies::ReplyTracker;
 pub use subscription::{ClientIdentity, ClientKind, Counted, InternalMessage, InternalSubscriber, Sink, Subscription};

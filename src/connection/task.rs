@@ -48,6 +48,8 @@ pub struct ClientTask {
     /// `leftover` holds complete operations that wait for the session to go on.
     resume: bool,
     attached: bool,
+    /// Bytes read since the task got its turn.
+    turn_bytes: usize,
     wait: Wait,
 }
 
@@ -80,6 +82,7 @@ impl ClientTask {
             bytes_needed: 0,
             resume: false,
             attached: false,
+            turn_bytes: 0,
             wait: Wait::Nothing,
         }
     }
@@ -101,6 +104,7 @@ impl Future for ClientTask {
             this.outbound.set_owner(context.waker());
             this.attached = true;
         }
+        this.turn_bytes = 0;
         loop {
             this.write(context);
             if this.outbound.is_closed() {
@@ -215,7 +219,7 @@ impl ClientTask {
             ReadOutcome::Bytes { count, is_full } => {
                 self.leftover = Vec::new();
                 self.act(&buffer[..start + count], context);
-                if is_full { Step::Yield } else { Step::Again }
+                self.after_read(count, is_full)
             }
         };
         BUFFER.set(buffer);
@@ -233,9 +237,15 @@ impl ClientTask {
                     let message = std::mem::take(&mut self.leftover);
                     self.act(&message, context);
                 }
-                if is_full || count >= READ_BYTES { Step::Yield } else { Step::Again }
+                self.after_read(count, is_full)
             }
         }
+    }
+
+    /// One full read, or as much in small pieces, and then it is the others' turn.
+    fn after_read(&mut self, count: usize, is_full: bool) -> Step {
+        self.turn_bytes += count;
+        if is_full || self.turn_bytes >= READ_BYTES { Step::Yield } else { Step::Again }
     }
 
     fn act_on_leftover(&mut self, context: &mut Context<'_>) -> Step {

@@ -10,9 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::api::message_get::{DirectStatus, MessageGetRequest};
 use super::api::responses::{ConsumerPaused, ConsumerReset};
-use super::api::{
-    ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate,
-};
+use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate};
 use super::consumer::reply_subject::ReplyNumbers;
 use super::core::{Core, Delivered};
 use super::messages::Message;
@@ -46,9 +44,15 @@ pub struct StreamTotals {
 pub enum Selection {
     Sequence(u64),
     /// The first at or above the sequence whose subject matches; an empty filter matches every one.
-    Next { from: u64, filter: String },
+    Next {
+        from: u64,
+        filter: String,
+    },
     /// The first stored at or after the time.
-    AtTime { time: Timestamp, filter: String },
+    AtTime {
+        time: Timestamp,
+        filter: String,
+    },
     Last(String),
 }
 
@@ -165,11 +169,7 @@ impl Replica {
     }
 
     /// Proposes a change; `done` is called once it is applied, or at once with what prevents it.
-    pub fn propose(
-        &self,
-        control: Control,
-        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
-    ) {
+    pub fn propose(&self, control: Control, done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static) {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
 
@@ -255,11 +255,7 @@ impl Replica {
     }
 
     /// The last message of each matching subject up to a point, and that point (T-63).
-    pub fn multi_last(
-        &self,
-        request: &MessageGetRequest,
-        results_max: usize,
-    ) -> Result<(Vec<u64>, u64), DirectStatus> {
+    pub fn multi_last(&self, request: &MessageGetRequest, results_max: usize) -> Result<(Vec<u64>, u64), DirectStatus> {
         let core = self.core.lock();
         let machine = &core.machine;
         let mut up_to = request.up_to_seq;

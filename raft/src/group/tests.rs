@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::ids::NodeId;
+use crate::log::EntryKind;
 use crate::membership::{Change, Membership};
-use crate::output::{Read, ReadError, StepError};
+use crate::output::{Append, Read, ReadError, StepError};
 use proptest::prelude::*;
 use raft::eraftpb::MessageType::*;
+use raft::eraftpb::{Entry, MessageType};
 
 fn peer(node: u32) -> PeerId {
     PeerId::new(NodeId(node), 1)

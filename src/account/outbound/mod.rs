@@ -59,6 +59,16 @@ pub enum Transport {
     Owner,
 }
 
+/// How far [`Outbound::drain`] got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    Empty,
+    /// The socket takes no more for now.
+    Blocked,
+    /// Another thread is writing; it wakes the owner if it can't finish.
+    ByAnother,
+}
+
 /// What a burst delivered, for the peer's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
@@ -284,7 +294,7 @@ impl Outbound {
     }
 
     /// Writes what waits until the socket takes no more.
-    pub fn drain(&self, stream: &TcpStream) {
+    pub fn drain(&self, stream: &TcpStream) -> Drained {
         while let Some(batch) = self.begin_write() {
             let len = batch.len();
             let result = batch.write_to(stream);
@@ -292,10 +302,14 @@ impl Outbound {
             self.end_write(batch, written);
             match result {
                 Ok(written) if written == len => {}
-                Ok(_) => return,
-                Err(_) => return self.close(ClosedReason::WriteError),
+                Ok(_) => return Drained::Blocked,
+                Err(_) => {
+                    self.close(ClosedReason::WriteError);
+                    return Drained::Blocked;
+                }
             }
         }
+        if self.pending_bytes() == 0 { Drained::Empty } else { Drained::ByAnother }
     }
 
     /// Takes chunks out for writing; none when nothing waits or another thread is writing, which then
