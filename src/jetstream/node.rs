@@ -253,10 +253,10 @@ impl Node {
             core.fail(&gone, publisher);
             core.forget_bytes();
         });
-        if let Some(account) = self.account(replica.account().name()) {
-            if account.find(replica.name()).is_some_and(|found| found.group() == group) {
-                account.remove(replica.name());
-            }
+        if let Some(account) = self.account(replica.account().name())
+            && account.find(replica.name()).is_some_and(|found| found.group() == group)
+        {
+            account.remove(replica.name());
         }
         self.give_up(group);
         Some(replica)

@@ -117,7 +117,7 @@ async fn consume_on(js: &Js, stream: &str, consumer: &str, note: impl Fn(u64, bo
                 break;
             }
             let sequence = coordinates(&message).stream;
-            if sequence % 3 == 0 && coordinates(&message).deliveries == 1 {
+            if sequence.is_multiple_of(3) && coordinates(&message).deliveries == 1 {
                 continue;
             }
             let reply = message.reply.clone().unwrap().to_string();
@@ -260,7 +260,7 @@ fn nothing_confirmed_is_lost_or_repeated_when_the_process_is_killed() {
     block_on(async {
         let js = connect(&process).await;
         check(&js, &told).await;
-        let told = told.borrow();
+        let told = told.take();
         let left = told.stored.keys().filter(|sequence| !told.tried.contains(sequence)).copied().collect();
         drain(&js, "F", &told.confirmed, left).await;
         let left = told.queued.difference(&told.tried_work).copied().collect();
