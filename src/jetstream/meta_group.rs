@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_storage::{GroupId, AppendClass, Location, RecordKind, RecordRef, Urgency};
+use headwater_storage::{AppendClass, GroupId, Location, RecordKind, RecordRef, Urgency};
 use parking_lot::MutexGuard;
 use prost::Message;
 
