@@ -38,10 +38,11 @@ class Ledger:
 class Publisher(threading.Thread):
     """Publishes numbered values with a window of outstanding acks until the connection breaks or it is stopped."""
 
-    def __init__(self, port, ledger, name, *, subject="q.1", payload_bytes=64):
+    def __init__(self, port, ledger, name, *, subject="q.1", payload_bytes=64, window=WINDOW):
         super().__init__(daemon=True)
         self.port, self.ledger, self.prefix, self.subject = port, ledger, name, subject
         self.filler = "." * payload_bytes
+        self.window = window
         self.stopped = threading.Event()
         self.error = None
 
@@ -58,7 +59,7 @@ class Publisher(threading.Thread):
         client.subscribe(f"{acks}.*")
         number, outstanding = 0, {}
         while not self.stopped.is_set() or outstanding:
-            while len(outstanding) < WINDOW and not self.stopped.is_set():
+            while len(outstanding) < self.window and not self.stopped.is_set():
                 value = f"{self.prefix}-{number}"
                 with self.ledger.lock:
                     self.ledger.sent.add(value)
