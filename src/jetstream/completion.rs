@@ -20,7 +20,7 @@ impl DurableSink for Completion {
             let Some((mut last, first)) = ahead.next() else { break };
             let group = first.header.group;
             let mut count = 1;
-            while let Some((location, record)) = ahead.next() {
+            for (location, record) in ahead {
                 if record.header.group != group {
                     break;
                 }

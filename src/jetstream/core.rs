@@ -5,6 +5,7 @@
 
 mod consumers;
 mod publish;
+mod unlogged;
 
 pub use consumers::Delivered;
 
@@ -21,16 +22,19 @@ use super::consumer_table::ConsumerTable;
 use super::group_log::{GroupLog, raft_kind};
 use super::live::Live;
 use super::shared::Shared;
-use super::usage::Usage;
 use super::store::Store;
 use super::stream::{Control, Effects, MessageEntry, Outcome, Releases, StreamMachine};
+use super::usage::Usage;
 use super::view::View;
 use super::workers::Job;
 use crate::account::Account;
 use crate::router::{MatchCache, Publisher};
 
+/// Called with what came of a change once it is durable, or with the error that prevents it.
+pub type Answered<T> = Box<dyn FnOnce(&mut Core, Result<T, ApiError>) + Send>;
+
 /// Called with the outcome of a control entry once it is applied, or with the error that prevents it.
-pub type Done = Box<dyn FnOnce(&mut Core, Result<Outcome, ApiError>) + Send>;
+pub type Done = Answered<Outcome>;
 
 /// See the module.
 pub struct Core {
@@ -49,7 +53,10 @@ pub struct Core {
     pub_ack: PubAck,
     /// Set once the stream is deleted: nothing is taken any more.
     pub closed: bool,
-    /// Bytes of entries since the last checkpoint was asked for.
+    /// Set once the journal has failed: nothing will ever be applied again.
+    failed: bool,
+    /// What consumers have done and the journal did not take yet, and who waits for it.
+    unlogged: unlogged::Unlogged,
     expire_at: Option<i64>,
     /// The earliest deadline told to the timers.
     timer_at: i64,
@@ -71,12 +78,25 @@ pub struct Core {
 /// Who waits for an entry.
 enum Waiting {
     /// A publisher, for its PubAck.
-    Stored { index: u64, reply: Reply },
+    Stored {
+        index: u64,
+        reply: Reply,
+    },
     /// A publisher whose message is the duplicate of one that is on its way.
-    Duplicate { index: u64, sequence: u64, reply: Reply },
-    Control { index: u64, done: Done },
+    Duplicate {
+        index: u64,
+        sequence: u64,
+        reply: Reply,
+    },
+    Control {
+        index: u64,
+        done: Done,
+    },
     /// Empty replies to acknowledgements.
-    Acked { index: u64, replies: Vec<Bytes> },
+    Acked {
+        index: u64,
+        replies: Vec<Bytes>,
+    },
 }
 
 impl Waiting {
@@ -146,6 +166,8 @@ impl Core {
             creating: BTreeMap::new(),
             waiting: VecDeque::new(),
             closed: false,
+            failed: false,
+            unlogged: unlogged::Unlogged::default(),
             expire_at: None,
             timer_at: i64::MAX,
             cache: MatchCache::default(),
@@ -170,6 +192,13 @@ impl Core {
 
     pub fn view(&self) -> View<'_> {
         View { machine: &self.machine, store: &self.store }
+    }
+
+    /// After a start nothing is known to be covered by a durable checkpoint but what the next one will have.
+    pub fn release_with_next_checkpoint(&mut self) {
+        if !self.is_memory() {
+            self.releases.note_all(self.machine.first_sequence(), self.machine.deleted());
+        }
     }
 
     /// Takes the lead and takes up the consumers.
@@ -208,6 +237,11 @@ impl Core {
         if let Some(done) = done {
             self.waiting.push_back(Waiting::Control { index, done });
         }
+        self.after_append(control, index, publisher);
+    }
+
+    /// What is appended to a memory stream is applied at once.
+    fn after_append(&mut self, control: &Control, index: u64, publisher: &mut Publisher) {
         if self.is_memory() {
             let outcome = self.apply_control(control, self.log.time(), publisher);
             self.settle_memory();
@@ -217,6 +251,10 @@ impl Core {
 
     /// Replies with nothing once everything appended so far is applied.
     pub fn reply_after_commit(&mut self, replies: Vec<Bytes>, publisher: &mut Publisher) {
+        if self.failed {
+            // Nobody knows whether it is durable: the client tries again.
+            return;
+        }
         let index = self.log.group().last_index();
         self.waiting.push_back(Waiting::Acked { index, replies });
         if self.log.in_flight() == 0 {
@@ -226,6 +264,9 @@ impl Core {
 
     /// Calls `done` once everything appended so far is applied.
     pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
+        if self.failed || !self.unlogged.is_empty() {
+            return done(self, Err(error_codes::STREAM_STORE_FAILED.with("the journal does not take the change")));
+        }
         let index = self.log.group().last_index();
         self.waiting.push_back(Waiting::Control { index, done });
         if self.log.in_flight() == 0 {
@@ -262,13 +303,21 @@ impl Core {
     }
 
     /// Records of this group have become durable, the last of them at `last`: applies what is committed.
+    ///
+    /// What is committed and what has just become durable need not be the same entries: a burst may lie in two batches
+    /// and is committed as a whole with the second, and a replica's entries wait for a quorum. Entries whose records
+    /// came by earlier are read back.
     pub fn complete<'a>(
         &mut self,
         records: impl Iterator<Item = (Location, RecordRef<'a>)>,
         last: Location,
         publisher: &mut Publisher,
     ) {
+        if self.closed {
+            return;
+        }
         let committed = self.log.on_durable(last);
+        let mut next = committed.as_ref().map_or(u64::MAX, |range| *range.start());
         for (_, record) in records {
             let header = &record.header;
             match header.kind {
@@ -276,18 +325,45 @@ impl Core {
                 RecordKind::Message | RecordKind::Entry
                     if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
                 {
+                    self.apply_earlier(next, header.index, publisher);
                     let outcome = self.apply_record(&record, publisher);
                     self.answer(header.index, outcome, publisher);
+                    next = header.index + 1;
                 }
                 _ => {}
             }
         }
         if let Some(committed) = committed {
+            self.apply_earlier(next, *committed.end() + 1, publisher);
             self.log.advance_applied(*committed.end());
+            self.log_unlogged(publisher);
             self.count_bytes();
             self.deliver_all(publisher);
             self.watch_expiry();
         }
+    }
+
+    /// Applies the entries from `next` up to and without `end`, read back from the journal.
+    fn apply_earlier(&mut self, next: u64, end: u64, publisher: &mut Publisher) {
+        for index in next..end {
+            match self.shared.journal.read_entry(self.log.id(), index) {
+                Ok(record) => {
+                    let outcome = self.apply_record(&record.as_ref(), publisher);
+                    self.answer(index, outcome, publisher);
+                }
+                Err(problem) => {
+                    tracing::error!(stream = %self.name, index, %problem, "a committed entry can not be read back");
+                    return self.poison(publisher);
+                }
+            }
+        }
+    }
+
+    /// The state can no longer be trusted: the stream is not served until a restart recovers it.
+    pub fn poison(&mut self, publisher: &mut Publisher) {
+        self.closed = true;
+        let error = error_codes::STREAM_OFFLINE.error();
+        self.fail(&error, publisher);
     }
 
     /// The stream is gone: the account holds that much less.
@@ -304,10 +380,49 @@ impl Core {
     }
 
     /// Applies an entry at a restart: nobody waits for it.
-    pub fn replay(&mut self, record: &RecordRef<'_>) {
-        self.log.set_time(record.header.time);
+    ///
+    /// `damaged` entries before this one could not be read.
+    pub fn replay(&mut self, record: &RecordRef<'_>, damaged: u64) {
+        let header = &record.header;
+        self.log.set_time(header.time);
+        if damaged > 0 && header.kind == RecordKind::Message {
+            self.lose(header.sequence, damaged);
+        }
         self.apply_entry(record);
         self.release_effects();
+    }
+
+    /// So many entries can not be read, and the next message has this sequence. Messages among them may be there all the
+    /// same: an entry may be missing since a checkpoint held it that is damaged.
+    pub fn lose(&mut self, sequence: u64, entries: u64) {
+        let next = self.machine.last_sequence() + 1;
+        if sequence.saturating_sub(next) > entries {
+            self.machine.jump_to(sequence);
+            return;
+        }
+        let mut lost = 0;
+        for missing in next..sequence {
+            match self.store.message(missing) {
+                Ok(message) => {
+                    let entry = MessageEntry {
+                        sequence: missing,
+                        time: message.time(),
+                        subject: message.subject(),
+                        headers: message.headers(),
+                        payload_len: message.payload().len(),
+                    };
+                    self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
+                    self.release_effects();
+                }
+                Err(_) => {
+                    self.machine.lose_next();
+                    lost += 1;
+                }
+            }
+        }
+        if lost > 0 {
+            tracing::error!(stream = %self.name, lost, from = next, below = sequence, "messages are damaged and lost");
+        }
     }
 
     fn apply_record(&mut self, record: &RecordRef<'_>, publisher: &mut Publisher) -> Outcome {
@@ -438,6 +553,7 @@ impl Core {
 
     /// Nothing more will become durable: everybody who waits gets the reason.
     pub fn fail(&mut self, error: &ApiError, publisher: &mut Publisher) {
+        self.failed = true;
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } => {
@@ -491,6 +607,7 @@ impl Core {
         } else if let Some(at) = self.machine.next_expiry(&self.store) {
             self.set_timer(at);
         }
+        self.log_unlogged(publisher);
         self.consumer_timers(now, publisher);
     }
 

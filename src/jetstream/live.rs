@@ -58,7 +58,14 @@ impl Environment for Listeners<'_> {
 }
 
 /// The settings of a consumer from its configuration and its stream.
-pub fn settings(config: &ConsumerConfig, name: &str, stream: &str, removes_acked: bool, bytes_max: u64, id: u64) -> Settings {
+pub fn settings(
+    config: &ConsumerConfig,
+    name: &str,
+    stream: &str,
+    removes_acked: bool,
+    bytes_max: u64,
+    id: u64,
+) -> Settings {
     Settings::new(
         config,
         StreamTraits {

@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_storage::{AppendClass, Location, RecordKind, RecordRef, Urgency};
+use headwater_storage::{AppendClass, GroupId, Location, RecordKind, RecordRef, Urgency};
 use parking_lot::MutexGuard;
 use prost::Message;
 
 use super::account::JetStreamAccount;
 use super::api::responses::{StreamCreated, StreamDeleted};
 use super::api::{ApiError, StreamConfig, error_codes, json};
+use super::core::refusal;
 use super::group_log::{GroupLog, raft_kind};
 use super::meta::{MetaChange, MetaEffect, MetaEntry, MetaMachine, StreamDefinition};
 use super::node::Node;
 use super::replica::Replica;
-use super::core::refusal;
 use super::service::Answer;
 use headwater_raft::EntryKind;
 
@@ -57,6 +57,11 @@ impl MetaGroup {
         let index = self.log.applied();
         let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
         Some((index, term, self.log.wrap_checkpoint(self.machine.checkpoint().into())))
+    }
+
+    /// The group has records here, whatever the list says: its number is never given again.
+    pub fn reserve(&mut self, group: GroupId) {
+        self.next_group = self.next_group.max(group.0.saturating_add(1));
     }
 
     /// Applies an entry at a restart.

@@ -20,6 +20,8 @@ mod meta;
 mod meta_group;
 mod names;
 mod node;
+#[cfg(test)]
+mod proofs;
 mod replica;
 mod service;
 mod shared;

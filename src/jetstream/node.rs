@@ -8,12 +8,13 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::HashMap;
 use headwater_storage::{
-    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError,
-    RecordHeader, RecordKind, RecordRef, Urgency,
+    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError, RecordHeader,
+    RecordKind, RecordRef, Urgency,
 };
 use parking_lot::{Mutex, RwLock};
 
 use super::account::JetStreamAccount;
+use super::advisory;
 use super::api::account_info::AccountLimits;
 use super::api::stream_config::StorageType;
 use super::api::validate::{AccountTiers, ServerLimits};
@@ -28,14 +29,13 @@ use super::meta::{META_GROUP, StreamDefinition};
 use super::meta_group::{MetaGroup, MetaGuard};
 use super::replica::Replica;
 use super::service::{self, ApiService};
-use super::shared::{QUEUE_BYTES_LOW, Shared};
 pub use super::shared::NodeOptions;
+use super::shared::{QUEUE_BYTES_LOW, Shared};
 use super::store::Store;
 use super::stream::StreamMachine;
 use super::timers::{TimerTarget, Timers};
 use super::usage::Usage;
 use super::workers::{Job, JobTarget, Task, Workers};
-use super::advisory;
 use crate::account::Account;
 use crate::router::Publisher;
 use headwater_storage::MemoryLog;
@@ -236,7 +236,7 @@ impl Node {
 
     fn store_for(&self, config: &StreamConfig, group: GroupId) -> Store {
         match config.storage {
-            StorageType::File => Store::File { journal: self.shared.journal.clone(), group },
+            StorageType::File => Store::file(self.shared.journal.clone(), group),
             StorageType::Memory => Store::Memory(MemoryLog::new()),
         }
     }
@@ -283,7 +283,9 @@ impl Node {
                 appender.finish(Urgency::Lazy);
                 self.shared.journal.remove_group(group);
             }
-            Err(problem) => tracing::error!(group = group.0, %problem, "a deleted stream's records can not be given up"),
+            Err(problem) => {
+                tracing::error!(group = group.0, %problem, "a deleted stream's records can not be given up")
+            }
         }
     }
 
@@ -431,6 +433,11 @@ impl Node {
                 tracing::info!("there is space on the disk again: streams take messages");
             }
         }
+    }
+
+    /// Streams whose account is not there or has no JetStream.
+    pub fn strays(&self) -> Vec<Arc<Replica>> {
+        self.strays.lock().clone()
     }
 
     pub fn is_full(&self) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Whatever is published meanwhile is flushed after the lock is let go: a subscriber may be a stream, even this one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use headwater_storage::{GroupId, Location, RecordRef, Urgency};
@@ -9,9 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::api::message_get::{DirectStatus, MessageGetRequest};
 use super::api::responses::{ConsumerPaused, ConsumerReset};
-use super::api::{
-    ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate,
-};
+use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate};
 use super::consumer::reply_subject::ReplyNumbers;
 use super::core::{Core, Delivered};
 use super::messages::Message;
@@ -32,14 +31,28 @@ pub struct Replica {
     pub subscriptions: Mutex<Vec<(String, InternalSubscriptionId)>>,
 }
 
+/// Sizes of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamTotals {
+    pub messages: u64,
+    pub bytes: u64,
+    pub consumers: u64,
+}
+
 /// Which message a request asks for.
 #[derive(Clone, Debug)]
 pub enum Selection {
     Sequence(u64),
     /// The first at or above the sequence whose subject matches; an empty filter matches every one.
-    Next { from: u64, filter: String },
+    Next {
+        from: u64,
+        filter: String,
+    },
     /// The first stored at or after the time.
-    AtTime { time: Timestamp, filter: String },
+    AtTime {
+        time: Timestamp,
+        filter: String,
+    },
     Last(String),
 }
 
@@ -124,7 +137,14 @@ impl Replica {
 
     /// Records of this stream have become durable, the last of them at `last`.
     pub fn complete<'a>(&self, records: impl Iterator<Item = (Location, RecordRef<'a>)>, last: Location) {
-        self.with(|core, publisher| core.complete(records, last, publisher));
+        self.with(|core, publisher| {
+            // A defect in one stream must not stop the others, whose acks come from the same thread.
+            let completed = catch_unwind(AssertUnwindSafe(|| core.complete(records, last, publisher)));
+            if completed.is_err() {
+                tracing::error!(stream = %self.name, "an entry could not be applied: the stream is taken out of service");
+                core.poison(publisher);
+            }
+        });
     }
 
     pub fn timer(&self) {
@@ -149,11 +169,7 @@ impl Replica {
     }
 
     /// Proposes a change; `done` is called once it is applied, or at once with what prevents it.
-    pub fn propose(
-        &self,
-        control: Control,
-        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
-    ) {
+    pub fn propose(&self, control: Control, done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static) {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
 
@@ -180,6 +196,20 @@ impl Replica {
     pub fn usage(&self) -> (u64, u64) {
         let core = self.core.lock();
         (core.machine.bytes(), core.consumers.len() as u64)
+    }
+
+    /// What sums over all streams are made of; unlike [`Replica::info`] it never reads the disk.
+    pub fn totals(&self) -> StreamTotals {
+        let core = self.core.lock();
+        StreamTotals {
+            messages: core.machine.messages(),
+            bytes: core.machine.bytes(),
+            consumers: core.consumers.len() as u64,
+        }
+    }
+
+    pub fn has_consumer(&self, name: &str) -> bool {
+        self.core.lock().consumers.id(name).is_some()
     }
 
     pub fn message(&self, sequence: u64) -> Option<Message> {
@@ -225,11 +255,7 @@ impl Replica {
     }
 
     /// The last message of each matching subject up to a point, and that point (T-63).
-    pub fn multi_last(
-        &self,
-        request: &MessageGetRequest,
-        results_max: usize,
-    ) -> Result<(Vec<u64>, u64), DirectStatus> {
+    pub fn multi_last(&self, request: &MessageGetRequest, results_max: usize) -> Result<(Vec<u64>, u64), DirectStatus> {
         let core = self.core.lock();
         let machine = &core.machine;
         let mut up_to = request.up_to_seq;

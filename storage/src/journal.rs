@@ -236,6 +236,8 @@ impl Journal {
             scrubbed_bytes: load(&shared.counters.scrubbed_bytes),
             damaged_records: load(&shared.damage_count),
             damages: shared.damages.lock().clone(),
+            batch_size: shared.counters.batch_size.read(),
+            sync_time: shared.counters.sync_time.read(),
         }
     }
 

@@ -2,6 +2,10 @@
 
 mod clients;
 mod core;
+mod fuzz;
+#[path = "../fuzz/src/bodies.rs"]
+mod fuzz_bodies;
 mod harness;
+mod monitor;
 mod security;
 mod tls;

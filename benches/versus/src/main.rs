@@ -50,6 +50,6 @@ fn run() -> Result<bool> {
     std::fs::write(settings.output.join("report.json"), report::json(&settings, &results))?;
     eprintln!("report: {}", settings.output.join("report.md").display());
     let failed = results.failures().count();
-    println!("{} passed, {} failed", results.successes(), failed);
+    println!("loads: {} passed, {} failed", results.successes(), failed);
     Ok(failed == 0)
 }

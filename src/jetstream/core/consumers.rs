@@ -6,13 +6,13 @@ use bytes::Bytes;
 use headwater_storage::Urgency;
 use prost::Message as _;
 
-use super::{Core, Done};
+use super::{Answered, Core, Done};
 use crate::jetstream::advisory;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
 use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
-use crate::jetstream::consumer::{Consumer, ConsumerState, Context, Outputs, Progress, reply_subject::ReplyNumbers};
 use crate::jetstream::consumer::End;
+use crate::jetstream::consumer::{Consumer, ConsumerState, Context, Outputs, Progress, reply_subject::ReplyNumbers};
 use crate::jetstream::consumer_table::CreateBody;
 use crate::jetstream::live::{Listeners, Live, Surroundings, settings};
 use crate::jetstream::names;
@@ -170,15 +170,14 @@ impl Core {
         left: crate::jetstream::live::Leftover,
         publisher: &mut Publisher,
     ) {
-        if !outputs.deltas.is_empty() {
+        let deltas = (!outputs.deltas.is_empty()).then(|| {
             let mut body = Vec::new();
             outputs.encode_deltas(&mut body);
-            let control = Control::Consumer { change: ConsumerChange::Delta, id, body };
             let urgency = if outputs.urgent { Urgency::Wake } else { Urgency::Lazy };
-            self.propose(&control, urgency, publisher, None);
-        }
-        if !left.replies.is_empty() {
-            self.reply_after_commit(left.replies, publisher);
+            (Control::Consumer { change: ConsumerChange::Delta, id, body }, urgency)
+        });
+        if deltas.is_some() || !left.replies.is_empty() {
+            self.log_deltas(deltas, left.replies, publisher);
         }
         if let Some(at) = left.timer_at {
             self.set_timer(at);
@@ -239,11 +238,17 @@ impl Core {
 
     /// One pass of deliveries.
     pub fn deliver_pass(&mut self, id: u64, publisher: &mut Publisher) -> Delivered {
+        if self.failed || !self.unlogged.is_empty() {
+            return Delivered::Idle;
+        }
         let mut progress = Progress { delivered: 0, blocked: None };
+        self.store.begin_pass();
         let known = self.with_consumer(id, publisher, |live, context, outputs| {
             progress = live.consumer.deliver(PASS_MESSAGES_MAX, context, outputs);
         });
-        if !known || progress.blocked.is_some() { Delivered::Idle } else { Delivered::More }
+        let idle = !known || progress.blocked.is_some();
+        self.store.end_pass(idle);
+        if idle { Delivered::Idle } else { Delivered::More }
     }
 
     /// The deadlines of consumers have come, or not: each looks for itself.
@@ -263,8 +268,7 @@ impl Core {
     /// Somebody may have begun or ceased to listen: push consumers look again.
     pub fn look_for_interest(&mut self, publisher: &mut Publisher) {
         let push = |live: &Live| live.consumer.settings().push.as_ref().map(|push| push.subject.clone());
-        let subjects: Vec<(u64, Bytes)> =
-            self.live.iter().filter_map(|(id, live)| Some((*id, push(live)?))).collect();
+        let subjects: Vec<(u64, Bytes)> = self.live.iter().filter_map(|(id, live)| Some((*id, push(live)?))).collect();
         for (id, subject) in subjects {
             let interested = self.account.interest.any_match(&subject, |_| true);
             self.with_consumer(id, publisher, |live, context, outputs| {
@@ -293,6 +297,9 @@ impl Core {
         reply: Option<&[u8]>,
         publisher: &mut Publisher,
     ) {
+        if self.failed || self.unlogged.is_full() {
+            return;
+        }
         let Some(id) = self.consumers.id(consumer) else { return };
         self.with_consumer(id, publisher, |live, context, outputs| {
             live.consumer.ack(numbers, body, reply, context, outputs);
@@ -354,7 +361,7 @@ impl Core {
         name: &str,
         until: Timestamp,
         publisher: &mut Publisher,
-        done: Box<dyn FnOnce(&mut Core, Result<ConsumerPaused, ApiError>) + Send>,
+        done: Answered<ConsumerPaused>,
     ) {
         let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
         let until = if until.is_zero() { Timestamp(0) } else { until };
@@ -380,7 +387,7 @@ impl Core {
         name: &str,
         sequence: u64,
         publisher: &mut Publisher,
-        done: Box<dyn FnOnce(&mut Core, Result<ConsumerReset, ApiError>) + Send>,
+        done: Answered<ConsumerReset>,
     ) {
         let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
         let mut reset = Ok(0);

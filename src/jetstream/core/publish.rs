@@ -128,12 +128,7 @@ impl Core {
         self.log.set_time(accept.time);
     }
 
-    fn decide(
-        &mut self,
-        message: &InternalMessage<'_>,
-        room: &Room,
-        publisher: &mut Publisher,
-    ) -> Option<Accept> {
+    fn decide(&mut self, message: &InternalMessage<'_>, room: &Room, publisher: &mut Publisher) -> Option<Accept> {
         let publish = Publish {
             subject: message.subject,
             reply: message.reply,
@@ -223,12 +218,7 @@ impl Core {
         }
     }
 
-    fn refused(
-        &mut self,
-        message: &InternalMessage<'_>,
-        refusal: Refusal,
-        publisher: &mut Publisher,
-    ) {
+    fn refused(&mut self, message: &InternalMessage<'_>, refusal: Refusal, publisher: &mut Publisher) {
         let wants_ack = !self.machine.config().no_ack;
         match refusal {
             Refusal::Busy => self.refuse_message(message, &error_codes::STREAM_TOO_MANY_REQUESTS.error(), publisher),

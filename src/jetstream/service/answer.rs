@@ -72,7 +72,10 @@ impl Answer {
             let quoted = &response[..response.len().min(AUDIT_BYTES_MAX)];
             let body = AuditBody {
                 server: self.node.server_name(),
-                client: audit.client.as_deref().map(|client| advisory::client_info(client, self.account.account().name())),
+                client: audit
+                    .client
+                    .as_deref()
+                    .map(|client| advisory::client_info(client, self.account.account().name())),
                 subject: &audit.subject,
                 request: &audit.request,
                 response: &String::from_utf8_lossy(quoted),

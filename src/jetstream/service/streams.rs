@@ -27,9 +27,9 @@ impl Request<'_> {
         self.check_level()?;
         let request: StreamConfigRequest = requests::read(self.body, self.is_strict())?;
         let mut meta = self.node.meta();
-        let checked = self.account.with_environment(self.node, &meta, |environment| {
-            validate::check_create(name, request, environment)
-        })?;
+        let checked = self
+            .account
+            .with_environment(self.node, &meta, |environment| validate::check_create(name, request, environment))?;
         let answer = self.answer();
         match checked {
             StreamCreate::Existing => meta.after_pending(self.account, name, answer),

@@ -35,7 +35,7 @@ mod remove;
 mod rules;
 mod source;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use checkpoint::MalformedCheckpoint;
 pub use consumers::{Consumers, Interest, NoConsumers};

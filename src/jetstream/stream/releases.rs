@@ -39,6 +39,14 @@ impl Releases {
         self.open.erase.extend_from_slice(&effects.erase);
     }
 
+    /// Takes in everything that is not stored, as after a start.
+    pub fn note_all(&mut self, first: u64, deleted: &SequenceSet) {
+        self.open.before = self.open.before.max(first);
+        for run in deleted.runs() {
+            self.open.sequences.insert_range(run);
+        }
+    }
+
     /// A checkpoint was taken that has everything noted so far.
     pub fn checkpoint_begun(&mut self) {
         let open = std::mem::take(&mut self.open);

@@ -274,7 +274,7 @@ impl Opening {
         for number in back {
             let segment = Segment::new(&self.path, candidates[&number].header, candidates[&number].length);
             self.segments.insert(number, Arc::new(segment));
-            self.to_spare(number)?;
+            self.make_spare(number)?;
         }
         Ok(())
     }
@@ -440,7 +440,7 @@ impl Opening {
             let listed = self.listed().contains(&number);
             let cut = self.segments.get(&number).is_some_and(|segment| segment.is_cut());
             if newest.is_none_or(|newest| number > newest) && !listed && !cut {
-                self.to_spare(number)?;
+                self.make_spare(number)?;
             } else if let Some(segment) = self.segments.remove(&number) {
                 self.report.damages.push(Damage::at(number, 0, DamageKind::Segment));
                 self.lost.push(number);
@@ -499,7 +499,7 @@ impl Opening {
         read().unwrap_or_default()
     }
 
-    fn to_spare(&mut self, number: u32) -> Result<(), OpenError> {
+    fn make_spare(&mut self, number: u32) -> Result<(), OpenError> {
         let Some(segment) = self.segments.remove(&number) else { return Ok(()) };
         if self.read_only {
             return Ok(());
@@ -638,9 +638,14 @@ impl Shared {
         for id in ids {
             let state = self.directory.read().group(id).and_then(|group| group.state);
             let checkpoint = self.best_checkpoint(id, report);
+            let last_part = self.directory.read().group(id).and_then(|group| *group.checkpoint()?.parts.last()?);
+            let diverging = last_part.map_or(Vec::new(), |part| self.diverging(&[part.control]));
             let mut directory = self.directory.write();
             let Some(group) = directory.group_mut(id) else { continue };
             group.drop_older_checkpoints();
+            for (_, index) in diverging {
+                group.truncate(index);
+            }
             let (first_index, last_index, last_term) = (group.first_index(), group.last_index, group.last_term);
             let wanted = checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.index + 1);
             if last_index >= wanted && first_index > wanted {

@@ -40,7 +40,7 @@ fn a_stream_with_a_limit_lives_in_a_few_files_for_ever() {
 fn survivors_of_sparse_segments_move_together() {
     let io = SimIo::new();
     let journal = open(&io, manual()).journal;
-    let survives = |sequence: u64| sequence % 20 == 0;
+    let survives = |sequence: u64| sequence.is_multiple_of(20);
     for sequence in 1..=3000 {
         append(&journal, 5, sequence, sequence, &payload(sequence));
         append(&journal, 6, sequence, sequence, b"short-lived");

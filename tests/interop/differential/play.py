@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import time
+import urllib.error
+import urllib.request
 
 from harness.wire import INBOX, Client, Closed, Timeout
 
@@ -21,8 +23,9 @@ ON = re.compile(r"([A-Z]) (open|sync|closed|read|count)(?: (\d+))?\Z")
 class Play:
     """State of one run: named raw connections (A, B, ...) and one well-behaved client for API steps."""
 
-    def __init__(self, port, steps):
-        self.port = port
+    def __init__(self, server, steps):
+        self.server = server
+        self.port = server.port
         self.steps = steps
         self.normal = Normaliser("\n".join(steps))
         self.raw = {}
@@ -264,6 +267,28 @@ class Play:
         number, _, body = rest.partition(" ")
         self.collect(self.delivered[int(number) - 1].reply, unescape(body), 1)
 
+    def do_http(self, path):
+        """GET of the monitoring port: the status and the shape of the JSON, not its values."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.server.http_port}{path}", timeout=REPLY_SECONDS) as reply:
+                status, body = reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            status, body = error.code, error.read().decode()
+        self.note(f"{status} {shape(body)}")
+
+    def do_shape(self, rest):
+        """A request whose answer is compared by shape: `shape SUBJECT PAYLOAD`."""
+        subject, payload, headers = message(rest)
+        reply = self.api.request(subject, payload, headers=headers)
+        self.note(shape(reply.payload.decode()) if reply.status is None else f"status {reply.status}")
+
+    def do_as(self, rest):
+        """`as USER PASSWORD`: who the API client of the following steps is."""
+        user, password = rest.split()
+        if self.client is not None:
+            self.client.close()
+        self.client = Client(self.port, timeout=REPLY_SECONDS, user=user, **{"pass": password})
+
     # Recording.
 
     def deliveries(self, frames):
@@ -292,6 +317,23 @@ SIMPLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
 def unescape(text):
     r"""\r \n \t \0 \\ and \xHH; everything else is UTF-8."""
     return ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else SIMPLE[match[2]], text.encode())
+
+
+def shape(text):
+    """Field names and types of a JSON text; a text that is no JSON is kept."""
+    try:
+        return json.dumps(_shape(json.loads(text)), sort_keys=True)
+    except ValueError:
+        return text[:200]
+
+
+def _shape(value):
+    if isinstance(value, dict):
+        return {key: _shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shape(value[0])] if value else []
+    # A number that happens to be zero in one run is still a number.
+    return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value).__name__
 
 
 def message(rest):

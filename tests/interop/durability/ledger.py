@@ -124,10 +124,10 @@ class Worker(threading.Thread):
 def read_all(client, stream):
     """value -> sequence of everything in the stream, through a consumer as an application would read it."""
     info = client.api(f"STREAM.INFO.{stream}")
+    assert "error" not in info, f"the stream is gone: {info['error']['description']}"
     total = info["state"]["messages"]
     consumer = client.api(f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": {"ack_policy": "none"}})
-    if "error" in consumer:
-        raise AssertionError(consumer)
+    assert "error" not in consumer, consumer
     read = {}
     while len(read) < total:
         inbox, sid = client.inbox()

@@ -65,6 +65,7 @@ class Server:
         self.owns_directory = directory is None
         self.store = pathlib.Path(store) if store else self.directory / "data"
         self.port = free_port()
+        self.http_port = free_port()
         self.process = None
 
     @property
@@ -84,7 +85,8 @@ class Server:
             command += ["-js", "-sd", str(self.store)]
         if self.config:
             path = self.directory / "server.conf"
-            path.write_text(self.config)
+            # A configuration that wants the monitoring port says @http for it.
+            path.write_text(self.config.replace("@http", str(self.http_port)))
             command += ["-c", str(path)]
         return command + self.extra
 

@@ -170,6 +170,7 @@ test("pause and resume", async (t) => {
 
 test("account information and advisories", async (t) => {
   const { nc, jsm, name } = await withStream(t);
+  assert.ok(nc.info.jetstream);
   assert.ok((await jsm.getAccountInfo()).streams >= 1);
   const advisories = nc.subscribe(`$JS.EVENT.ADVISORY.CONSUMER.CREATED.${name}.>`)[Symbol.asyncIterator]();
   await nc.flush();

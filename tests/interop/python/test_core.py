@@ -6,6 +6,8 @@ import nats
 import pytest
 from nats.errors import MaxPayloadError, NoRespondersError
 
+from harness import wait_async
+
 
 async def test_publish_and_subscribe(connect):
     client = await connect()
@@ -112,7 +114,11 @@ async def test_drain_handles_what_was_received(connect):
     for _ in range(50):
         await publisher.publish("drained", b"x")
     await publisher.flush()
-    await client.flush()
+
+    async def arrived():
+        return client.stats["in_msgs"] == 50
+
+    await wait_async.until(arrived, 5, "all messages")
     await client.drain()
     assert len(seen) == 50
     assert client.is_closed
