@@ -6,7 +6,11 @@ use headwater::server::Server;
 /// Before anything is opened.
 pub fn opening(loaded: &Loaded) {
     tracing::info!("Starting headwater");
-    tracing::info!("  Version:  {} (compatible with nats-server {})", env!("CARGO_PKG_VERSION"), headwater::process::COMPATIBLE_VERSION);
+    tracing::info!(
+        "  Version:  {} (compatible with nats-server {})",
+        env!("CARGO_PKG_VERSION"),
+        headwater::process::COMPATIBLE_VERSION
+    );
     if let Some(file) = &loaded.options.config_file {
         tracing::info!("  Config:   {} ({})", file.display(), loaded.options.config_digest);
     }
@@ -33,6 +37,14 @@ pub fn identity(server: &Server) {
         SyncPolicy::Interval(interval) => {
             tracing::warn!("  Durable:  acknowledged before it is on disk, synced every {interval:?} (sync_interval)");
         }
+    }
+}
+
+/// Where to look at the server from outside.
+pub fn monitor(server: &Server) {
+    if let Some(address) = server.monitor_address() {
+        let scheme = if server.options().http.is_some() { "http" } else { "https" };
+        tracing::info!("Starting {scheme} monitor on {address}");
     }
 }
 

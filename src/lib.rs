@@ -7,6 +7,7 @@ pub mod config;
 pub mod connection;
 pub mod jetstream;
 pub mod logging;
+pub mod monitor;
 pub mod process;
 pub mod protocol;
 pub mod router;

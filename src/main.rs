@@ -1,6 +1,7 @@
 //! The `headwater` executable: arguments, log, runtime, server, signals.
 
 mod banner;
+mod store;
 
 use headwater::cli::{self, Start};
 use headwater::config::{self, Change, Flags, Loaded, Options};
@@ -19,10 +20,7 @@ const LOG_FLUSH: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     match cli::start(std::env::args_os()) {
         Start::Exit(code) => code,
-        Start::Store(_) => {
-            eprintln!("headwater: work on a store directory is not available in this build");
-            ExitCode::FAILURE
-        }
+        Start::Store(command) => store::run(&command),
         Start::Serve { flags, loaded } => serve(&flags, *loaded),
     }
 }
@@ -78,6 +76,8 @@ async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>
     }
     let server = Server::prepare(loaded.options)?;
     banner::identity(&server);
+    server.start_monitor().await?;
+    banner::monitor(&server);
     let storing = Arc::clone(&server);
     tokio::task::spawn_blocking(move || storing.open_store()).await??;
     server.listen().await?;
@@ -98,7 +98,13 @@ impl ProcessFiles {
         {
             tracing::error!("Could not write pidfile: {error}");
         }
-        let ports = Ports { nats: listener_urls("nats", server.client_address()), ..Ports::default() };
+        let monitor = server.monitor_address();
+        let scheme = if options.http.is_some() { "http" } else { "https" };
+        let ports = Ports {
+            nats: listener_urls("nats", server.client_address()),
+            monitoring: monitor.map(|address| listener_urls(scheme, address)).unwrap_or_default(),
+            ..Ports::default()
+        };
         let ports = options.ports_file_dir.as_ref().and_then(|directory| match PortsFile::write(directory, &ports) {
             Ok(file) => Some(file),
             Err(error) => {

@@ -9,6 +9,7 @@ pub use runtime::runtime;
 use crate::config::Options;
 use crate::connection::{ClosedConnection, Connection, ConnectionSnapshot, Hub, TlsListener, serve};
 use crate::jetstream::Node;
+use crate::monitor::Monitor;
 use crate::protocol::error::ClosedReason;
 use crate::protocol::info::{self, Info};
 use arc_swap::ArcSwap;
@@ -35,6 +36,8 @@ pub struct Server {
     phase: watch::Sender<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     jetstream: OnceLock<Arc<Node>>,
+    monitor: OnceLock<SocketAddr>,
+    config_load_time: ArcSwap<SystemTime>,
 }
 
 /// Who this server is.
@@ -61,6 +64,8 @@ pub enum StartError {
     Host { host: String, cause: io::Error },
     #[error("Error listening on port: {address}, \"{cause}\"")]
     Listen { address: SocketAddr, cause: io::Error },
+    #[error("can't listen to the monitor port: {0}")]
+    Monitor(Box<StartError>),
     #[error("{0}")]
     Settings(#[from] settings::SettingsError),
     #[error("JetStream: {0}")]
@@ -75,6 +80,7 @@ impl Server {
     /// Prepares and listens. Must be called on a tokio runtime.
     pub async fn start(options: Options) -> Result<Arc<Server>, StartError> {
         let server = Server::prepare(options)?;
+        server.start_monitor().await?;
         let storing = Arc::clone(&server);
         tokio::task::spawn_blocking(move || storing.open_store()).await.map_err(StartError::Task)??;
         server.listen().await?;
@@ -99,7 +105,45 @@ impl Server {
             phase,
             tasks: Mutex::default(),
             jetstream: OnceLock::new(),
+            monitor: OnceLock::new(),
+            config_load_time: ArcSwap::from_pointee(SystemTime::now()),
         }))
+    }
+
+    /// Serves the monitoring port, when there is to be one; gives its address with the real port. Comes before the
+    /// store is opened, which may take long and is worth watching.
+    pub async fn start_monitor(self: &Arc<Self>) -> Result<Option<SocketAddr>, StartError> {
+        let options = self.options.load_full();
+        let (wanted, tls) = match (&options.http, &options.https) {
+            (Some(http), _) => (http, None),
+            (None, Some(https)) => (https, Some(Arc::new(TlsListener::new(settings::monitor_tls(&options))?))),
+            (None, None) => return Ok(None),
+        };
+        let failed = |error| StartError::Monitor(Box::new(error));
+        let listener = listen(&wanted.host, wanted.port).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(|cause| {
+            let address = SocketAddr::from(([0, 0, 0, 0], wanted.port));
+            failed(StartError::Listen { address, cause })
+        })?;
+        let address = *self.monitor.get_or_init(|| address);
+        let serving = tokio::spawn(Monitor::new(self).serve(listener, address, tls));
+        self.tasks.lock().push(serving);
+        Ok(Some(address))
+    }
+
+    /// Where the monitor listens; none without one.
+    pub fn monitor_address(&self) -> Option<SocketAddr> {
+        self.monitor.get().copied()
+    }
+
+    /// Whether clients are served: the store is open, the port is, and nobody stopped the server.
+    pub fn is_ready(&self) -> bool {
+        self.address.get().is_some() && *self.phase.borrow() != Phase::Stopped
+    }
+
+    /// When the options were taken over.
+    pub fn config_load_time(&self) -> SystemTime {
+        **self.config_load_time.load()
     }
 
     /// Opens the store and takes up its streams, when the options want them. Takes as long as recovery does; nobody is
@@ -146,6 +190,7 @@ impl Server {
         self.hub.reload(settings::connections(&options), directory);
         settings::announce(&options, &self.hub, self.client_address().port());
         self.options.store(Arc::new(options));
+        self.config_load_time.store(Arc::new(SystemTime::now()));
         Ok(())
     }
 

@@ -55,7 +55,8 @@ fn only_the_catalogue_uses_sled() {
     for folder in ["src", "storage/src", "raft/src"] {
         for file in rust_files(Path::new(folder)) {
             let uses = read(&file).contains("sled::");
-            assert!(!uses || file.ends_with("catalogue.rs"), "{} uses sled", file.display());
+            let in_catalogue = file.components().any(|part| part.as_os_str() == "catalogue");
+            assert!(!uses || in_catalogue, "{} uses sled", file.display());
         }
     }
 }

@@ -118,6 +118,10 @@ pub enum Step {
 }
 
 /// Plans one step towards `desired` voters. Call it again whenever membership or progress has changed.
+///
+/// `Done` is the leader's view. The disk of a peer that was removed may be thrown away only when every remaining member has
+/// the change in a durable state record: one that restarts without it is back in the old configuration until it hears of the
+/// commit, and together with another loss the old one may lack a quorum.
 pub fn plan(now: &Membership, desired: &[PeerId], leader: PeerId, caught_up: impl Fn(PeerId) -> bool) -> Step {
     if now.is_joint() {
         return Step::Wait(Vec::new());

@@ -90,6 +90,8 @@ pub enum ProposeError {
     ChangePending,
     #[error("raft refused the proposal")]
     Refused,
+    #[error("the group is poisoned")]
+    Poisoned,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

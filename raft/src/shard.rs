@@ -106,21 +106,20 @@ impl<M: Machine, L: Log, X: Transport, T> Shard<M, L, X, T> {
         &mut self.transport
     }
 
-    pub fn propose(&mut self, group: GroupId, payload: &Bytes, token: T) -> Result<u64, (ProposeError, T)> {
+    /// The token comes back with the proposal's fate, or at once when it is refused; a group that panics meanwhile takes it along.
+    pub fn propose(&mut self, group: GroupId, payload: &Bytes, token: T) -> Result<u64, (ProposeError, Option<T>)> {
         let Some(slot) = self.slots.get_mut(&group) else {
-            return Err((ProposeError::NotLeader { leader: None }, token));
+            return Err((ProposeError::NotLeader { leader: None }, Some(token)));
         };
         let mut token = Some(token);
         let log = &mut self.log;
-        let proposed = slot.replica.run(|replica| token.take().map(|token| replica.propose(log, payload, token)));
-        match (proposed, token) {
-            (Ok(Some(proposed)), _) => {
-                self.wake(group);
-                self.mark(group);
-                proposed
-            }
-            (_, Some(token)) => Err((ProposeError::NotLeader { leader: None }, token)),
-            (_, None) => unreachable!("the token is taken only by a call that returns"),
+        let done = slot.replica.run(|replica| Ok(token.take().map(|token| replica.propose(log, payload, token))));
+        let proposed = self.judge(group, done).flatten();
+        self.wake(group);
+        self.mark(group);
+        match proposed {
+            Some(proposed) => proposed.map_err(|(error, token)| (error, Some(token))),
+            None => Err((ProposeError::Poisoned, token)),
         }
     }
 
@@ -299,3 +298,6 @@ impl<M: Machine, L: Log, X: Transport, T> Shard<M, L, X, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

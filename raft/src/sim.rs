@@ -6,9 +6,12 @@
 
 mod checker;
 mod disk;
+mod faults;
+mod healing;
 mod network;
 mod node;
 mod operator;
+mod options;
 mod rng;
 mod toy;
 mod world;
@@ -16,9 +19,18 @@ mod world;
 pub use checker::{Checker, Violation};
 pub use disk::{Recovered, SimDisk, SimLog};
 pub use network::{Network, NetworkOptions, SimLink};
+pub use options::{Options, Report};
 pub use rng::{Rng, seeds};
 pub use toy::{Toy, ToyWorkload};
-pub use world::{Options, Report, Workload, World};
+pub use world::{Workload, World};
+
+/// Runs the seeds of a test ([`seeds`]) and adds up what they went through. Stops at the first violation.
+pub fn sweep(count: u64, mut run: impl FnMut(u64) -> Result<Report, Violation>) -> Result<Report, Violation> {
+    seeds(count).into_iter().try_fold(Report::default(), |mut total, seed| {
+        total += run(seed)?;
+        Ok(total)
+    })
+}
 
 /// Mistakes to build into disk or driver. A simulator that does not find them is blind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,6 +91,11 @@ impl WriteQueue {
         self.open.is_none() && self.closed.is_empty()
     }
 
+    /// Something was handed out or promised, and its position not named yet.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     pub fn settle(&mut self) -> Option<Settled> {
         let mut settled: Option<Settled> = None;
         while self.closed.front().is_some_and(|write| write.position <= self.durable) {

@@ -1,6 +1,7 @@
 //! Accounts (S-40): isolated subject spaces. An account owns its interest graph, its limits and its counters, and
 //! the handles of those who subscribe; how messages find their way through it is the router's business.
 
+mod budget;
 mod gate;
 mod interest;
 mod outbound;
@@ -10,9 +11,10 @@ mod subscription;
 mod subscriptions;
 mod trie;
 
+pub use budget::EgressBudget;
 pub use gate::Gate;
 pub use interest::{Interest, InterestStatistics};
-pub use outbound::{Batch, Delivered, Outbound, STALL_BYTES, Transport};
+pub use outbound::{Batch, Delivered, Drained, Outbound, STALL_BYTES, Transport};
 pub use permissions::{InvalidPermission, PermissionRules, Permissions, ResponseRule};
 pub use replies::ReplyTracker;
 pub use subscription::{ClientIdentity, ClientKind, Counted, InternalMessage, InternalSubscriber, Sink, Subscription};
@@ -155,6 +157,12 @@ impl Account {
         admitted.map_err(|_| TooManyConnections)?;
         self.connections_total.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts a connection in that has not said who it is; no limit holds yet.
+    pub fn enter(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections_total.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn dismiss(&self) {

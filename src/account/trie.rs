@@ -294,6 +294,22 @@ mod tests {
         assert!(trie.is_empty() && trie.root.is_empty());
     }
 
+    #[test]
+    fn deep_subjects_fit_a_worker_stack() {
+        let deep = vec!["a"; 2048].join(".");
+        let worker = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
+            let mut trie = Trie::default();
+            trie.insert(deep.as_bytes(), Item(1));
+            trie.insert(deep.replace('a', "*").as_bytes(), Item(2));
+            assert_eq!(matches(&trie, deep.as_bytes()), [1, 2]);
+            assert!(trie.remove(deep.as_bytes(), 1).is_some());
+            let mut all = 0;
+            trie.for_each(|_| all += 1);
+            assert_eq!(all, 1);
+        });
+        worker.unwrap().join().unwrap();
+    }
+
     fn subject_strategy() -> impl Strategy<Value = String> {
         proptest::collection::vec(prop_oneof![4 => "[abc]", 2 => Just("*".to_string())], 1..5).prop_flat_map(|tokens| {
             any::<bool>().prop_map(move |rest| {

@@ -43,6 +43,21 @@ pub(super) fn load_with(flags: &Flags, environment: &dyn Fn(&str) -> Option<Stri
     Ok(Loaded { options, warnings: report.warnings, unsupported: report.unsupported })
 }
 
+/// Reads text instead of a file, with defaults for everything else and no environment. For tests and fuzzers.
+pub fn load_text(text: &[u8]) -> Result<Loaded, ConfigError> {
+    let mut draft = Draft::default();
+    let mut report = Report::default();
+    let map = syntax::parse_text(text, &|_| None).map_err(ConfigError::new)?;
+    draft.options.config_digest = syntax::digest(&map);
+    keys::read(&map, &mut draft, &mut report);
+    if !report.errors.is_empty() {
+        return Err(ConfigError { lines: report.warnings.into_iter().chain(report.errors).collect() });
+    }
+    let options = finish(draft, &mut report)?;
+    validate::check(&options)?;
+    Ok(Loaded { options, warnings: report.warnings, unsupported: report.unsupported })
+}
+
 fn read_file(
     path: &Path,
     environment: &dyn Fn(&str) -> Option<String>,

@@ -29,7 +29,7 @@ pub use duration::{GoDuration, parse_duration};
 pub use flags::{Flags, LogFlags, TlsFlags};
 pub use jetstream::{AccountJetStreamLimits, JetStreamLimits, JetStreamOptions, SyncPolicy};
 pub use keys::{CIPHER_SUITE_NAMES, CURVE_NAMES};
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_text};
 pub use options::{Authorization, ListenAddress, LogOptions, Options, UnsupportedKey, UserPassword, WriteTimeout};
 pub use reload::{Change, Topic};
 pub use report::ConfigError;

@@ -50,10 +50,14 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
         if allow_plain && !begins_handshake(&stream, tls.settings().timeout).await {
             return start_plain(&hub, stream, peer, id, nonce, Vec::new());
         }
-    } else if hub.register.len() >= hub.settings.load().connections_max {
-        // Without a session there is no way to say why.
-        return;
     }
+    // Whoever is in a handshake is not registered yet, but must not be without number either.
+    let Some(_handshaking) = hub.begin_handshake() else {
+        if !first {
+            send_now(&stream, &error::line(error::MAX_CONNECTIONS));
+        }
+        return;
+    };
     if !tls.admits(Instant::now()) {
         if !first {
             send_now(&stream, &error::line(error::THROTTLED));
@@ -75,14 +79,14 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
             return;
         }
     }
-    let outbound = Outbound::new(id, Transport::Owner, hub.settings.load().pending_bytes_max);
+    let outbound = hub.outbound(id, Transport::Owner);
     start(&hub, Socket::tls(stream), outbound, peer, nonce, Some(info), Vec::new());
 }
 
 fn start_plain(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: u64, nonce: String, early: Vec<u8>) {
     let stream = Arc::new(stream);
     let transport = Transport::Direct(Arc::clone(&stream));
-    let outbound = Outbound::new(id, transport, hub.settings.load().pending_bytes_max);
+    let outbound = hub.outbound(id, transport);
     start(hub, Socket::Plain(stream), outbound, peer, nonce, None, early);
 }
 
@@ -97,8 +101,7 @@ fn start(
 ) {
     let settings = hub.settings.load();
     let account = hub.global_account();
-    // The global account's limit is checked at CONNECT; until then everybody is counted there.
-    let _ = account.admit();
+    account.enter();
     let outbound = Arc::new(outbound);
     let payload_bytes_max = settings.payload_bytes_max;
     let connection = Connection::new(outbound, peer, ClientKind::Nats, account, nonce, payload_bytes_max, tls);
@@ -114,7 +117,7 @@ fn start(
     } else {
         connection.set_authenticated();
     }
-    hub.set_alarm(Instant::now() + settings.ping_interval, &connection, Alarm::Ping);
+    connection.schedule_ping(hub, settings.ping_interval);
     tokio::spawn(ClientTask::new(Arc::clone(hub), connection, socket).with_early_bytes(early));
 }
 

@@ -3,7 +3,7 @@
 
 use super::hub::Hub;
 use super::timers::Alarm;
-use crate::account::{Account, ClientIdentity, ClientKind, Outbound, Permissions, Subscription, Traffic};
+use crate::account::{Account, ClientIdentity, ClientKind, Outbound, Permissions};
 use crate::auth::CertificateNames;
 use crate::protocol::connect::ConnectOptions;
 use crate::protocol::error::{self, ClosedReason};
@@ -17,27 +17,31 @@ use std::time::{Duration, Instant, SystemTime};
 const FIRST_PING: Duration = Duration::from_secs(2);
 /// Round trips are measured anew after this long.
 const RTT_INTERVAL: Duration = Duration::from_secs(3600);
-/// Subscriptions kept with a closed connection, for `/connz?state=closed&subs=1`.
-const CLOSED_SUBSCRIPTIONS_MAX: usize = 64;
 
 pub struct Connection {
     pub outbound: Arc<Outbound>,
-    peer: SocketAddr,
-    kind: ClientKind,
+    pub(super) peer: SocketAddr,
+    pub(super) kind: ClientKind,
     started: Instant,
-    start: SystemTime,
+    pub(super) start: SystemTime,
     /// Names the challenge of INFO; empty without one.
     pub nonce: Box<str>,
     pub tls: Option<Box<TlsInfo>>,
-    profile: Mutex<Profile>,
-    messages_in: AtomicU64,
-    bytes_in: AtomicU64,
+    pub(super) profile: Mutex<Profile>,
+    pub(super) messages_in: AtomicU64,
+    pub(super) bytes_in: AtomicU64,
     /// Nanoseconds since the start; activity is messages and interest, heard is anything but PONG.
-    last_activity: AtomicU64,
+    pub(super) last_activity: AtomicU64,
     last_heard: AtomicU64,
     rtt: AtomicU64,
     ping_sent: AtomicU64,
     pings_out: AtomicU32,
+    /// When the next ping is due, in the same count; an alarm for an earlier time is an old one.
+    ping_due: AtomicU64,
+    /// An alarm for the write deadline is set.
+    write_watched: AtomicBool,
+    /// Nothing was heard for a ping interval: the task may let go of its caches.
+    rest: AtomicBool,
     authenticated: AtomicBool,
     /// Understands INFO at any time (protocol 1, and its first PONG has been sent).
     takes_info: AtomicBool,
@@ -52,12 +56,12 @@ pub struct Update {
 }
 
 /// What CONNECT said, and what came of it.
-struct Profile {
-    options: Box<ConnectOptions>,
-    account: Arc<Account>,
+pub(super) struct Profile {
+    pub(super) options: Box<ConnectOptions>,
+    pub(super) account: Arc<Account>,
     identity: Option<Arc<ClientIdentity>>,
     permissions: Option<Arc<Permissions>>,
-    user: String,
+    pub(super) user: String,
     payload_bytes_max: usize,
 }
 
@@ -74,49 +78,6 @@ pub struct TlsInfo {
     pub certificate: Option<CertificateNames>,
     /// Lower-case hex SHA-256 of the client's public key info.
     pub key_hash: Option<String>,
-}
-
-/// A reading of a connection, for monitoring.
-#[derive(Clone, Debug)]
-pub struct ConnectionSnapshot {
-    pub id: u64,
-    pub kind: ClientKind,
-    pub peer: SocketAddr,
-    pub start: SystemTime,
-    pub last_activity: SystemTime,
-    pub rtt: Option<Duration>,
-    pub uptime: Duration,
-    pub idle: Duration,
-    pub pending_bytes: usize,
-    pub traffic: Traffic,
-    pub stalls: u64,
-    pub subscriptions: usize,
-    pub name: String,
-    pub lang: String,
-    pub version: String,
-    pub user: String,
-    pub account: String,
-    pub tls: Option<TlsInfo>,
-}
-
-/// A subscription, for monitoring.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscriptionSnapshot {
-    pub subject: String,
-    pub queue: Option<String>,
-    pub sid: String,
-    pub delivered: u64,
-    /// Zero is no limit.
-    pub delivered_max: u64,
-}
-
-/// A connection that ended.
-#[derive(Clone, Debug)]
-pub struct ClosedConnection {
-    pub snapshot: ConnectionSnapshot,
-    pub subscriptions: Vec<SubscriptionSnapshot>,
-    pub stop: SystemTime,
-    pub reason: ClosedReason,
 }
 
 impl Connection {
@@ -153,6 +114,9 @@ impl Connection {
             rtt: AtomicU64::new(0),
             ping_sent: AtomicU64::new(0),
             pings_out: AtomicU32::new(0),
+            ping_due: AtomicU64::new(0),
+            write_watched: AtomicBool::new(false),
+            rest: AtomicBool::new(false),
             authenticated: AtomicBool::new(false),
             takes_info: AtomicBool::new(false),
             update: Mutex::default(),
@@ -305,6 +269,25 @@ impl Connection {
         first + first.mul_f64(0.2 * (self.id() % 64) as f64 / 64.0)
     }
 
+    /// Sets the next ping; whatever was set before is forgotten.
+    pub fn schedule_ping(&self, hub: &Hub, after: Duration) {
+        self.ping_due.store(self.age() + after.as_nanos() as u64, Ordering::Relaxed);
+        hub.set_alarm(Instant::now() + after, self, Alarm::Ping);
+    }
+
+    /// Something waits for the socket: it has to be gone in time.
+    pub fn watch_write(&self, hub: &Hub) {
+        if !self.write_watched.swap(true, Ordering::Relaxed) {
+            let deadline = hub.settings.load().write_deadline;
+            hub.set_alarm(Instant::now() + deadline, self, Alarm::WriteDeadline);
+        }
+    }
+
+    #[inline]
+    pub fn take_rest(&self) -> bool {
+        self.rest.load(Ordering::Relaxed) && self.rest.swap(false, Ordering::Relaxed)
+    }
+
     /// From now on INFO may come at any time.
     pub fn set_takes_info(&self) {
         self.takes_info.store(true, Ordering::Relaxed);
@@ -337,14 +320,17 @@ impl Connection {
             }
             Alarm::Authentication => {}
             Alarm::Expiry => self.refuse(error::USER_EXPIRED, ClosedReason::AuthenticationExpired),
-            Alarm::Ping => self.ping(hub, now),
+            Alarm::Ping => self.ping(hub),
             Alarm::WriteDeadline => self.check_write(hub, now),
         }
     }
 
-    fn ping(&self, hub: &Hub, now: Instant) {
+    fn ping(&self, hub: &Hub) {
         let settings = hub.settings.load();
         let age = self.age();
+        if age < self.ping_due.load(Ordering::Relaxed) {
+            return;
+        }
         let heard = Duration::from_nanos(age.saturating_sub(self.last_heard.load(Ordering::Relaxed)));
         let measured = Duration::from_nanos(age.saturating_sub(self.ping_sent.load(Ordering::Relaxed)));
         let never_measured = self.ping_sent.load(Ordering::Relaxed) == 0;
@@ -356,14 +342,24 @@ impl Connection {
             self.pings_out.fetch_add(1, Ordering::Relaxed);
             self.ping_sent.store(age.max(1), Ordering::Relaxed);
             self.outbound.send_control(b"PING\r\n");
+            if heard >= settings.ping_interval {
+                self.rest.store(true, Ordering::Relaxed);
+                self.outbound.wake_owner();
+            }
         }
-        hub.set_alarm(now + settings.ping_interval, self, Alarm::Ping);
+        self.schedule_ping(hub, settings.ping_interval);
     }
 
     fn check_write(&self, hub: &Hub, now: Instant) {
         let deadline = hub.settings.load().write_deadline;
         match self.outbound.blocked_since() {
-            None => {}
+            None => {
+                self.write_watched.store(false, Ordering::Relaxed);
+                // It may have begun to wait again just before.
+                if self.outbound.pending_bytes() > 0 {
+                    self.watch_write(hub);
+                }
+            }
             Some(_) if self.outbound.is_overdue(now, deadline) => {
                 self.outbound.close(ClosedReason::SlowConsumerWriteDeadline);
             }
@@ -371,72 +367,8 @@ impl Connection {
         }
     }
 
-    pub fn snapshot(&self) -> ConnectionSnapshot {
-        let age = self.age();
-        let active = self.last_activity.load(Ordering::Relaxed).min(age);
-        let delivered = self.outbound.delivered();
-        let profile = self.profile.lock();
-        ConnectionSnapshot {
-            id: self.id(),
-            kind: self.kind,
-            peer: self.peer,
-            start: self.start,
-            last_activity: self.start + Duration::from_nanos(active),
-            rtt: self.rtt(),
-            uptime: Duration::from_nanos(age),
-            idle: Duration::from_nanos(age - active),
-            pending_bytes: self.outbound.pending_bytes(),
-            traffic: Traffic {
-                messages_in: self.messages_in.load(Ordering::Relaxed),
-                bytes_in: self.bytes_in.load(Ordering::Relaxed),
-                messages_out: delivered.messages,
-                bytes_out: delivered.bytes,
-            },
-            stalls: self.outbound.stalls(),
-            subscriptions: self.outbound.subscriptions.len(),
-            name: profile.options.name.clone(),
-            lang: profile.options.lang.clone(),
-            version: profile.options.version.clone(),
-            user: profile.user.clone(),
-            account: profile.account.name().to_string(),
-            tls: self.tls.as_deref().cloned(),
-        }
-    }
-
-    /// At most `limit` of its subscriptions.
-    pub fn subscriptions(&self, limit: usize) -> Vec<SubscriptionSnapshot> {
-        self.outbound.subscriptions.list(limit).iter().map(|subscription| subscription.snapshot()).collect()
-    }
-
-    /// How it ended; to be taken while its subscriptions are still known.
-    pub fn closed(&self, reason: ClosedReason) -> ClosedConnection {
-        ClosedConnection {
-            snapshot: self.snapshot(),
-            subscriptions: self.subscriptions(CLOSED_SUBSCRIPTIONS_MAX),
-            stop: SystemTime::now(),
-            reason,
-        }
-    }
-
     /// Nanoseconds since the connection was made.
-    fn age(&self) -> u64 {
+    pub(super) fn age(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
-    }
-}
-
-trait Snapshot {
-    fn snapshot(&self) -> SubscriptionSnapshot;
-}
-
-impl Snapshot for Subscription {
-    fn snapshot(&self) -> SubscriptionSnapshot {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        SubscriptionSnapshot {
-            subject: text(&self.subject),
-            queue: self.queue.as_deref().map(text),
-            sid: text(self.sid()),
-            delivered: self.delivered(),
-            delivered_max: self.delivered_max(),
-        }
     }
 }

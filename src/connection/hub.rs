@@ -2,12 +2,13 @@
 //!
 //! The server owns the hub and starts its tasks; monitoring reads it.
 
-use super::connection::{ClosedConnection, Connection, Update};
+use super::connection::{Connection, Update};
 use super::register::Register;
 use super::settings::Settings;
+use super::snapshot::ClosedConnection;
 use super::timers::{Alarm, Timers};
 use super::tls::TlsListener;
-use crate::account::{Account, AccountLimits, ClientKind, GLOBAL, SYSTEM, Traffic};
+use crate::account::{Account, AccountLimits, ClientKind, EgressBudget, GLOBAL, Outbound, SYSTEM, Traffic, Transport};
 use crate::auth::Directory;
 use crate::protocol::error::{self, ClosedReason};
 use crate::protocol::info::Info;
@@ -15,7 +16,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
@@ -35,6 +36,9 @@ pub struct Hub {
     next_id: AtomicU64,
     /// bcrypt checks at a time: a flood of logins must not take all cores.
     pub hashing: Arc<Semaphore>,
+    /// What waits for all connections together.
+    pub egress: Arc<EgressBudget>,
+    handshakes: AtomicUsize,
     stopping: AtomicBool,
     observer: ArcSwapOption<Observers>,
 }
@@ -44,6 +48,26 @@ pub trait ConnectionObserver: Send + Sync {
     fn connected(&self, connection: &Arc<Connection>);
     fn disconnected(&self, connection: &Arc<Connection>, reason: ClosedReason);
     fn refused(&self, connection: &Arc<Connection>, reason: ClosedReason);
+}
+
+/// A TLS handshake under way.
+pub struct Handshake<'a> {
+    hub: &'a Hub,
+}
+
+impl Drop for Handshake<'_> {
+    fn drop(&mut self) {
+        self.hub.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A quarter of the machine's memory may wait for slow clients.
+fn egress_bytes_max() -> usize {
+    const FALLBACK: usize = 1 << 30;
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kibibytes =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    kibibytes.map_or(FALLBACK, |kibibytes: usize| kibibytes.saturating_mul(1024) / 4).max(256 << 20)
 }
 
 struct Observers(Arc<dyn ConnectionObserver>);
@@ -78,6 +102,8 @@ impl Hub {
             closed: Mutex::default(),
             next_id: AtomicU64::new(1),
             hashing: Arc::new(Semaphore::new((cores / 2).max(1))),
+            egress: Arc::new(EgressBudget::new(egress_bytes_max())),
+            handshakes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             observer: ArcSwapOption::empty(),
         }
@@ -85,6 +111,18 @@ impl Hub {
 
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn outbound(&self, id: u64, transport: Transport) -> Outbound {
+        Outbound::new(id, transport, self.settings.load().pending_bytes_max, Arc::clone(&self.egress))
+    }
+
+    /// Counts a TLS handshake, unless there are as many connections and handshakes as there may be.
+    pub fn begin_handshake(&self) -> Option<Handshake<'_>> {
+        let limit = self.settings.load().connections_max;
+        let handshakes = self.handshakes.fetch_add(1, Ordering::Relaxed);
+        let handshake = Handshake { hub: self };
+        (self.register.len() + handshakes < limit).then_some(handshake)
     }
 
     /// The account of clients that have none of their own.
@@ -156,11 +194,14 @@ impl Hub {
 
     /// Changes the common part of INFO, and tells the clients that understand it (C-33).
     pub fn update_info(&self, change: impl Fn(&mut Info)) {
-        self.info.rcu(|info| {
+        let before = self.info.rcu(|info| {
             let mut info = Info::clone(info);
             change(&mut info);
             info
         });
+        if *before == **self.info.load() {
+            return;
+        }
         for connection in self.register.all() {
             connection.send_info(self);
         }

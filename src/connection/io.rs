@@ -3,7 +3,7 @@
 //! The socket of one connection, plain or TLS, as its task uses it. Foreign threads write to a plain socket
 //! themselves; a TLS session belongs to the task alone.
 
-use crate::account::Outbound;
+use crate::account::{Drained, Outbound};
 use crate::protocol::error::ClosedReason;
 use rustix::net::RecvFlags;
 use std::io;
@@ -65,8 +65,8 @@ impl Socket {
                     Poll::Pending => ReadOutcome::Wait,
                     Poll::Ready(Ok(())) => match buffer.filled().len() {
                         0 => ReadOutcome::Closed(ClosedReason::ClientClosed),
-                        // A record holds 16 KiB at most: there may be another one decrypted already.
-                        count => ReadOutcome::Bytes { count, is_full: count * 2 > wanted },
+                        // More may have been decrypted already; asking again costs no system call.
+                        count => ReadOutcome::Bytes { count, is_full: count == wanted },
                     },
                     Poll::Ready(Err(error)) => ReadOutcome::Closed(reason_of(&error)),
                 }
@@ -105,19 +105,19 @@ impl Socket {
     /// Writes what waits in `outbound`, and has the task woken when the socket takes more.
     pub fn poll_write_pending(&mut self, outbound: &Outbound, context: &mut Context<'_>) {
         match self {
-            Socket::Plain(stream) => loop {
-                outbound.drain(stream);
-                if outbound.pending_bytes() == 0
-                    || outbound.is_closed() && outbound.closing().is_none_or(|reason| !reason.flushes())
-                {
-                    return;
+            Socket::Plain(stream) => {
+                while outbound.drain(stream) == Drained::Blocked {
+                    // The last words of some are worth a try, those of others are not.
+                    if outbound.is_closed() && !outbound.closing().is_some_and(ClosedReason::flushes) {
+                        return;
+                    }
+                    match stream.poll_write_ready(context) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return outbound.close(ClosedReason::WriteError),
+                        Poll::Pending => return,
+                    }
                 }
-                match stream.poll_write_ready(context) {
-                    Poll::Pending => return,
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return outbound.close(ClosedReason::WriteError),
-                }
-            },
+            }
             Socket::Tls(tls) => {
                 if let Poll::Ready(Err(_)) = tls.poll_write_pending(outbound, context) {
                     tls.broken = true;

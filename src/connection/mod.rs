@@ -9,14 +9,16 @@ mod io;
 mod register;
 mod session;
 mod settings;
+mod snapshot;
 mod task;
 mod timers;
 mod tls;
 
 pub use accept::serve;
-pub use connection::{ClosedConnection, Connection, ConnectionSnapshot, SubscriptionSnapshot, TlsInfo, Update};
+pub use connection::{Connection, TlsInfo, Update};
 pub use hub::{ConnectionObserver, Hub, HubCounters};
 pub use register::Register;
 pub use settings::Settings;
+pub use snapshot::{ClosedConnection, ConnectionSnapshot, SubscriptionSnapshot};
 pub use timers::Alarm;
 pub use tls::{CertificateFiles, HandshakeFirst, TlsError, TlsListener, TlsSettings};

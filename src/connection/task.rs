@@ -8,7 +8,6 @@ use super::connection::{Connection, Update};
 use super::hub::Hub;
 use super::io::{ReadOutcome, Socket};
 use super::session::{Flow, Pending, Session};
-use super::timers::Alarm;
 use crate::account::{Outbound, STALL_BYTES};
 use crate::protocol::error::ClosedReason;
 use crate::router::Burst;
@@ -18,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::Sleep;
 
 /// A read of 64 KiB would become slightly more than 64 KiB of deliveries, and every send would end in a tiny
@@ -49,7 +48,8 @@ pub struct ClientTask {
     /// `leftover` holds complete operations that wait for the session to go on.
     resume: bool,
     attached: bool,
-    watched: bool,
+    /// Bytes read since the task got its turn.
+    turn_bytes: usize,
     wait: Wait,
 }
 
@@ -82,7 +82,7 @@ impl ClientTask {
             bytes_needed: 0,
             resume: false,
             attached: false,
-            watched: false,
+            turn_bytes: 0,
             wait: Wait::Nothing,
         }
     }
@@ -104,10 +104,14 @@ impl Future for ClientTask {
             this.outbound.set_owner(context.waker());
             this.attached = true;
         }
+        this.turn_bytes = 0;
         loop {
             this.write(context);
             if this.outbound.is_closed() {
                 return this.end(context);
+            }
+            if this.connection.take_rest() {
+                this.session.rest();
             }
             if let Some(update) = this.connection.take_update() {
                 this.take_over(*update);
@@ -144,12 +148,8 @@ impl ClientTask {
         }
         self.socket.poll_write_pending(&self.outbound, context);
         // The write deadline is watched from the moment that something waits.
-        if self.outbound.pending_bytes() > 0 && !self.watched {
-            self.watched = true;
-            let at = Instant::now() + self.hub.settings.load().write_deadline;
-            self.hub.set_alarm(at, &self.connection, Alarm::WriteDeadline);
-        } else if self.outbound.pending_bytes() == 0 {
-            self.watched = false;
+        if self.outbound.pending_bytes() > 0 {
+            self.connection.watch_write(&self.hub);
         }
     }
 
@@ -219,7 +219,7 @@ impl ClientTask {
             ReadOutcome::Bytes { count, is_full } => {
                 self.leftover = Vec::new();
                 self.act(&buffer[..start + count], context);
-                if is_full { Step::Yield } else { Step::Again }
+                self.after_read(count, is_full)
             }
         };
         BUFFER.set(buffer);
@@ -237,9 +237,15 @@ impl ClientTask {
                     let message = std::mem::take(&mut self.leftover);
                     self.act(&message, context);
                 }
-                if is_full || count >= READ_BYTES { Step::Yield } else { Step::Again }
+                self.after_read(count, is_full)
             }
         }
+    }
+
+    /// One full read, or as much in small pieces, and then it is the others' turn.
+    fn after_read(&mut self, count: usize, is_full: bool) -> Step {
+        self.turn_bytes += count;
+        if is_full || self.turn_bytes >= READ_BYTES { Step::Yield } else { Step::Again }
     }
 
     fn act_on_leftover(&mut self, context: &mut Context<'_>) -> Step {
@@ -259,7 +265,7 @@ impl ClientTask {
         let mut burst = Burst::take();
         let done = self.session.act(bytes, &mut burst);
         let had_services = self.session.end_burst(&mut burst, bytes);
-        let loaded = burst.take_loaded();
+        let loaded = burst.take_worth_waiting();
         burst.give_back();
         let rest = &bytes[done.consumed..];
         self.bytes_needed = done.bytes_needed;

@@ -120,6 +120,11 @@ impl JetStreamAccount {
         check(&Environment { server, account: &tiers, streams, clustered: false })
     }
 
+    /// Of the account as a whole.
+    pub fn limits(&self) -> account_info::AccountLimits {
+        self.tiers.read().flat.unwrap_or_default()
+    }
+
     /// Bytes that streams of this kind reserve by their `max_bytes`.
     pub fn reserved_bytes(&self, storage: StorageType) -> i64 {
         let streams = self.streams.read();
@@ -141,7 +146,7 @@ impl JetStreamAccount {
         }
         usage.reserved_memory = u64::try_from(self.reserved_bytes(StorageType::Memory)).unwrap_or(0);
         usage.reserved_storage = u64::try_from(self.reserved_bytes(StorageType::File)).unwrap_or(0);
-        usage.limits = self.tiers.read().flat.unwrap_or_default();
+        usage.limits = self.limits();
         let (total, errors) = self.api_counts();
         AccountInfo {
             usage,

@@ -56,7 +56,14 @@ pub fn encode<B: Serialize>(kind: &str, now: i64, body: B) -> Vec<u8> {
 
 /// Publishes an advisory when somebody listens. `suffix` is the subject behind `$JS.EVENT.ADVISORY.`, `kind` the last
 /// part of its type.
-pub fn publish<B: Serialize>(publisher: &mut Publisher, account: &Account, suffix: &str, kind: &str, now: i64, body: B) {
+pub fn publish<B: Serialize>(
+    publisher: &mut Publisher,
+    account: &Account,
+    suffix: &str,
+    kind: &str,
+    now: i64,
+    body: B,
+) {
     let subject = format!("{SUBJECT_PREFIX}{suffix}");
     publish_raw(publisher, account, &subject, &format!("{TYPE_PREFIX}{kind}"), now, body);
 }

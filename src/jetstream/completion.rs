@@ -20,21 +20,21 @@ impl DurableSink for Completion {
             let Some((mut last, first)) = ahead.next() else { break };
             let group = first.header.group;
             let mut count = 1;
-            while let Some((location, record)) = ahead.next() {
+            for (location, record) in ahead {
                 if record.header.group != group {
                     break;
                 }
                 last = location;
                 count += 1;
             }
-            let run = records.by_ref().take(count);
+            let mut run = records.by_ref().take(count);
             if group == META_GROUP {
-                node.complete_meta(run, last);
+                node.complete_meta(&mut run, last);
             } else if let Some(replica) = node.replica(group) {
-                replica.complete(run, last);
-            } else {
-                run.for_each(drop);
+                replica.complete(&mut run, last);
             }
+            // A stream that is closed or fails does not read to the end; without this the loop would never get past it.
+            run.for_each(drop);
         }
         node.after_batch();
     }

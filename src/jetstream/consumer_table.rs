@@ -150,7 +150,12 @@ impl ConsumerTable {
         released.push(record.state.ack_floor().stream + 1..=u64::MAX);
     }
 
-    fn delta(&mut self, id: u64, body: &[u8], released: &mut Vec<RangeInclusive<u64>>) -> Result<(), MalformedConsumer> {
+    fn delta(
+        &mut self,
+        id: u64,
+        body: &[u8],
+        released: &mut Vec<RangeInclusive<u64>>,
+    ) -> Result<(), MalformedConsumer> {
         let Some(record) = self.records.get_mut(&id) else { return Ok(()) };
         for change in delta::decode(body) {
             let change = change.map_err(|_| MalformedConsumer)?;
@@ -207,14 +212,7 @@ impl Interest for ConsumerTable {
 }
 
 impl Consumers for ConsumerTable {
-    fn apply(
-        &mut self,
-        change: ConsumerChange,
-        id: u64,
-        body: &[u8],
-        time: i64,
-        acked: &mut Vec<RangeInclusive<u64>>,
-    ) {
+    fn apply(&mut self, change: ConsumerChange, id: u64, body: &[u8], time: i64, acked: &mut Vec<RangeInclusive<u64>>) {
         let applied = match change {
             ConsumerChange::Create => {
                 CreateBody::decode(body).map_err(|_| MalformedConsumer).and_then(|body| self.create(id, body, time))

@@ -5,6 +5,8 @@
 
 mod consumers;
 mod publish;
+mod subjects;
+mod unlogged;
 
 pub use consumers::Delivered;
 
@@ -21,15 +23,20 @@ use super::consumer_table::ConsumerTable;
 use super::group_log::{GroupLog, raft_kind};
 use super::live::Live;
 use super::shared::Shared;
-use super::usage::Usage;
 use super::store::Store;
-use super::stream::{Control, Effects, MessageEntry, Outcome, StreamMachine};
+use super::stream::{Control, Effects, MessageEntry, Outcome, Releases, StreamMachine};
+use super::usage::Usage;
 use super::view::View;
+use super::workers::Job;
 use crate::account::Account;
 use crate::router::{MatchCache, Publisher};
 
+/// Called with what came of a change once it is durable, or with the error that prevents it. The stream is locked then:
+/// answers go to the publisher, which is flushed when it is not.
+pub type Answered<T> = Box<dyn FnOnce(&mut Core, &mut Publisher, Result<T, ApiError>) + Send>;
+
 /// Called with the outcome of a control entry once it is applied, or with the error that prevents it.
-pub type Done = Box<dyn FnOnce(&mut Core, Result<Outcome, ApiError>) + Send>;
+pub type Done = Answered<Outcome>;
 
 /// See the module.
 pub struct Core {
@@ -48,7 +55,10 @@ pub struct Core {
     pub_ack: PubAck,
     /// Set once the stream is deleted: nothing is taken any more.
     pub closed: bool,
-    /// Bytes of entries since the last checkpoint was asked for.
+    /// Set once the journal has failed: nothing will ever be applied again.
+    failed: bool,
+    /// What consumers have done and the journal did not take yet, and who waits for it.
+    unlogged: unlogged::Unlogged,
     expire_at: Option<i64>,
     /// The earliest deadline told to the timers.
     timer_at: i64,
@@ -58,6 +68,13 @@ pub struct Core {
     line: Vec<u8>,
     /// Scratch of a burst of publishes.
     accepted: Vec<publish::Accepted>,
+    subject_rules: subjects::SubjectRules,
+    /// Duplicates, within a burst, of messages on their way: answered after the burst's own.
+    duplicates: Vec<(u64, Reply)>,
+    /// Removed messages that wait for a checkpoint.
+    releases: Releases,
+    /// Checkpoints written and not yet durable.
+    checkpoints_begun: u32,
     usage: Arc<Usage>,
     /// Bytes of this stream that `usage` counts.
     counted_bytes: u64,
@@ -66,12 +83,25 @@ pub struct Core {
 /// Who waits for an entry.
 enum Waiting {
     /// A publisher, for its PubAck.
-    Stored { index: u64, reply: Reply },
+    Stored {
+        index: u64,
+        reply: Reply,
+    },
     /// A publisher whose message is the duplicate of one that is on its way.
-    Duplicate { index: u64, sequence: u64, reply: Reply },
-    Control { index: u64, done: Done },
+    Duplicate {
+        index: u64,
+        sequence: u64,
+        reply: Reply,
+    },
+    Control {
+        index: u64,
+        done: Done,
+    },
     /// Empty replies to acknowledgements.
-    Acked { index: u64, replies: Vec<Bytes> },
+    Acked {
+        index: u64,
+        replies: Vec<Bytes>,
+    },
 }
 
 impl Waiting {
@@ -83,6 +113,24 @@ impl Waiting {
             | Self::Acked { index, .. } => *index,
         }
     }
+}
+
+/// Why messages leave a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Consumers go on behind what was purged, without a word about each message.
+    Purge,
+    Other,
+}
+
+/// A stored message that is published again.
+#[derive(Clone, Copy)]
+struct Republish<'a> {
+    subject: &'a [u8],
+    headers: &'a [u8],
+    payload: &'a [u8],
+    sequence: u64,
+    time: i64,
 }
 
 const REPLY_INLINE: usize = 78;
@@ -141,6 +189,8 @@ impl Core {
             creating: BTreeMap::new(),
             waiting: VecDeque::new(),
             closed: false,
+            failed: false,
+            unlogged: unlogged::Unlogged::default(),
             expire_at: None,
             timer_at: i64::MAX,
             cache: MatchCache::default(),
@@ -148,6 +198,10 @@ impl Core {
             outputs: Outputs::default(),
             line: Vec::new(),
             accepted: Vec::new(),
+            subject_rules: subjects::SubjectRules::default(),
+            duplicates: Vec::new(),
+            releases: Releases::default(),
+            checkpoints_begun: 0,
             usage,
             counted_bytes: 0,
         }
@@ -165,6 +219,13 @@ impl Core {
         View { machine: &self.machine, store: &self.store }
     }
 
+    /// After a start nothing is known to be covered by a durable checkpoint but what the next one will have.
+    pub fn release_with_next_checkpoint(&mut self) {
+        if !self.is_memory() {
+            self.releases.note_all(self.machine.first_sequence(), self.machine.deleted());
+        }
+    }
+
     /// Takes the lead and takes up the consumers.
     pub fn lead(&mut self) {
         let shared = self.shared.clone();
@@ -180,6 +241,7 @@ impl Core {
                 Err(problem) => tracing::error!(stream = %self.name, %problem, "the stream can not be led"),
             }
         }
+        self.subject_rules = subjects::SubjectRules::of(self.config());
         let ids: Vec<u64> = self.consumers.ids().collect();
         for id in ids {
             self.take_up(id);
@@ -189,27 +251,37 @@ impl Core {
 
     /// Appends a control entry; `done` is called when it is applied, or at once when it cannot be appended.
     pub fn propose(&mut self, control: &Control, urgency: Urgency, publisher: &mut Publisher, done: Option<Done>) {
-        let index = match self.append(control, urgency) {
-            Ok(index) => index,
+        match self.append(control, urgency) {
+            Ok(index) => self.after_append(control, index, done, publisher),
             Err(error) => {
                 if let Some(done) = done {
-                    done(self, Err(error));
+                    done(self, publisher, Err(error));
                 }
-                return;
             }
-        };
-        if let Some(done) = done {
-            self.waiting.push_back(Waiting::Control { index, done });
         }
+    }
+
+    /// What is appended to a memory stream is applied at once.
+    fn after_append(&mut self, control: &Control, index: u64, done: Option<Done>, publisher: &mut Publisher) {
         if self.is_memory() {
             let outcome = self.apply_control(control, self.log.time(), publisher);
             self.settle_memory();
-            self.answer(index, outcome, publisher);
+            // Not by way of the queue: entries that this one caused have been answered there already.
+            if let Some(done) = done {
+                done(self, publisher, Ok(outcome));
+            }
+            self.answer(index, Outcome::Done, publisher);
+        } else if let Some(done) = done {
+            self.waiting.push_back(Waiting::Control { index, done });
         }
     }
 
     /// Replies with nothing once everything appended so far is applied.
     pub fn reply_after_commit(&mut self, replies: Vec<Bytes>, publisher: &mut Publisher) {
+        if self.failed {
+            // Nobody knows whether it is durable: the client tries again.
+            return;
+        }
         let index = self.log.group().last_index();
         self.waiting.push_back(Waiting::Acked { index, replies });
         if self.log.in_flight() == 0 {
@@ -219,6 +291,10 @@ impl Core {
 
     /// Calls `done` once everything appended so far is applied.
     pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
+        if self.failed || !self.unlogged.is_empty() {
+            let error = error_codes::STREAM_STORE_FAILED.with("the journal does not take the change");
+            return done(self, publisher, Err(error));
+        }
         let index = self.log.group().last_index();
         self.waiting.push_back(Waiting::Control { index, done });
         if self.log.in_flight() == 0 {
@@ -255,32 +331,68 @@ impl Core {
     }
 
     /// Records of this group have become durable, the last of them at `last`: applies what is committed.
+    ///
+    /// What is committed and what has just become durable need not be the same entries: a burst may lie in two batches
+    /// and is committed as a whole with the second, and a replica's entries wait for a quorum. Entries whose records
+    /// came by earlier are read back.
     pub fn complete<'a>(
         &mut self,
         records: impl Iterator<Item = (Location, RecordRef<'a>)>,
         last: Location,
         publisher: &mut Publisher,
     ) {
+        if self.closed {
+            return;
+        }
         let committed = self.log.on_durable(last);
+        let mut next = committed.as_ref().map_or(u64::MAX, |range| *range.start());
         for (_, record) in records {
             let header = &record.header;
             match header.kind {
-                RecordKind::Checkpoint => self.log.compact(header.index),
+                RecordKind::Checkpoint => self.checkpoint_durable(&record),
                 RecordKind::Message | RecordKind::Entry
                     if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
                 {
+                    self.apply_earlier(next, header.index, publisher);
                     let outcome = self.apply_record(&record, publisher);
                     self.answer(header.index, outcome, publisher);
+                    next = header.index + 1;
                 }
                 _ => {}
             }
         }
         if let Some(committed) = committed {
+            self.apply_earlier(next, *committed.end() + 1, publisher);
             self.log.advance_applied(*committed.end());
+            self.log_unlogged(publisher);
             self.count_bytes();
+            self.publish_markers(publisher);
             self.deliver_all(publisher);
             self.watch_expiry();
         }
+    }
+
+    /// Applies the entries from `next` up to and without `end`, read back from the journal.
+    fn apply_earlier(&mut self, next: u64, end: u64, publisher: &mut Publisher) {
+        for index in next..end {
+            match self.shared.journal.read_entry(self.log.id(), index) {
+                Ok(record) => {
+                    let outcome = self.apply_record(&record.as_ref(), publisher);
+                    self.answer(index, outcome, publisher);
+                }
+                Err(problem) => {
+                    tracing::error!(stream = %self.name, index, %problem, "a committed entry can not be read back");
+                    return self.poison(publisher);
+                }
+            }
+        }
+    }
+
+    /// The state can no longer be trusted: the stream is not served until a restart recovers it.
+    pub fn poison(&mut self, publisher: &mut Publisher) {
+        self.closed = true;
+        let error = error_codes::STREAM_OFFLINE.error();
+        self.fail(&error, publisher);
     }
 
     /// The stream is gone: the account holds that much less.
@@ -297,22 +409,96 @@ impl Core {
     }
 
     /// Applies an entry at a restart: nobody waits for it.
-    pub fn replay(&mut self, record: &RecordRef<'_>) {
-        self.log.set_time(record.header.time);
+    ///
+    /// `damaged` entries before this one could not be read.
+    pub fn replay(&mut self, record: &RecordRef<'_>, damaged: u64) {
+        let header = &record.header;
+        self.log.set_time(header.time);
+        if damaged > 0 && header.kind == RecordKind::Message {
+            self.lose(header.sequence, damaged);
+        }
         self.apply_entry(record);
         self.release_effects();
+    }
+
+    /// So many entries can not be read, and the next message has this sequence. Messages among them may be there all the
+    /// same: an entry may be missing since a checkpoint held it that is damaged.
+    pub fn lose(&mut self, sequence: u64, entries: u64) {
+        let next = self.machine.last_sequence() + 1;
+        if sequence.saturating_sub(next) > entries {
+            self.machine.jump_to(sequence);
+            return;
+        }
+        let mut lost = 0;
+        for missing in next..sequence {
+            match self.store.message(missing) {
+                Ok(message) => {
+                    let entry = MessageEntry {
+                        sequence: missing,
+                        time: message.time(),
+                        subject: message.subject(),
+                        headers: message.headers(),
+                        payload_len: message.payload().len(),
+                    };
+                    self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
+                    self.release_effects();
+                }
+                Err(_) => {
+                    self.machine.lose_next();
+                    lost += 1;
+                }
+            }
+        }
+        if lost > 0 {
+            tracing::error!(stream = %self.name, lost, from = next, below = sequence, "messages are damaged and lost");
+        }
     }
 
     fn apply_record(&mut self, record: &RecordRef<'_>, publisher: &mut Publisher) -> Outcome {
         let header = &record.header;
         if header.kind == RecordKind::Message {
+            let again = self.about_to_republish(record.subject());
             self.apply_entry(record);
-            return self.after_effects(publisher);
+            let outcome = self.after_effects(Cause::Other, publisher);
+            if let (Some(again), Outcome::Stored { .. }) = (again, outcome) {
+                let (subject, headers) = (record.subject(), record.headers());
+                let message = Republish {
+                    subject,
+                    headers,
+                    payload: record.payload(),
+                    sequence: header.sequence,
+                    time: header.time,
+                };
+                self.republish(&again, &message, publisher);
+            }
+            return outcome;
         }
         match decode(record) {
             Some(control) => self.apply_control(&control, header.time, publisher),
             None => Outcome::Done,
         }
+    }
+
+    /// Where the message that is about to be stored goes afterwards, and the last one of its subject until then.
+    fn about_to_republish(&self, subject: &[u8]) -> Option<(Vec<u8>, u64)> {
+        let target = self.subject_rules.republished_as(subject)?;
+        Some((target, self.machine.last_matching(&[subject], &self.store).unwrap_or(0)))
+    }
+
+    fn republish(&mut self, (target, last): &(Vec<u8>, u64), message: &Republish<'_>, publisher: &mut Publisher) {
+        let Republish { subject, headers, payload, sequence, time } = *message;
+        let stored = subjects::Stored {
+            stream: &self.name,
+            subject,
+            headers,
+            payload_len: payload.len(),
+            sequence,
+            time,
+            last: *last,
+        };
+        let block = self.subject_rules.republished_headers(&stored);
+        let payload: &[&[u8]] = if self.subject_rules.headers_only() { &[] } else { &[payload] };
+        publisher.publish_cached(&mut self.cache, target, None, &block, payload);
     }
 
     fn apply_entry(&mut self, record: &RecordRef<'_>) {
@@ -333,35 +519,69 @@ impl Core {
 
     fn apply_control(&mut self, control: &Control, time: i64, publisher: &mut Publisher) -> Outcome {
         self.machine.apply_control(control, time, &self.store, &mut self.consumers, &mut self.effects);
-        let outcome = self.after_effects(publisher);
+        let cause = if matches!(control, Control::Purge { .. }) { Cause::Purge } else { Cause::Other };
+        let outcome = self.after_effects(cause, publisher);
+        if matches!(control, Control::Update { .. }) {
+            self.subject_rules = subjects::SubjectRules::of(self.config());
+        }
         self.follow_consumer(control, publisher);
         outcome
     }
 
     /// Gives space back and tells the consumers what has left. The outcome is taken out, since what the consumers do
     /// about it may apply entries in turn.
-    fn after_effects(&mut self, publisher: &mut Publisher) -> Outcome {
+    fn after_effects(&mut self, cause: Cause, publisher: &mut Publisher) -> Outcome {
         let outcome = self.effects.outcome;
         if self.effects.removed.is_empty() && self.effects.removed_before.is_none() {
             self.report_damage();
             return outcome;
         }
         self.release_effects();
-        self.tell_consumers_of_removals(publisher);
+        self.tell_consumers_of_removals(cause, publisher);
         outcome
     }
 
+    /// A memory stream gives space back at once; a file stream when a checkpoint has the removals.
     fn release_effects(&mut self) {
-        for removed in &self.effects.removed {
-            self.store.release(removed.sequence);
-        }
-        if let Some(before) = self.effects.removed_before {
-            self.store.release_before(before);
-        }
-        for sequence in &self.effects.erase {
-            self.store.erase(*sequence);
+        if self.is_memory() {
+            for removed in &self.effects.removed {
+                self.store.release(removed.sequence);
+            }
+            if let Some(before) = self.effects.removed_before {
+                self.store.release_before(before);
+            }
+        } else {
+            self.releases.note(&self.effects);
+            if self.releases.has_erasures() && self.checkpoints_begun == 0 {
+                self.shared.queue(Job::checkpoint(self.log.id()));
+            }
         }
         self.report_damage();
+    }
+
+    /// A part of a checkpoint is durable; with the last one, what the checkpoint covers may go.
+    fn checkpoint_durable(&mut self, record: &RecordRef<'_>) {
+        if !is_last_part(record.payload()) {
+            return;
+        }
+        self.log.compact(record.header.index);
+        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
+        if self.checkpoints_begun > 0 {
+            return;
+        }
+        let released = self.releases.checkpoint_durable();
+        for sequence in &released.erase {
+            self.store.erase(*sequence);
+        }
+        if released.before > 0 {
+            self.store.release_before(released.before);
+        }
+        for sequence in released.sequences.iter() {
+            self.store.release(sequence);
+        }
+        if self.releases.has_erasures() {
+            self.shared.queue(Job::checkpoint(self.log.id()));
+        }
     }
 
     fn report_damage(&mut self) {
@@ -389,7 +609,7 @@ impl Core {
                     self.pub_ack.duplicate(&mut self.line, sequence);
                     publisher.publish_cached(&mut self.cache, reply.as_slice(), None, &[], &[&self.line]);
                 }
-                Waiting::Control { done, .. } => done(self, Ok(outcome)),
+                Waiting::Control { done, .. } => done(self, publisher, Ok(outcome)),
                 Waiting::Acked { replies, .. } => {
                     for reply in replies {
                         publisher.publish_cached(&mut self.cache, &reply, None, &[], &[]);
@@ -401,12 +621,13 @@ impl Core {
 
     /// Nothing more will become durable: everybody who waits gets the reason.
     pub fn fail(&mut self, error: &ApiError, publisher: &mut Publisher) {
+        self.failed = true;
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } => {
                     self.refuse(reply.as_slice(), error, publisher);
                 }
-                Waiting::Control { done, .. } => done(self, Err(error.clone())),
+                Waiting::Control { done, .. } => done(self, publisher, Err(error.clone())),
                 // The acknowledgement is not durable, so it gets no answer: the client tries again.
                 Waiting::Acked { .. } => {}
             }
@@ -451,19 +672,40 @@ impl Core {
             self.expire_at = None;
             self.propose(&Control::Expire, Urgency::Lazy, publisher, None);
             self.publish_markers(publisher);
+            if self.is_memory() {
+                self.count_bytes();
+                self.watch_expiry();
+            }
         } else if let Some(at) = self.machine.next_expiry(&self.store) {
             self.set_timer(at);
         }
+        self.log_unlogged(publisher);
         self.consumer_timers(now, publisher);
     }
 
+    /// The checkpoint just made could not be written; the next one covers what it would have.
+    pub fn checkpoint_refused(&mut self) {
+        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
+    }
+
     /// A checkpoint of everything that the log up to `applied` made: index, term, body.
-    pub fn checkpoint(&self) -> Option<(u64, u64, Bytes)> {
+    /// It must be written at once, since what was removed up to here is released when it is durable.
+    pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
         let index = self.log.applied();
         let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
         let body = super::checkpoint::encode(&self.machine, &self.consumers, self.log.time());
+        self.releases.checkpoint_begun();
+        self.checkpoints_begun += 1;
         Some((index, term, self.log.wrap_checkpoint(body)))
     }
+}
+
+/// A checkpoint comes in parts: `part u32 | parts u32 | bytes`.
+fn is_last_part(payload: &[u8]) -> bool {
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+    let part = payload.get(..4).and_then(number);
+    let parts = payload.get(4..8).and_then(number);
+    part.zip(parts).is_some_and(|(part, parts)| part.saturating_add(1) >= parts)
 }
 
 /// The control entry in a record; none for raft's own entries.

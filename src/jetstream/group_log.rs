@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use headwater_raft::{
-    Append, CheckpointBody, EntryKind, Group, GroupConfig, GroupState, NodeId, PeerId, ProposeError, RestartError, Settings, TermLog,
+    Append, CheckpointBody, EntryKind, Group, GroupConfig, GroupState, NodeId, PeerId, ProposeError, RestartError,
+    Settings, TermLog,
 };
 use headwater_storage::{Appender, GroupId, Location, RecordHeader, RecordKind};
 

@@ -13,12 +13,15 @@ mod consumer_table;
 mod core;
 mod group_log;
 mod ingest;
+pub mod inspect;
 mod live;
 mod messages;
 mod meta;
 mod meta_group;
 mod names;
 mod node;
+#[cfg(test)]
+mod proofs;
 mod replica;
 mod service;
 mod shared;

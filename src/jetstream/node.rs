@@ -5,15 +5,17 @@ mod recovery;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use headwater_storage::{
-    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError,
-    RecordHeader, RecordKind, RecordRef, Urgency,
+    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError, RecordHeader,
+    RecordKind, RecordRef, Urgency,
 };
 use parking_lot::{Mutex, RwLock};
 
 use super::account::JetStreamAccount;
+use super::advisory;
 use super::api::account_info::AccountLimits;
 use super::api::stream_config::StorageType;
 use super::api::validate::{AccountTiers, ServerLimits};
@@ -28,14 +30,13 @@ use super::meta::{META_GROUP, StreamDefinition};
 use super::meta_group::{MetaGroup, MetaGuard};
 use super::replica::Replica;
 use super::service::{self, ApiService};
-use super::shared::{QUEUE_BYTES_LOW, Shared};
 pub use super::shared::NodeOptions;
+use super::shared::{QUEUE_BYTES_LOW, Shared};
 use super::store::Store;
 use super::stream::StreamMachine;
 use super::timers::{TimerTarget, Timers};
 use super::usage::Usage;
-use super::workers::{Job, JobTarget, Workers};
-use super::advisory;
+use super::workers::{Job, JobTarget, Task, Workers};
 use crate::account::Account;
 use crate::router::Publisher;
 use headwater_storage::MemoryLog;
@@ -173,7 +174,7 @@ impl Node {
     /// Makes the subscriptions those of the stream's configuration.
     pub fn subscribe(self: &Arc<Self>, replica: &Arc<Replica>) {
         let config = replica.config();
-        let wanted: Vec<String> = if config.sealed { Vec::new() } else { config.subjects.clone() };
+        let wanted = &config.subjects;
         let mut subscriptions = replica.subscriptions.lock();
         let (kept, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut *subscriptions).into_iter().partition(|(subject, _)| wanted.contains(subject));
@@ -182,9 +183,8 @@ impl Node {
             replica.account().unsubscribe_internal(id);
         }
         drop(subscriptions);
-        if !config.sealed {
-            self.subscribe_to(replica, &config);
-        }
+        // A sealed stream, too: publishers are told that it is.
+        self.subscribe_to(replica, &config);
     }
 
     /// Subscribes to what a configuration names and is not subscribed to yet.
@@ -230,20 +230,19 @@ impl Node {
         replica.with(|core, _| core.lead());
         self.replicas.write().insert(group, replica.clone());
         self.serve(&replica);
-        self.advise_stream(&account, replica.name(), "create", "CREATED");
         Ok(())
     }
 
     fn store_for(&self, config: &StreamConfig, group: GroupId) -> Store {
         match config.storage {
-            StorageType::File => Store::File { journal: self.shared.journal.clone(), group },
+            StorageType::File => Store::file(self.shared.journal.clone(), group),
             StorageType::Memory => Store::Memory(MemoryLog::new()),
         }
     }
 
     /// An entry of the meta group says that a stream is gone.
-    pub fn remove_stream(&self, group: GroupId) {
-        let Some(replica) = self.replicas.write().remove(&group) else { return };
+    pub fn remove_stream(&self, group: GroupId) -> Option<Arc<Replica>> {
+        let replica = self.replicas.write().remove(&group)?;
         for (_, id) in replica.subscriptions.lock().drain(..) {
             replica.account().unsubscribe_internal(id);
         }
@@ -254,13 +253,13 @@ impl Node {
             core.fail(&gone, publisher);
             core.forget_bytes();
         });
-        if let Some(account) = self.account(replica.account().name()) {
-            if account.find(replica.name()).is_some_and(|found| found.group() == group) {
-                account.remove(replica.name());
-            }
-            self.advise_stream(&account, replica.name(), "delete", "DELETED");
+        if let Some(account) = self.account(replica.account().name())
+            && account.find(replica.name()).is_some_and(|found| found.group() == group)
+        {
+            account.remove(replica.name());
         }
         self.give_up(group);
+        Some(replica)
     }
 
     /// Tells the journal that a group's records are dead.
@@ -283,7 +282,9 @@ impl Node {
                 appender.finish(Urgency::Lazy);
                 self.shared.journal.remove_group(group);
             }
-            Err(problem) => tracing::error!(group = group.0, %problem, "a deleted stream's records can not be given up"),
+            Err(problem) => {
+                tracing::error!(group = group.0, %problem, "a deleted stream's records can not be given up")
+            }
         }
     }
 
@@ -295,7 +296,7 @@ impl Node {
         }
     }
 
-    fn advise_stream(&self, account: &JetStreamAccount, stream: &str, action: &str, word: &str) {
+    pub fn advise_stream(&self, account: &JetStreamAccount, stream: &str, action: &str, word: &str) {
         let mut publisher = Publisher::new(account.account());
         let body = advisory::StreamAction { stream, action, domain: self.domain().unwrap_or_default() };
         let suffix = format!("STREAM.{word}.{stream}");
@@ -433,6 +434,11 @@ impl Node {
         }
     }
 
+    /// Streams whose account is not there or has no JetStream.
+    pub fn strays(&self) -> Vec<Arc<Replica>> {
+        self.strays.lock().clone()
+    }
+
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
@@ -441,21 +447,33 @@ impl Node {
     pub fn checkpoint(&self, group: GroupId) {
         if group == META_GROUP {
             let meta = self.meta.lock();
-            self.write_checkpoint(group, meta.checkpoint());
+            let checkpoint = meta.checkpoint();
+            drop(meta);
+            self.write_checkpoint(group, checkpoint);
         } else if let Some(replica) = self.replica(group) {
-            let core = replica.lock();
-            self.write_checkpoint(group, core.checkpoint());
+            let mut core = replica.lock();
+            if !core.is_memory() {
+                let checkpoint = core.checkpoint();
+                if !self.write_checkpoint(group, checkpoint) {
+                    core.checkpoint_refused();
+                }
+            }
         }
     }
 
-    fn write_checkpoint(&self, group: GroupId, checkpoint: Option<(u64, u64, bytes::Bytes)>) {
-        let Some((index, term, body)) = checkpoint else { return };
+    /// False when there was one and it could not be written.
+    fn write_checkpoint(&self, group: GroupId, checkpoint: Option<(u64, u64, bytes::Bytes)>) -> bool {
+        let Some((index, term, body)) = checkpoint else { return true };
         match self.shared.journal.append(AppendClass::Control) {
             Ok(mut appender) => {
                 appender.checkpoint(group, index, term, &body);
                 appender.finish(Urgency::Lazy);
+                true
             }
-            Err(problem) => tracing::warn!(group = group.0, %problem, "a checkpoint could not be written"),
+            Err(problem) => {
+                tracing::warn!(group = group.0, %problem, "a checkpoint could not be written");
+                false
+            }
         }
     }
 
@@ -465,14 +483,20 @@ impl Node {
         std::thread::Builder::new().name("interest".into()).spawn(move || {
             let mut seen: HashMap<String, u64> = HashMap::default();
             while let Some(node) = weak.upgrade().filter(|node| !node.stopped.load(Ordering::Relaxed)) {
+                let began = Instant::now();
                 for account in node.accounts() {
+                    // Registered first: a change after the look below wakes this thread.
+                    account.account().interest.watch(std::thread::current());
                     let generation = account.account().interest_generation();
                     if seen.insert(account.name().to_owned(), generation) != Some(generation) {
                         account.streams().iter().for_each(|stream| stream.look_for_interest());
                     }
                 }
                 drop(node);
-                std::thread::sleep(INTEREST_INTERVAL);
+                // Clients that subscribe for each request must not keep this thread busy: it rests ten times as long
+                // as it works.
+                std::thread::sleep(INTEREST_PAUSE.max(began.elapsed() * 10));
+                std::thread::park_timeout(INTEREST_WAIT);
             }
         })?;
         Ok(())
@@ -500,8 +524,10 @@ impl Node {
     }
 }
 
-/// How often push consumers look whether somebody listens.
-const INTEREST_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
+/// Between two looks at who listens to push consumers.
+const INTEREST_PAUSE: Duration = Duration::from_millis(1);
+/// A look without a change; new accounts are found by it, too.
+const INTEREST_WAIT: Duration = Duration::from_millis(500);
 
 /// What makes a stream's ids for deduplication its own: the same on every replica.
 pub fn identity(group: GroupId) -> [u8; 16] {
@@ -525,10 +551,11 @@ impl JobTarget for Background {
     fn work(&self, job: Job) -> bool {
         let Some(node) = self.0.upgrade() else { return false };
         let Some(replica) = node.replica(job.group) else { return false };
-        if job.is_of_stream() {
-            node.stream_updated(&replica);
-            return false;
+        match job.task {
+            Task::Deliver(consumer) => return replica.work(consumer),
+            Task::Updated => node.stream_updated(&replica),
+            Task::Checkpoint => node.checkpoint(job.group),
         }
-        replica.work(job.consumer)
+        false
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Whatever is published meanwhile is flushed after the lock is let go: a subscriber may be a stream, even this one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use headwater_storage::{GroupId, Location, RecordRef, Urgency};
@@ -9,9 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::api::message_get::{DirectStatus, MessageGetRequest};
 use super::api::responses::{ConsumerPaused, ConsumerReset};
-use super::api::{
-    ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate,
-};
+use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate};
 use super::consumer::reply_subject::ReplyNumbers;
 use super::core::{Core, Delivered};
 use super::messages::Message;
@@ -32,14 +31,28 @@ pub struct Replica {
     pub subscriptions: Mutex<Vec<(String, InternalSubscriptionId)>>,
 }
 
+/// Sizes of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamTotals {
+    pub messages: u64,
+    pub bytes: u64,
+    pub consumers: u64,
+}
+
 /// Which message a request asks for.
 #[derive(Clone, Debug)]
 pub enum Selection {
     Sequence(u64),
     /// The first at or above the sequence whose subject matches; an empty filter matches every one.
-    Next { from: u64, filter: String },
+    Next {
+        from: u64,
+        filter: String,
+    },
     /// The first stored at or after the time.
-    AtTime { time: Timestamp, filter: String },
+    AtTime {
+        time: Timestamp,
+        filter: String,
+    },
     Last(String),
 }
 
@@ -117,6 +130,13 @@ impl Replica {
         result
     }
 
+    /// As [`with`](Self::with), for callers with a lock of their own: what is published leaves with the publisher.
+    fn with_unflushed(&self, work: impl FnOnce(&mut Core, &mut Publisher)) -> Publisher {
+        let mut publisher = Publisher::new(&self.account);
+        work(&mut self.core.lock(), &mut publisher);
+        publisher
+    }
+
     /// Takes a burst of messages; returns the bytes that wait for the disk.
     pub fn publish(&self, messages: &[InternalMessage<'_>]) -> usize {
         self.with(|core, publisher| core.publish(messages, publisher))
@@ -124,7 +144,14 @@ impl Replica {
 
     /// Records of this stream have become durable, the last of them at `last`.
     pub fn complete<'a>(&self, records: impl Iterator<Item = (Location, RecordRef<'a>)>, last: Location) {
-        self.with(|core, publisher| core.complete(records, last, publisher));
+        self.with(|core, publisher| {
+            // A defect in one stream must not stop the others, whose acks come from the same thread.
+            let completed = catch_unwind(AssertUnwindSafe(|| core.complete(records, last, publisher)));
+            if completed.is_err() {
+                tracing::error!(stream = %self.name, "an entry could not be applied: the stream is taken out of service");
+                core.poison(publisher);
+            }
+        });
     }
 
     pub fn timer(&self) {
@@ -152,7 +179,7 @@ impl Replica {
     pub fn propose(
         &self,
         control: Control,
-        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
@@ -180,6 +207,20 @@ impl Replica {
     pub fn usage(&self) -> (u64, u64) {
         let core = self.core.lock();
         (core.machine.bytes(), core.consumers.len() as u64)
+    }
+
+    /// What sums over all streams are made of; unlike [`Replica::info`] it never reads the disk.
+    pub fn totals(&self) -> StreamTotals {
+        let core = self.core.lock();
+        StreamTotals {
+            messages: core.machine.messages(),
+            bytes: core.machine.bytes(),
+            consumers: core.consumers.len() as u64,
+        }
+    }
+
+    pub fn has_consumer(&self, name: &str) -> bool {
+        self.core.lock().consumers.id(name).is_some()
     }
 
     pub fn message(&self, sequence: u64) -> Option<Message> {
@@ -225,11 +266,7 @@ impl Replica {
     }
 
     /// The last message of each matching subject up to a point, and that point (T-63).
-    pub fn multi_last(
-        &self,
-        request: &MessageGetRequest,
-        results_max: usize,
-    ) -> Result<(Vec<u64>, u64), DirectStatus> {
+    pub fn multi_last(&self, request: &MessageGetRequest, results_max: usize) -> Result<(Vec<u64>, u64), DirectStatus> {
         let core = self.core.lock();
         let machine = &core.machine;
         let mut up_to = request.up_to_seq;
@@ -263,49 +300,49 @@ impl Replica {
     }
 
     pub fn consumer_info(&self, name: &str) -> Option<ConsumerInfo> {
-        self.core.lock().consumer_info(name)
+        self.with(|core, publisher| core.consumer_info(name, publisher))
     }
 
-    pub fn consumer_info_locked(&self, core: &mut Core, name: &str) -> Option<ConsumerInfo> {
-        core.consumer_info(name)
-    }
-
+    /// What comes of it leaves when the publisher is dropped, after the [`create_lock`](Self::create_lock).
     pub fn create_consumer(
         &self,
         config: ConsumerConfig,
-        done: impl FnOnce(&mut Core, Result<String, ApiError>) + Send + 'static,
-    ) {
-        self.with(|core, publisher| {
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
+    ) -> Publisher {
+        self.with_unflushed(|core, publisher| {
             // The name is known only when the entry is made, and the answer needs it.
             let name = Arc::new(std::sync::OnceLock::new());
             let of_answer = name.clone();
-            let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
-                let name = of_answer.get().cloned().unwrap_or_default();
-                done(core, outcome.map(|_| name));
-            });
+            let done =
+                Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+                    let name = of_answer.get().cloned().unwrap_or_default();
+                    done(core, publisher, outcome.map(|_| name));
+                });
             core.create_consumer(config, publisher, &name, done);
-        });
+        })
     }
 
+    /// See [`create_consumer`](Self::create_consumer).
     pub fn update_consumer(
         &self,
         name: String,
         config: ConsumerConfig,
-        done: impl FnOnce(&mut Core, Result<String, ApiError>) + Send + 'static,
-    ) {
-        self.with(|core, publisher| {
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
+    ) -> Publisher {
+        self.with_unflushed(|core, publisher| {
             let of_answer = name.clone();
-            let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
-                done(core, outcome.map(|_| of_answer));
-            });
+            let done =
+                Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+                    done(core, publisher, outcome.map(|_| of_answer));
+                });
             core.update_consumer(&name, &config, publisher, done);
-        });
+        })
     }
 
     pub fn delete_consumer(
         &self,
         name: &str,
-        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.delete_consumer(name, publisher, Box::new(done)));
     }
@@ -314,7 +351,7 @@ impl Replica {
         &self,
         name: &str,
         until: Timestamp,
-        done: impl FnOnce(&mut Core, Result<ConsumerPaused, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerPaused, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.pause_consumer(name, until, publisher, Box::new(done)));
     }
@@ -323,7 +360,7 @@ impl Replica {
         &self,
         name: &str,
         sequence: u64,
-        done: impl FnOnce(&mut Core, Result<ConsumerReset, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerReset, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.reset_consumer(name, sequence, publisher, Box::new(done)));
     }

@@ -40,13 +40,7 @@ pub const QUEUE_BYTES_LOW: usize = 2 * 1024 * 1024;
 
 impl Shared {
     pub fn new(journal: Journal, options: NodeOptions) -> Self {
-        Self {
-            journal,
-            options,
-            timers: OnceLock::new(),
-            workers: OnceLock::new(),
-            gated: AtomicBool::new(false),
-        }
+        Self { journal, options, timers: OnceLock::new(), workers: OnceLock::new(), gated: AtomicBool::new(false) }
     }
 
     pub fn start(&self, timers: Timers, workers: Workers) {

@@ -1,25 +1,133 @@
 //! Where a stream's messages are read: the node's journal, or memory.
 
-use headwater_storage::{GroupId, Journal, MemoryInput, MemoryLog, ReadError};
+use std::collections::VecDeque;
+
+use headwater_storage::{GroupId, Journal, MemoryInput, MemoryLog, MessageCursor, ReadError, Record};
+use parking_lot::Mutex;
 
 use super::messages::Message;
 use super::stream::{MessageSource, MessageView, Unreadable};
 
 /// The messages of one stream.
 pub enum Store {
-    File { journal: Journal, group: GroupId },
+    File(FileStore),
     Memory(MemoryLog),
 }
 
+/// A stream's part of the journal.
+pub struct FileStore {
+    journal: Journal,
+    group: GroupId,
+    reading: Mutex<Reading>,
+}
+
+/// Messages read one after another: a delivery asks for each twice, first for its size.
+#[derive(Default)]
+struct Reading {
+    /// A pass of deliveries is under way; otherwise nothing is kept, since whoever reads holds on to the bytes.
+    in_pass: bool,
+    /// Reads ahead while sequences follow each other.
+    cursor: Option<Box<MessageCursor>>,
+    /// Sequence of the message read last.
+    last: u64,
+    /// The run that ends with `last`, oldest first.
+    recent: VecDeque<Record>,
+}
+
+/// What one pass of deliveries reads.
+const RECENT_MAX: usize = 512;
+
+impl FileStore {
+    pub fn new(journal: Journal, group: GroupId) -> Self {
+        Self { journal, group, reading: Mutex::default() }
+    }
+
+    fn message(&self, sequence: u64) -> Result<Message, Unreadable> {
+        let mut reading = self.reading.lock();
+        if !reading.in_pass {
+            return self.look_up(sequence).map(Message::File);
+        }
+        let first = reading.recent.front().map_or(u64::MAX, |record| record.header.sequence);
+        if (first..=reading.last).contains(&sequence)
+            && let Ok(at) = reading.recent.binary_search_by_key(&sequence, |record| record.header.sequence)
+        {
+            return Ok(Message::File(reading.recent[at].clone()));
+        }
+        if sequence != reading.last + 1 {
+            reading.cursor = None;
+            reading.recent.clear();
+        }
+        let record = match self.read_on(&mut reading, sequence) {
+            Some(record) => record,
+            None => self.look_up(sequence)?,
+        };
+        reading.last = sequence;
+        if reading.recent.len() == RECENT_MAX {
+            reading.recent.pop_front();
+        }
+        reading.recent.push_back(record.clone());
+        Ok(Message::File(record))
+    }
+
+    fn look_up(&self, sequence: u64) -> Result<Record, Unreadable> {
+        self.journal.read_message(self.group, sequence).map_err(|error| match error {
+            ReadError::NotFound => Unreadable::Missing,
+            _ => Unreadable::Damaged,
+        })
+    }
+
+    /// The message, when it is the one after the last: then a cursor is quicker than a look-up.
+    fn read_on(&self, reading: &mut Reading, sequence: u64) -> Option<Record> {
+        if reading.recent.is_empty() {
+            return None;
+        }
+        let cursor = reading.cursor.get_or_insert_with(|| Box::new(self.journal.scan(self.group, sequence)));
+        match cursor.next_record(None) {
+            Ok(Some(record)) if record.header.sequence == sequence => Some(record),
+            // A gap, the end, or damage: the look-up tells which.
+            _ => {
+                reading.cursor = None;
+                None
+            }
+        }
+    }
+
+    /// Lets go of what was read, so that its files may be recycled; `idle` also of the place to read on from.
+    fn forget(&self, idle: bool) {
+        let mut reading = self.reading.lock();
+        reading.in_pass = false;
+        if idle {
+            *reading = Reading::default();
+        } else if let Some(last) = reading.recent.pop_back() {
+            // One stays, so that the next pass goes on with the cursor.
+            reading.recent.clear();
+            reading.recent.push_back(last);
+        }
+    }
+}
+
 impl Store {
+    pub fn file(journal: Journal, group: GroupId) -> Self {
+        Self::File(FileStore::new(journal, group))
+    }
+
+    /// A pass of deliveries begins: messages are read in order, each twice.
+    pub fn begin_pass(&self) {
+        if let Self::File(file) = self {
+            file.reading.lock().in_pass = true;
+        }
+    }
+
+    /// The end of a pass of deliveries; `idle` when no other follows.
+    pub fn end_pass(&self, idle: bool) {
+        if let Self::File(file) = self {
+            file.forget(idle);
+        }
+    }
+
     pub fn message(&self, sequence: u64) -> Result<Message, Unreadable> {
         match self {
-            Self::File { journal, group } => {
-                journal.read_message(*group, sequence).map(Message::File).map_err(|error| match error {
-                    ReadError::NotFound => Unreadable::Missing,
-                    _ => Unreadable::Damaged,
-                })
-            }
+            Self::File(file) => file.message(sequence),
             Self::Memory(log) => log.read(sequence).map(Message::Memory).ok_or(Unreadable::Missing),
         }
     }
@@ -37,21 +145,25 @@ impl Store {
     /// The message has left the stream: its space may be used again.
     pub fn release(&mut self, sequence: u64) {
         match self {
-            Self::File { journal, group } => journal.release_message(*group, sequence),
+            Self::File(file) => file.journal.release_message(file.group, sequence),
             Self::Memory(log) => drop(log.release(sequence)),
         }
     }
 
     pub fn release_before(&mut self, sequence: u64) {
         match self {
-            Self::File { journal, group } => journal.release_messages_before(*group, sequence),
+            Self::File(file) => file.journal.release_messages_before(file.group, sequence),
             Self::Memory(log) => log.release_before(sequence),
         }
     }
 
     /// Overwrites the bytes of a message that has left the stream.
     pub fn erase(&mut self, sequence: u64) {
-        self.release(sequence);
+        if let Self::File(file) = self
+            && let Err(problem) = file.journal.erase_message(file.group, sequence)
+        {
+            tracing::error!(%problem, group = file.group.0, sequence, "a deleted message could not be overwritten");
+        }
     }
 }
 

@@ -43,7 +43,8 @@ impl Timers {
     pub fn start(target: Arc<dyn TimerTarget>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = shared.clone();
-        let thread = std::thread::Builder::new().name("timers".into()).spawn(move || run(&of_thread, target.as_ref()))?;
+        let thread =
+            std::thread::Builder::new().name("timers".into()).spawn(move || run(&of_thread, target.as_ref()))?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 

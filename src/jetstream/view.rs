@@ -2,16 +2,15 @@
 
 use super::consumer::{Filter, MessageSize, Run, StreamView};
 use super::store::Store;
-use super::stream::StreamMachine;
+use super::stream::{MessageSource, MessageView, StreamMachine};
 
 /// The machine and the messages, for the length of one call.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
+pub struct View<'a, S = Store> {
     pub machine: &'a StreamMachine,
-    pub store: &'a Store,
+    pub store: &'a S,
 }
 
-impl StreamView for View<'_> {
+impl<S: MessageSource> StreamView for View<'_, S> {
     fn first_sequence(&self) -> u64 {
         self.machine.first_sequence()
     }
@@ -54,7 +53,7 @@ impl StreamView for View<'_> {
         if !self.machine.is_stored(sequence) {
             return None;
         }
-        let message = self.store.message(sequence).ok()?;
+        let message = self.store.read(sequence).ok()?;
         Some(MessageSize {
             subject: message.subject().len() as u32,
             headers: message.headers().len() as u32,
@@ -66,7 +65,7 @@ impl StreamView for View<'_> {
         if !self.machine.is_stored(sequence) {
             return None;
         }
-        self.store.message(sequence).ok().map(|message| message.time())
+        self.store.read(sequence).ok().map(|message| message.time())
     }
 
     fn exists(&self, sequence: u64) -> bool {

@@ -10,21 +10,34 @@ use foldhash::HashSet;
 use headwater_storage::GroupId;
 use parking_lot::{Condvar, Mutex};
 
-/// What is to be worked on: deliveries of one consumer of a stream.
+/// What is to be worked on, of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Job {
     pub group: GroupId,
-    pub consumer: u64,
+    pub task: Task,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Task {
+    /// Deliveries of a consumer.
+    Deliver(u64),
+    /// The configuration changed: subscriptions follow, outside of the stream's lock.
+    Updated,
+    /// A checkpoint is wanted.
+    Checkpoint,
 }
 
 impl Job {
-    /// The stream itself has something to follow up outside of its lock; consumers are numbered from 1.
-    pub fn of_stream(group: GroupId) -> Self {
-        Self { group, consumer: 0 }
+    pub fn deliver(group: GroupId, consumer: u64) -> Self {
+        Self { group, task: Task::Deliver(consumer) }
     }
 
-    pub fn is_of_stream(&self) -> bool {
-        self.consumer == 0
+    pub fn updated(group: GroupId) -> Self {
+        Self { group, task: Task::Updated }
+    }
+
+    pub fn checkpoint(group: GroupId) -> Self {
+        Self { group, task: Task::Checkpoint }
     }
 }
 
@@ -147,7 +160,7 @@ mod tests {
         let (sender, done) = mpsc::channel();
         let target = Countdown { left: Mutex::new(5), done: Mutex::new(sender) };
         let workers = Workers::start(2, Arc::new(target)).expect("threads");
-        let job = Job { group: GroupId(3), consumer: 9 };
+        let job = Job::deliver(GroupId(3), 9);
         workers.queue(job);
         assert_eq!(done.recv_timeout(Duration::from_secs(10)), Ok(job));
         workers.stop();

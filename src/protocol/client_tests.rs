@@ -124,8 +124,11 @@ fn any_op() -> impl Strategy<Value = Vec<u8>> {
             line.extend_from_slice(b"\r\n");
             line
         }),
-        (token, payload).prop_map(|(subject, payload)| {
-            let mut line = format!("hpub {subject} 12 {}\r\nNATS/1.0\r\n\r\n", 12 + payload.len()).into_bytes();
+        (token, proptest::option::of(token), payload, any::<bool>()).prop_map(|(subject, reply, payload, upper)| {
+            let verb = if upper { "HPUB" } else { "hpub" };
+            let reply = reply.map(|reply| reply + " ").unwrap_or_default();
+            let mut line =
+                format!("{verb} {subject} {reply}12 {}\r\nNATS/1.0\r\n\r\n", 12 + payload.len()).into_bytes();
             line.extend_from_slice(&payload);
             line.extend_from_slice(b"\r\n");
             line
@@ -195,7 +198,19 @@ proptest! {
     }
 
     #[test]
-    fn the_fast_path_agrees_with_the_general_one(op in any_op()) {
+    fn tokens_end_at_the_first_space_or_control(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        prop_assert_eq!(token_len(&bytes), bytes.iter().position(|byte| *byte <= b' '));
+    }
+
+    #[test]
+    fn the_fast_path_agrees_with_the_general_one(op in any_op(), cut in 0usize..80, at in 0usize..60, byte in any::<u8>()) {
         prop_assert_eq!(parse(&op, &LIMITS), parse_any(&op, &LIMITS));
+        // Also cut short, and with a byte exchanged.
+        let cut = &op[..op.len().min(cut.max(1))];
+        prop_assert_eq!(parse(cut, &LIMITS), parse_any(cut, &LIMITS));
+        let mut damaged = op.to_ascii_uppercase();
+        let at = at % damaged.len();
+        damaged[at] = byte;
+        prop_assert_eq!(parse(&damaged, &LIMITS), parse_any(&damaged, &LIMITS));
     }
 }

@@ -14,7 +14,7 @@ pub const API_LEVEL: u32 = 5;
 pub const PROTOCOL: u32 = 1;
 
 /// The object behind `INFO `. What is false, zero or empty is left out as Go's `omitempty` does.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Info {
     pub server_id: String,
     pub server_name: String,

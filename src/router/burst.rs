@@ -6,7 +6,9 @@
 //!
 //! Bursts come from a pool of the thread, because a flush may call a service that publishes in turn.
 
-use crate::account::{Account, ClientIdentity, Delivered, InternalMessage, InternalSubscriber, Outbound, Traffic};
+use crate::account::{
+    Account, ClientIdentity, Delivered, InternalMessage, InternalSubscriber, Outbound, STALL_BYTES, Traffic,
+};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::cell::RefCell;
@@ -15,9 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A burst is flushed early when this much is staged.
 const STAGED_BYTES_MAX: usize = 4 << 20;
-/// What an idle burst may keep of its buffers.
-const KEPT_SLOTS_MAX: usize = 64;
-const KEPT_BYTES_MAX: usize = 256 * 1024;
+/// What a burst keeps of its buffers for the next one, in all and in one.
+const KEPT_BYTES_MAX: usize = 8 << 20;
+const KEPT_SLOT_BYTES_MAX: usize = 256 * 1024;
+/// After so many bursts that used less than a quarter of the slots, the others are let go.
+const QUIET_BURSTS_MAX: u32 = 1000;
 const POOL_MAX: usize = 4;
 
 #[derive(Default)]
@@ -33,9 +37,12 @@ pub struct Burst {
     deferred: Vec<Deferred>,
     services: Vec<Arc<dyn InternalSubscriber>>,
     traffic: Traffic,
+    /// The most loaded peer that was flushed to, and the most loaded one that is worth waiting for.
     loaded: Option<Loaded>,
+    worth_waiting: Option<Loaded>,
     drop_overloaded: bool,
     random: u64,
+    quiet: u32,
     /// Scratch for the line of a delivery that can't be taken over from the publisher's bytes.
     pub line: Vec<u8>,
 }
@@ -47,10 +54,18 @@ struct Slot {
     delivered: Delivered,
 }
 
-/// The most loaded peer that the last flush touched.
+/// A peer above the stall bound.
 struct Loaded {
     outbound: Arc<Outbound>,
     pending: usize,
+}
+
+impl Loaded {
+    fn keep_larger(kept: &mut Option<Loaded>, outbound: &Arc<Outbound>, pending: usize) {
+        if kept.as_ref().is_none_or(|kept| kept.pending < pending) {
+            *kept = Some(Loaded { outbound: Arc::clone(outbound), pending });
+        }
+    }
 }
 
 /// A message for a service, by place.
@@ -101,6 +116,7 @@ impl Burst {
         debug_assert!(self.used == 0 && self.deferred.is_empty(), "only flushed bursts go back");
         self.traffic = Traffic::default();
         self.loaded = None;
+        self.worth_waiting = None;
         self.drop_overloaded = false;
         POOL.with_borrow_mut(|pool| {
             if pool.len() < POOL_MAX {
@@ -155,7 +171,7 @@ impl Burst {
     /// True when it is time to flush before the burst is over.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.staged_bytes >= STAGED_BYTES_MAX
+        self.staged_bytes + self.arena.len() >= STAGED_BYTES_MAX
     }
 
     /// A random number below `bound`; good enough to spread load.
@@ -203,6 +219,8 @@ impl Burst {
 
     /// Writes what is staged: one lock and one send per touched peer.
     pub fn flush(&mut self) {
+        let mut kept_bytes = 0;
+        let mut kept_slots = 0;
         for slot in &mut self.slots[..self.used] {
             let Some(outbound) = slot.outbound.take() else {
                 continue;
@@ -215,16 +233,23 @@ impl Burst {
             self.traffic.messages_out += slot.delivered.messages;
             self.traffic.bytes_out += slot.delivered.bytes;
             let pending = outbound.send(&mut slot.bytes, std::mem::take(&mut slot.delivered));
-            if slot.bytes.capacity() > KEPT_BYTES_MAX {
+            if slot.bytes.capacity() > KEPT_SLOT_BYTES_MAX {
                 slot.bytes = Vec::new();
             }
-            if outbound.wants_stall(pending) && self.loaded.as_ref().is_none_or(|loaded| loaded.pending < pending) {
-                self.loaded = Some(Loaded { outbound, pending });
+            kept_bytes += slot.bytes.capacity();
+            kept_slots += usize::from(kept_bytes <= KEPT_BYTES_MAX);
+            if pending > STALL_BYTES {
+                if !outbound.is_saturated() {
+                    Loaded::keep_larger(&mut self.worth_waiting, &outbound, pending);
+                }
+                Loaded::keep_larger(&mut self.loaded, &outbound, pending);
             }
         }
-        if self.slots.len() > KEPT_SLOTS_MAX {
-            self.slots.truncate(KEPT_SLOTS_MAX);
+        self.quiet = if self.used * 4 < self.slots.len() { self.quiet + 1 } else { 0 };
+        if kept_bytes > KEPT_BYTES_MAX || self.quiet > QUIET_BURSTS_MAX {
+            self.slots.truncate(kept_slots.max(self.used / 4));
             self.slot_of = HashMap::default();
+            self.quiet = 0;
         } else {
             self.slot_of.clear();
         }
@@ -272,7 +297,7 @@ impl Burst {
         drop(messages);
         self.deferred.clear();
         self.services.clear();
-        if self.arena.capacity() > KEPT_BYTES_MAX {
+        if self.arena.capacity() > KEPT_SLOT_BYTES_MAX {
             self.arena = Vec::new();
         } else {
             self.arena.clear();
@@ -285,12 +310,13 @@ impl Burst {
         std::mem::take(&mut self.traffic)
     }
 
-    /// The most loaded peer above the stall bound that was touched since last asked.
-    pub fn take_loaded(&mut self) -> Option<Arc<Outbound>> {
-        self.loaded.take().map(|loaded| loaded.outbound)
+    /// The most loaded peer above the stall bound that was touched since last asked, leaving out those for which
+    /// publishers have waited in vain.
+    pub fn take_worth_waiting(&mut self) -> Option<Arc<Outbound>> {
+        self.worth_waiting.take().map(|loaded| loaded.outbound)
     }
 
-    /// As [`Burst::take_loaded`], without taking it.
+    /// The most loaded peer above the stall bound since the burst was taken.
     pub fn loaded(&self) -> Option<Arc<Outbound>> {
         self.loaded.as_ref().map(|loaded| Arc::clone(&loaded.outbound))
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 fn peer() -> Arc<Outbound> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let outbound = Outbound::new(NEXT.fetch_add(1, Ordering::Relaxed), Transport::Owner, usize::MAX);
+    let outbound = Outbound::new(NEXT.fetch_add(1, Ordering::Relaxed), Transport::Owner, usize::MAX, Arc::default());
     outbound.set_takes_headers(true);
     Arc::new(outbound)
 }

@@ -18,8 +18,15 @@ pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node
     let directory = options.jetstream_directory().join("journal");
     std::fs::create_dir_all(&directory)
         .map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
-    let io = RealIo::probe(&directory).map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
-    Node::start(Arc::new(io), &directory, journal_options(options), node_options(options, &directory, server_name), accounts(options, hub))
+    let io =
+        RealIo::probe(&directory).map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
+    Node::start(
+        Arc::new(io),
+        &directory,
+        journal_options(options),
+        node_options(options, &directory, server_name),
+        accounts(options, hub),
+    )
 }
 
 fn journal_options(options: &Options) -> JournalOptions {
@@ -59,7 +66,9 @@ fn accounts(options: &Options, hub: &Hub) -> Vec<(Arc<Account>, Option<AccountLi
     let mut enabled: Vec<_> = options
         .accounts
         .iter()
-        .filter_map(|account| Some((hub.ensure_account(&account.name), Some(account_limits(account.jetstream.as_ref()?)))))
+        .filter_map(|account| {
+            Some((hub.ensure_account(&account.name), Some(account_limits(account.jetstream.as_ref()?))))
+        })
         .collect();
     if options.accounts.iter().all(|account| account.jetstream.is_none()) {
         enabled.push((hub.ensure_account(GLOBAL), None));

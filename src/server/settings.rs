@@ -115,6 +115,18 @@ pub fn tls(options: &Options) -> Option<TlsSettings> {
     })
 }
 
+/// The certificates of the client port, for whoever asks: the monitor wants none of its visitors.
+pub fn monitor_tls(options: &Options) -> TlsSettings {
+    let settings = tls(options).unwrap_or_default();
+    TlsSettings {
+        verify: false,
+        pinned_keys: Default::default(),
+        handshakes_per_second_max: None,
+        first: HandshakeFirst::No,
+        ..settings
+    }
+}
+
 fn secret(secret: &config::Secret) -> Secret {
     Secret::new(secret.reveal())
 }

@@ -14,6 +14,7 @@ mod compact;
 mod completion;
 mod cursor;
 mod erase;
+mod look;
 mod maintenance;
 mod open;
 mod pool;
@@ -46,6 +47,7 @@ use shared::Shared;
 use writer::Step;
 
 pub use cursor::{MessageCursor, SubjectFilter};
+pub(crate) use look::look;
 pub use open::{Opened, RecoveredCheckpoint, RecoveredGroup};
 pub use replay::ReplayReport;
 pub use sink::{DurableBatch, DurableSink, IgnoringSink};
@@ -234,6 +236,8 @@ impl Journal {
             scrubbed_bytes: load(&shared.counters.scrubbed_bytes),
             damaged_records: load(&shared.damage_count),
             damages: shared.damages.lock().clone(),
+            batch_size: shared.counters.batch_size.read(),
+            sync_time: shared.counters.sync_time.read(),
         }
     }
 

@@ -24,6 +24,7 @@ mod stats;
 mod subjects;
 mod timer_wheel;
 mod varint;
+pub mod verify;
 
 pub use catalogue::{Applied, Batch, Catalogue, Condition, Doubt, IsDurable, OnDoubt, Row, Table, Unavailable};
 pub use dedupe::{DedupeDecodeError, DedupeWindow};
@@ -39,6 +40,6 @@ pub use memory::{MemoryAppendError, MemoryInput, MemoryLog, MemoryMessage};
 pub use options::JournalOptions;
 pub use report::{Damage, DamageKind, Progress, RecoveryReport};
 pub use sequence_set::{SequenceSet, SequenceSetDecodeError};
-pub use stats::{Health, JournalStats};
+pub use stats::{Health, HistogramReading, JournalStats};
 pub use subjects::{Bound, SUBJECT_BYTES_MAX, SubjectIndex, SubjectState, SubjectsDecodeError, filter_matches};
 pub use timer_wheel::{Expired, TimerId, TimerWheel};

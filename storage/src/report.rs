@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::format::record::{GroupId, RecordHeader};
+use crate::scan::BadBytes;
 
 /// One place that is bad.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,15 @@ impl Damage {
         Self { segment, offset, kind, group: None, index: None, sequence: None }
     }
 
+    /// What a scan found.
+    pub(crate) fn of(segment: u32, offset: u32, what: &BadBytes) -> Self {
+        match what {
+            BadBytes::Batch => Self::at(segment, offset, DamageKind::Batch),
+            BadBytes::Truncated => Self::at(segment, offset, DamageKind::Truncated),
+            BadBytes::Record(header) => Self::record(segment, offset, header.as_ref()),
+        }
+    }
+
     pub(crate) fn record(segment: u32, offset: u32, header: Option<&RecordHeader>) -> Self {
         let mut damage = Self::at(segment, offset, DamageKind::Record);
         if let Some(header) = header {
@@ -67,7 +77,8 @@ impl Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "segment {} offset {}: {:?}", self.segment, self.offset, self.kind)?;
-        for (name, value) in [("group", self.group.map(|group| group.0)), ("index", self.index), ("sequence", self.sequence)]
+        for (name, value) in
+            [("group", self.group.map(|group| group.0)), ("index", self.index), ("sequence", self.sequence)]
         {
             if let Some(value) = value {
                 write!(formatter, " {name} {value}")?;

@@ -255,3 +255,107 @@ impl<'a> Scanner<'a, '_> {
         at.next_multiple_of(self.block())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::record::{GroupId, RecordKind, encode};
+
+    const SEED: u32 = 11;
+
+    /// Batches of two records each; every batch vouches for the one before.
+    fn segment(batches: u64) -> Vec<u8> {
+        let mut bytes = vec![0; DATA_OFFSET as usize];
+        for number in 1..=batches {
+            let start = bytes.len();
+            let mut batch = vec![0; 1024];
+            let mut at = record_position(BATCH_HEADER_BYTES);
+            let mut end = at;
+            for index in [number * 2 - 1, number * 2] {
+                let header = RecordHeader {
+                    group: GroupId(3),
+                    index,
+                    term: 1,
+                    kind: RecordKind::Entry,
+                    tag: 0,
+                    sequence: 0,
+                    time: 0,
+                    subject_len: 0,
+                    headers_len: 0,
+                    payload_len: 40,
+                };
+                end = at + header.record_bytes();
+                encode(&header, &[&[index as u8; 40]], SEED, &mut batch[at..end]);
+                at = record_position(end);
+            }
+            let header = BatchHeader {
+                segment: 7,
+                number,
+                durable: number - 1,
+                length: end as u32,
+                record_count: 2,
+                flags: 0,
+                previous_segment: 0,
+                previous_end: 0,
+            };
+            header.encode(SEED, &mut batch);
+            bytes.extend(&batch[..end.next_multiple_of(512)]);
+            assert!(start.is_multiple_of(512));
+        }
+        bytes
+    }
+
+    fn indexes(bytes: &[u8], known_end: Option<u32>) -> (Vec<u64>, ScanOutcome) {
+        let input = ScanInput { bytes, segment: 7, seed: SEED, block_bytes: 512, known_end };
+        let mut found = Vec::new();
+        let outcome = scan(input, &mut |_, what| {
+            if let Found::Record(record) = what {
+                found.push(record.header.index);
+            }
+        });
+        (found, outcome)
+    }
+
+    #[test]
+    fn a_bad_last_batch_is_a_torn_tail_and_any_other_is_damage() {
+        let whole = segment(4);
+        assert_eq!(indexes(&whole, None).0, (1..=8).collect::<Vec<_>>());
+        let mut torn = whole.clone();
+        let last = whole.len() - 512;
+        torn[last + 200] ^= 1;
+        let (found, outcome) = indexes(&torn, None);
+        assert_eq!((found, outcome.bad.len(), outcome.torn), ((1..=7).collect(), 0, true));
+        // The next segment knows where this one ended.
+        let (found, outcome) = indexes(&torn, Some(whole.len() as u32));
+        assert_eq!((found, outcome.bad.len()), ((1..=7).collect(), 1));
+        let mut damaged = whole.clone();
+        damaged[last - 512 + 100] ^= 1;
+        let (found, outcome) = indexes(&damaged, None);
+        assert_eq!((found, outcome.bad.len(), outcome.torn), (vec![1, 2, 3, 4, 6, 7, 8], 1, false));
+        // Without the batch header its records are still found.
+        damaged.clone_from(&whole);
+        damaged[last - 512] ^= 1;
+        let (found, outcome) = indexes(&damaged, None);
+        assert_eq!((found, outcome.bad), ((1..=8).collect(), vec![((last - 512) as u32, BadBytes::Batch)]));
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_makes_it_panic_or_invent_records(
+            changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..20),
+            cut in 0usize..20_000,
+            known_end in proptest::option::of(0u32..20_000),
+        ) {
+            let mut bytes = segment(6);
+            let length = bytes.len();
+            for (at, value) in changes {
+                bytes[at % length] = value;
+            }
+            bytes.truncate(cut);
+            let (found, _) = indexes(&bytes, known_end);
+            prop_assert!(found.iter().all(|index| (1..=12).contains(index)));
+        }
+    }
+}

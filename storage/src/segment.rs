@@ -78,6 +78,11 @@ impl Segment {
         self.retired.load(Ordering::Acquire)
     }
 
+    /// True when the file is shorter than it was made.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.length.load(Ordering::Acquire) < self.header.capacity
+    }
+
     /// No new readers from now on.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);

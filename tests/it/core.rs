@@ -469,3 +469,60 @@ fn services_get_a_burst_in_order_and_count_as_interest() {
     assert_eq!(api.calls.lock().concat(), ["$JS.API.INFO c 0 me"]);
     assert!(account.has_interest(b"r") && !account.has_interest(b"orders.1"));
 }
+
+#[test]
+fn many_publishers_to_one_subscriber_keep_their_order() {
+    let server = server();
+    let mut receiver = server.connected();
+    receiver.send("SUB f.* 1\r\n");
+    receiver.expect_nothing();
+    const PUBLISHERS: usize = 4;
+    const MESSAGES: usize = 3000;
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|number| {
+            let mut client = server.connected();
+            std::thread::spawn(move || {
+                for message in 0..MESSAGES {
+                    let payload = format!("{message} {}", "x".repeat(message % 500));
+                    client.send(format!("PUB f.{number} {}\r\n{payload}\r\n", payload.len()));
+                }
+                client.expect_nothing();
+            })
+        })
+        .collect();
+    let mut next = [0; PUBLISHERS];
+    for _ in 0..PUBLISHERS * MESSAGES {
+        let head = receiver.line();
+        let number: usize = head["MSG f.".len()..].split(' ').next().unwrap().parse().unwrap();
+        let body = receiver.line();
+        let (message, filler) = body.trim_end_matches("\r\n").split_once(' ').unwrap();
+        assert_eq!((message.parse::<usize>().unwrap(), filler.len()), (next[number], next[number] % 500));
+        next[number] += 1;
+    }
+    publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+    receiver.expect_nothing();
+}
+
+#[test]
+fn a_slow_reader_loses_nothing() {
+    let server = server();
+    let mut slow = server.connected();
+    slow.send("SUB f 1\r\n");
+    slow.expect_nothing();
+    let mut publisher = server.connected();
+    let payload = "y".repeat(10_000);
+    let message = format!("PUB f {}\r\n{payload}\r\n", payload.len());
+    // Far more than the socket buffers hold, and less than the limit: the rest has to wait in the server.
+    for _ in 0..2000 {
+        publisher.send(&message);
+    }
+    publisher.expect_nothing();
+    eventually("something waits", || server.server.connections().iter().any(|shown| shown.pending_bytes > 0));
+    let expected = format!("MSG f 1 {}\r\n{payload}\r\n", payload.len());
+    for _ in 0..2000 {
+        assert_eq!(slow.take(expected.len()), expected.as_bytes());
+    }
+    slow.expect_nothing();
+    eventually("nothing waits", || server.server.connections().iter().all(|shown| shown.pending_bytes == 0));
+    assert_eq!(server.server.hub().egress.used(), 0);
+}

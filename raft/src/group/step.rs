@@ -29,21 +29,25 @@ impl Group {
         use MessageType::*;
         let from_peer = PeerId::from_raw(message.from).is_some_and(|from| from != self.peer);
         let kind = MessageType::try_from(message.msg_type).map_err(|_| StepError::Stray)?;
-        // A term of 0 marks a message as local to raft.
-        let timely = message.term > 0 || kind == MsgReadIndex;
+        // A term of 0 marks a message as local to raft, or as a question that any leader may answer.
+        let timely = (message.term == 0) == (kind == MsgReadIndex);
         if message.to != self.peer.get() || !from_peer || !timely || !has_sane_numbers(message) {
             return Err(StepError::Stray);
         }
         let last = self.node.raft.raft_log.last_index();
         let fits = match kind {
             MsgAppend => is_continuous(message),
-            MsgSnapshot => !message.get_snapshot().is_empty(),
+            MsgSnapshot => {
+                let metadata = message.get_snapshot().get_metadata();
+                metadata.index > 0 && metadata.term > 0 && metadata.term <= message.term
+            }
             MsgAppendResponse => message.reject || message.index <= last || self.node.raft.state != StateRole::Leader,
             MsgReadIndex | MsgReadIndexResp => message.entries.len() == 1,
             MsgHeartbeat if message.commit > last && message.term >= self.term() => {
                 return Err(StepError::LostLog { commit: message.commit, last });
             }
-            MsgHeartbeat | MsgHeartbeatResponse | MsgTimeoutNow => true,
+            MsgTimeoutNow => self.may_campaign(),
+            MsgHeartbeat | MsgHeartbeatResponse => true,
             MsgRequestVote | MsgRequestVoteResponse | MsgRequestPreVote | MsgRequestPreVoteResponse => true,
             // Proposals are made where the payload is; the rest is for raft's own ears.
             MsgPropose | MsgTransferLeader | MsgHup | MsgBeat | MsgUnreachable | MsgSnapStatus | MsgCheckQuorum => {
@@ -92,15 +96,18 @@ fn has_sane_numbers(message: &Message) -> bool {
 }
 
 fn is_continuous(message: &Message) -> bool {
+    // raft takes an unknown entry for one of term 0.
+    let has_place = (message.index == 0) == (message.log_term == 0);
     let mut term = message.log_term;
-    message.entries.iter().zip(message.index + 1..).all(|(entry, index)| {
-        let follows = entry.index == index && entry.term >= term && entry.term <= message.term;
-        term = entry.term;
-        let kind_fits = match EntryType::try_from(entry.entry_type) {
-            Ok(EntryType::EntryNormal) => true,
-            Ok(EntryType::EntryConfChangeV2) => membership::decode_change(&entry.data).is_some(),
-            _ => false,
-        };
-        follows && entry.term > 0 && kind_fits
-    })
+    has_place
+        && message.entries.iter().zip(message.index + 1..).all(|(entry, index)| {
+            let follows = entry.index == index && entry.term >= term && entry.term <= message.term;
+            term = entry.term;
+            let kind_fits = match EntryType::try_from(entry.entry_type) {
+                Ok(EntryType::EntryNormal) => true,
+                Ok(EntryType::EntryConfChangeV2) => membership::decode_change(&entry.data).is_some(),
+                _ => false,
+            };
+            follows && entry.term > 0 && kind_fits
+        })
 }

@@ -1,5 +1,5 @@
 //! What must hold in every run, checked as it happens:
-//! - one leader per term;
+//! - one leader per term, and one vote per peer and term;
 //! - an index, once applied anywhere, holds the same entry everywhere and for ever;
 //! - equal applied index, equal state;
 //! - what was acknowledged stays applied; what was reported lost never happens;
@@ -9,7 +9,9 @@
 
 use crate::election::mix;
 use crate::ids::{GroupId, PeerId};
+use crate::transport::{Body, Envelope};
 use bytes::Bytes;
+use raft::eraftpb::MessageType;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -32,6 +34,7 @@ impl std::error::Error for Violation {}
 #[derive(Debug, Default)]
 struct Facts {
     leaders: BTreeMap<u64, PeerId>,
+    votes: BTreeMap<(PeerId, u64), u64>,
     /// Term and payload hash by index.
     applied: BTreeMap<u64, (u64, u64)>,
     states: BTreeMap<u64, u64>,
@@ -54,6 +57,21 @@ impl Checker {
     pub fn leads(&mut self, group: GroupId, term: u64, peer: PeerId) -> Result<(), String> {
         match self.facts(group).leaders.insert(term, peer) {
             Some(other) if other != peer => Err(format!("{group:?}: {other} and {peer} both lead term {term}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at a message as it leaves.
+    pub fn sent(&mut self, envelope: &Envelope) -> Result<(), String> {
+        let Body::Raft(message) = &envelope.body else { return Ok(()) };
+        let candidate = match message.msg_type() {
+            MessageType::MsgRequestVote => message.from,
+            MessageType::MsgRequestVoteResponse if !message.reject => message.to,
+            _ => return Ok(()),
+        };
+        let Envelope { group, from, .. } = *envelope;
+        match self.facts(group).votes.insert((from, message.term), candidate) {
+            Some(other) if other != candidate => Err(format!("{group:?}: {from} votes twice in term {}", message.term)),
             _ => Ok(()),
         }
     }

@@ -58,6 +58,11 @@ impl SimDisk {
         self.synced
     }
 
+    /// A promise (term, vote) has been handed out and could still be lost: the best moment for a crash.
+    pub fn has_unsynced_state(&self) -> bool {
+        self.records[self.synced as usize..].iter().any(|(_, record)| matches!(record, Stored::State(_)))
+    }
+
     /// A sync that was started when the log ended at `position` has finished.
     pub fn sync(&mut self, position: u64) {
         self.synced = self.synced.max(position);

@@ -14,12 +14,14 @@ use std::rc::Rc;
 pub struct NetworkOptions {
     pub drop_per_mille: u64,
     pub duplicate_per_mille: u64,
-    /// Delays are short mostly, and up to this at times.
+    /// One message in so many per mille takes up to `delay_max`, the others a few steps.
+    pub slow_per_mille: u64,
     pub delay_max: u64,
 }
 
 impl NetworkOptions {
-    pub const CALM: NetworkOptions = NetworkOptions { drop_per_mille: 0, duplicate_per_mille: 0, delay_max: 2 };
+    pub const CALM: NetworkOptions =
+        NetworkOptions { drop_per_mille: 0, duplicate_per_mille: 0, slow_per_mille: 0, delay_max: 2 };
 }
 
 #[derive(Debug)]
@@ -69,7 +71,8 @@ impl Network {
     }
 
     fn delay(&mut self) -> u64 {
-        let bound = if self.rng.chance(900) { self.options.delay_max.min(5) } else { self.options.delay_max };
+        let slow = self.rng.chance(self.options.slow_per_mille);
+        let bound = if slow { self.options.delay_max } else { self.options.delay_max.min(5) };
         1 + self.rng.below(bound)
     }
 
@@ -82,7 +85,10 @@ impl Network {
 
 /// A shard's end of the network: the world takes out what was sent.
 #[derive(Clone, Debug, Default)]
-pub struct SimLink(pub Rc<RefCell<Vec<(NodeId, Vec<Envelope>)>>>);
+pub struct SimLink(pub Rc<RefCell<Sent>>);
+
+/// Batches with their destinations.
+pub type Sent = Vec<(NodeId, Vec<Envelope>)>;
 
 impl Transport for SimLink {
     fn send(&mut self, node: NodeId, batch: Vec<Envelope>) {

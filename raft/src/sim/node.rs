@@ -28,6 +28,8 @@ pub struct SimNode<W: Workload> {
     pub shard: Option<SimShard<W::Machine>>,
     pub restart_at: u64,
     pub paused_until: u64,
+    /// Until then, a snapshot was installed a moment ago.
+    pub installed_until: u64,
     pub tick_at: u64,
     /// End of the log when the sync began, and when it will be done.
     pub syncing: Option<(u64, u64)>,
@@ -47,6 +49,7 @@ impl<W: Workload> SimNode<W> {
             shard: None,
             restart_at: 0,
             paused_until: 0,
+            installed_until: 0,
             tick_at: 0,
             syncing: None,
             needs_turn: false,

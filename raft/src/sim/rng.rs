@@ -10,14 +10,14 @@ impl Rng {
         Rng(mix(seed))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
     /// In `0 .. bound`; 0 when the bound is.
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
+        if bound == 0 { 0 } else { self.number() % bound }
     }
 
     /// True `per_mille` times in a thousand.
@@ -31,7 +31,7 @@ impl Rng {
 
     /// An independent source, so that what draws from it does not disturb the others.
     pub fn fork(&mut self) -> Rng {
-        Rng(self.next())
+        Rng(self.number())
     }
 }
 

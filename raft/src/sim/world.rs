@@ -2,9 +2,11 @@
 //! things break.
 
 use super::checker::{Checker, Violation};
-use super::network::{Network, NetworkOptions};
+use super::network::Network;
 use super::node::SimNode;
-use super::{Bug, rng::Rng};
+use super::options::{Options, Report};
+use super::rng::Rng;
+use crate::group::Group;
 use crate::ids::{GroupId, NodeId, PeerId};
 use crate::machine::Machine;
 use crate::output::Role;
@@ -13,7 +15,7 @@ use crate::shard::ShardEvent;
 use crate::snapshot::TransferSettings;
 use crate::state::GroupState;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What the clients of the simulated cluster do, and what they expect of the machine.
 pub trait Workload {
@@ -21,6 +23,10 @@ pub trait Workload {
 
     /// A machine that has applied nothing.
     fn machine(&mut self, group: GroupId) -> Self::Machine;
+    /// Whether this leader may decide on proposals now. Asked before each of them.
+    fn may_decide(&mut self, _group: GroupId, _raft: &Group, _leader: &Self::Machine) -> bool {
+        true
+    }
     /// The next proposal, as a leader with this machine would make it.
     fn payload(&mut self, group: GroupId, leader: &Self::Machine, rng: &mut Rng) -> Option<Bytes>;
     /// An entry was applied on `node`; `acked` on the node that proposed it.
@@ -40,122 +46,12 @@ pub trait Workload {
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub nodes: u32,
-    pub groups: u64,
-    pub network: NetworkOptions,
-    /// One sync in so many per mille takes up to `sync_max`, the others next to nothing.
-    pub slow_sync_per_mille: u64,
-    pub sync_max: u64,
-    pub crash_per_mille: u64,
-    pub down_max: u64,
-    pub wipe_per_mille: u64,
-    pub cut_per_mille: u64,
-    pub pause_per_mille: u64,
-    pub propose_per_mille: u64,
-    pub read_per_mille: u64,
-    pub checkpoint_per_mille: u64,
-    pub transfer_per_mille: u64,
-    pub resize_per_mille: u64,
-    pub bug: Option<Bug>,
-}
-
-impl Options {
-    /// Another mixture of troubles for every seed: rare combinations are where the mistakes are.
-    pub fn swarm(seed: u64) -> Options {
-        let mut rng = Rng::new(seed ^ 0x5eed);
-        let mut some = |odds: u64, max: u64| if rng.chance(odds) { 1 + rng.below(max) } else { 0 };
-        Options {
-            nodes: 3 + 2 * some(200, 1) as u32,
-            groups: 1 + some(400, 2),
-            network: NetworkOptions {
-                drop_per_mille: some(700, 150),
-                duplicate_per_mille: some(500, 100),
-                delay_max: 3 + some(700, 60),
-            },
-            slow_sync_per_mille: 100,
-            sync_max: 2 + some(700, 60),
-            crash_per_mille: some(800, 8),
-            down_max: 400,
-            wipe_per_mille: some(400, 3),
-            cut_per_mille: some(700, 8),
-            pause_per_mille: some(400, 5),
-            propose_per_mille: 20 + some(900, 400),
-            read_per_mille: some(600, 30),
-            checkpoint_per_mille: some(800, 30),
-            transfer_per_mille: some(400, 4),
-            resize_per_mille: some(400, 3),
-            bug: None,
-        }
-    }
-
-    /// Elections without end: nodes that restart at once, slow disks, the lead passed around.
-    pub fn storm(seed: u64) -> Options {
-        let mut rng = Rng::new(seed ^ 0x5702);
-        Options {
-            nodes: 3 + 2 * rng.below(2) as u32,
-            groups: 1,
-            network: NetworkOptions { drop_per_mille: rng.below(100), duplicate_per_mille: 50, delay_max: 30 },
-            slow_sync_per_mille: 800,
-            sync_max: 60,
-            crash_per_mille: 10 + rng.below(30),
-            down_max: 1 + rng.below(20),
-            wipe_per_mille: 0,
-            cut_per_mille: 10,
-            pause_per_mille: 0,
-            propose_per_mille: 100,
-            read_per_mille: 0,
-            checkpoint_per_mille: 5,
-            transfer_per_mille: 10 + rng.below(50),
-            resize_per_mille: 0,
-            bug: None,
-        }
-    }
-}
-
-/// What a run went through: a test that asserts on the sum knows its runs were not idle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    pub steps: u64,
-    pub proposed: u64,
-    pub acked: u64,
-    pub lost: u64,
-    pub reads: u64,
-    pub crashes: u64,
-    pub wipes: u64,
-    pub cuts: u64,
-    pub elections: u64,
-    pub installs: u64,
-    pub membership_changes: u64,
-    pub sleeps: u64,
-}
-
-impl std::ops::AddAssign for Report {
-    fn add_assign(&mut self, other: Report) {
-        self.steps += other.steps;
-        self.proposed += other.proposed;
-        self.acked += other.acked;
-        self.lost += other.lost;
-        self.reads += other.reads;
-        self.crashes += other.crashes;
-        self.wipes += other.wipes;
-        self.cuts += other.cuts;
-        self.elections += other.elections;
-        self.installs += other.installs;
-        self.membership_changes += other.membership_changes;
-        self.sleeps += other.sleeps;
-    }
-}
-
 pub(super) const GROUP_TRANSFER: TransferSettings =
     TransferSettings { chunk_bytes: 16, window_bytes: 48, resend_ticks: 5, give_up_ticks: 60 };
 
 const TICK_STEPS: u64 = 10;
 const LINK_LOSS_STEPS: u64 = 30;
 const OPERATOR_STEPS: u64 = 40;
-const HEAL_STEPS_MAX: u64 = 12_000;
-const REST_STEPS: u64 = 1_000;
 
 pub struct World<W: Workload> {
     pub(super) seed: u64,
@@ -164,16 +60,16 @@ pub struct World<W: Workload> {
     pub(super) workload: W,
     /// A node that should have no replicas for now.
     pub(super) left_out: Option<NodeId>,
-    rng: Rng,
-    now: u64,
-    network: Network,
-    checker: Checker,
-    report: Report,
+    pub(super) rng: Rng,
+    pub(super) now: u64,
+    pub(super) network: Network,
+    pub(super) checker: Checker,
+    pub(super) report: Report,
     /// Group, index and term of proposals that have no outcome yet.
     tokens: BTreeMap<u64, (GroupId, u64, u64)>,
     next_token: u64,
     linked: BTreeMap<(NodeId, NodeId), u64>,
-    healing: bool,
+    pub(super) healing: bool,
 }
 
 impl<W: Workload> World<W> {
@@ -223,7 +119,7 @@ impl<W: Workload> World<W> {
         Ok(())
     }
 
-    fn step(&mut self) -> Result<(), String> {
+    pub(super) fn step(&mut self) -> Result<(), String> {
         self.now += 1;
         if !self.healing {
             self.break_things();
@@ -240,69 +136,6 @@ impl<W: Workload> World<W> {
             self.operate()?;
         }
         self.turns()
-    }
-
-    fn break_things(&mut self) {
-        let options = self.options.clone();
-        let at = self.rng.below(self.nodes.len() as u64) as usize;
-        if self.rng.chance(options.crash_per_mille) && self.nodes[at].shard.is_some() {
-            self.crash(at);
-        }
-        if self.rng.chance(options.wipe_per_mille) && self.left_out.is_none() && self.is_settled_for_good() {
-            self.crash(at);
-            self.nodes[at].wipe(options.bug);
-            self.report.wipes += 1;
-        }
-        if self.rng.chance(options.cut_per_mille) {
-            self.cut_or_mend();
-        }
-        if self.rng.chance(options.pause_per_mille) {
-            self.nodes[at].paused_until = self.now + self.rng.below(300);
-        }
-        if self.rng.chance(options.resize_per_mille) && self.is_settled() {
-            self.left_out = if self.left_out.is_some() { None } else { Some(self.nodes[at].id) };
-        }
-        if self.left_out.is_some() && self.is_settled_for_good() {
-            self.retire();
-        }
-    }
-
-    fn crash(&mut self, at: usize) {
-        let down_for = 1 + self.rng.below(self.options.down_max);
-        self.nodes[at].crash(self.now + down_for, &mut self.rng);
-        self.report.crashes += 1;
-    }
-
-    /// A node left out of all groups forgets its replicas; when it is wanted again, it comes as a new peer.
-    fn retire(&mut self) {
-        let bug = self.options.bug;
-        for at in 0..self.nodes.len() {
-            if Some(self.nodes[at].id) == self.left_out && !self.nodes[at].hosted.is_empty() {
-                self.nodes[at].crash(self.now + 1, &mut self.rng);
-                self.nodes[at].wipe(bug);
-            }
-        }
-    }
-
-    fn cut_or_mend(&mut self) {
-        if self.rng.chance(400) {
-            self.network.mend();
-            return;
-        }
-        self.report.cuts += 1;
-        let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
-        let (Some(one), Some(other)) = (self.rng.pick(&ids).copied(), self.rng.pick(&ids).copied()) else { return };
-        match self.rng.below(3) {
-            0 => self.network.cut(one, other),
-            1 => {
-                self.network.cut(one, other);
-                self.network.cut(other, one);
-            }
-            _ => ids.iter().filter(|id| **id != one).for_each(|id| {
-                self.network.cut(one, *id);
-                self.network.cut(*id, one);
-            }),
-        }
     }
 
     fn restart_nodes(&mut self) -> Result<(), String> {
@@ -395,12 +228,15 @@ impl<W: Workload> World<W> {
         replica.is_some_and(|replica| replica.group().is_leader())
     }
 
-    fn propose(&mut self, at: usize, group: GroupId) {
+    pub(super) fn propose(&mut self, at: usize, group: GroupId) {
         let node = &mut self.nodes[at];
         let Some(shard) = &mut node.shard else { return };
         for _ in 0..1 + self.rng.below(4) {
             let Some(replica) = shard.replica(group) else { return };
             let term = replica.group().term();
+            if !self.workload.may_decide(group, replica.group(), replica.machine()) {
+                break;
+            }
             let Some(payload) = self.workload.payload(group, replica.machine(), &mut self.rng) else { return };
             self.next_token += 1;
             if let Ok(index) = shard.propose(group, &payload, self.next_token) {
@@ -449,6 +285,7 @@ impl<W: Workload> World<W> {
             self.inspect(at)?;
             let sent = std::mem::take(&mut *self.nodes[at].link.0.borrow_mut());
             for (to, batch) in sent {
+                batch.iter().try_for_each(|envelope| self.checker.sent(envelope))?;
                 self.network.send(self.now, self.nodes[at].id, to, &batch);
             }
         }
@@ -492,7 +329,10 @@ impl<W: Workload> World<W> {
                 self.report.reads += 1;
                 self.checker.read_answered(group, read.request, read.index)?;
             }
-            Event::Installed { .. } => self.report.installs += 1,
+            Event::Installed { .. } => {
+                self.report.installs += 1;
+                self.nodes[at].installed_until = self.now + 30;
+            }
             Event::Membership(_) => self.report.membership_changes += 1,
             Event::Role(_) | Event::Unknown { .. } | Event::ReadLost(_) => {}
         }
@@ -511,107 +351,6 @@ impl<W: Workload> World<W> {
                     return Err(format!("{group:?}: {own} would send {to} entry {next}, which has up to {matched}"));
                 }
             }
-        }
-        Ok(())
-    }
-
-    fn heal(&mut self) -> Result<(), String> {
-        self.healing = true;
-        self.left_out = None;
-        self.network.mend();
-        self.network.options = NetworkOptions::CALM;
-        for node in &mut self.nodes {
-            node.paused_until = 0;
-            node.restart_at = self.now;
-        }
-        self.agree("all was healed")?;
-        // At rest nothing ticks; the next proposal must wake everyone.
-        for _ in 0..REST_STEPS {
-            self.step()?;
-        }
-        let sleepers = self.sleepers();
-        if sleepers != self.options.groups * u64::from(self.options.nodes) {
-            return Err(format!("not all are asleep after {REST_STEPS} idle steps: {}", self.describe()));
-        }
-        self.report.sleeps += sleepers;
-        self.agree("all had been asleep")?;
-        self.finish()
-    }
-
-    /// One more proposal to every group, and time until all have applied it.
-    fn agree(&mut self, since: &str) -> Result<(), String> {
-        let mut asked: BTreeSet<GroupId> = BTreeSet::new();
-        for _ in 0..HEAL_STEPS_MAX {
-            self.step()?;
-            for group in self.groups() {
-                if !asked.contains(&group)
-                    && let Some(at) = self.leader(group)
-                {
-                    self.propose(at, group);
-                    asked.insert(group);
-                }
-            }
-            if asked.len() as u64 == self.options.groups && self.is_settled() && self.agrees() {
-                return Ok(());
-            }
-        }
-        Err(format!("no agreement {HEAL_STEPS_MAX} steps after {since}: {}", self.describe()))
-    }
-
-    fn sleepers(&self) -> u64 {
-        let shards = self.nodes.iter().filter_map(|node| node.shard.as_ref());
-        shards.map(|shard| self.groups().into_iter().filter(|group| shard.is_asleep(*group)).count() as u64).sum()
-    }
-
-    fn describe(&self) -> String {
-        let mut text = String::new();
-        for group in self.groups() {
-            for node in &self.nodes {
-                let replica = node.shard.as_ref().and_then(|shard| shard.replica(group));
-                let Some(raft) = replica.map(|replica| replica.group()) else {
-                    text += &format!("\n{:?} {group:?} has no replica", node.peer());
-                    continue;
-                };
-                let asleep = node.shard.as_ref().is_some_and(|shard| shard.is_asleep(group));
-                text += &format!(
-                    "\n{:?} {group:?} {:?} compacted {} applied {} committed {} durable {} last {} asleep {asleep} {:?} {:?}",
-                    raft.peer(),
-                    raft.role(),
-                    raft.compacted(),
-                    raft.applied(),
-                    raft.commit_index(),
-                    raft.durable_index(),
-                    raft.last_index(),
-                    raft.membership(),
-                    raft.progress(),
-                );
-            }
-        }
-        text
-    }
-
-    /// All replicas of all groups have applied the same, and their leader has nothing more.
-    fn agrees(&self) -> bool {
-        self.groups().into_iter().all(|group| {
-            let replicas: Vec<_> =
-                self.nodes.iter().filter_map(|node| node.shard.as_ref()?.replica(group)).map(|r| r.group()).collect();
-            let Some(leader) = replicas.iter().find(|raft| raft.is_leader()) else { return false };
-            let last = leader.last_index();
-            replicas.len() == self.nodes.len() && replicas.iter().all(|raft| raft.applied() == last)
-        })
-    }
-
-    fn finish(&mut self) -> Result<(), String> {
-        for group in self.groups() {
-            let shards: Vec<_> = self.nodes.iter().filter_map(|node| node.shard.as_ref()).collect();
-            let replicas: Vec<_> = shards.iter().filter_map(|shard| shard.replica(group)).collect();
-            let Some(first) = replicas.first() else { continue };
-            let hash = first.machine().state_hash();
-            if replicas.iter().any(|replica| replica.machine().state_hash() != hash) {
-                return Err(format!("{group:?}: replicas end in different states"));
-            }
-            self.checker.finished(group, first.group().applied())?;
-            self.workload.finished(group, first.machine())?;
         }
         Ok(())
     }

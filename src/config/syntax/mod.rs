@@ -16,9 +16,7 @@ mod strings;
 mod value;
 
 pub(crate) use digest::digest;
-pub(crate) use parser::parse_file;
-#[cfg(test)]
-pub(crate) use parser::parse_text;
+pub(crate) use parser::{parse_file, parse_text};
 pub(crate) use value::{Map, Node, Span, Value};
 
 #[cfg(test)]

@@ -43,7 +43,6 @@ pub(crate) fn parse_file(path: &Path, environment: Environment<'_>) -> Result<Ma
 }
 
 /// Reads text that does not come from a file; includes are relative to the current directory.
-#[cfg(test)]
 pub(crate) fn parse_text(text: &[u8], environment: Environment<'_>) -> Result<Map, SyntaxError> {
     let mut shared = Shared::new(environment);
     Parser::new(text, Path::new(""), &mut shared, 0).document()

@@ -10,7 +10,7 @@ pub mod duration;
 pub mod error;
 pub mod error_codes;
 #[cfg(test)]
-mod golden_tests;
+mod golden;
 pub mod json;
 pub mod message_get;
 pub mod pub_ack;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_raft::{CheckpointBody, GroupState, TermLog};
+use headwater_raft::{CheckpointBody, EntryKind, GroupState, RecoverError, TermLog};
 use headwater_storage::{
     GroupId, Io, Journal, JournalOptions, MemoryLog, Opened, Progress, Record, RecoveredGroup, RecoveryReport,
 };
@@ -46,6 +46,12 @@ struct Recovering {
     /// Entries of a group whose stream is not known (yet): the definition comes first in the journal.
     core: Option<Core>,
     created: i64,
+    /// The last index of the log, and its term: the entry itself may be damaged.
+    last: (u64, u64),
+    /// Entries since the last message that could not be read.
+    damaged: u64,
+    /// Why the group can not be served.
+    broken: Option<String>,
 }
 
 pub fn recover(
@@ -78,7 +84,7 @@ pub fn recover(
     for damage in &replay.damages {
         tracing::error!(%damage, "an entry of the log is damaged");
     }
-    let recovered = recovery.finish(&journal)?;
+    let recovered = recovery.finish()?;
     let (streams, entries) = (recovered.replicas.len(), replay.entries);
     if started.elapsed() > QUIET {
         tracing::info!(streams, entries, seconds = started.elapsed().as_secs(), "store recovered");
@@ -106,45 +112,58 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Takes in what the journal knows of a group: its state and its checkpoint.
+    /// Takes in what the journal knows of a group: its state and its checkpoint. A stream of which that can not be
+    /// understood is kept and not served; the others are.
     fn restore(&mut self, recovered: RecoveredGroup) -> Result<(), StartError> {
+        let group = recovered.group;
+        let last = (recovered.last_index, recovered.last_term);
+        let recovering = match Self::restored(recovered, group == META_GROUP) {
+            Ok((recovering, meta)) => {
+                if let Some(machine) = meta {
+                    // The log is completed by the replay; until then this one stands for it.
+                    let placeholder = GroupLog::create(group).map_err(|problem| unreadable(group, &problem))?;
+                    self.meta = Some(MetaGroup::new(machine, placeholder));
+                }
+                recovering
+            }
+            Err(problem) if group == META_GROUP => return Err(problem),
+            Err(problem) => {
+                let state = GroupState::bootstrap(&[GroupLog::peer()]);
+                Recovering { broken: Some(problem.to_string()), ..Recovering::new(state, TermLog::new(0, 0)) }
+            }
+        };
+        self.groups.insert(group, Recovering { last, ..recovering });
+        Ok(())
+    }
+
+    fn restored(recovered: RecoveredGroup, is_meta: bool) -> Result<(Recovering, Option<MetaMachine>), StartError> {
         let group = recovered.group;
         let mut state = match &recovered.state {
             Some(body) => GroupState::decode(body).map_err(|problem| unreadable(group, &problem))?,
             None => GroupState::bootstrap(&[GroupLog::peer()]),
         };
-        let mut log = TermLog::new(recovered.first_index.saturating_sub(1), 0);
+        let mut log = TermLog::new(0, 0);
         let mut body = None;
         if let Some(checkpoint) = recovered.checkpoint {
             let wrapped = CheckpointBody::decode(checkpoint.body).map_err(|problem| unreadable(group, &problem))?;
             state = state.with_checkpoint(checkpoint.index, &wrapped);
             log = TermLog::new(checkpoint.index, checkpoint.term);
             body = Some(wrapped.machine);
-        } else if recovered.first_index > 1 {
-            return Err(StartError::Recover(format!(
-                "group {} has no checkpoint and its log begins at entry {}",
-                group.0, recovered.first_index
-            )));
         }
-        if group == META_GROUP {
+        let mut recovering = Recovering::new(state, log);
+        if is_meta {
             let machine = match body {
                 Some(body) => MetaMachine::restore(&body).map_err(|problem| unreadable(group, &problem))?,
                 None => MetaMachine::new(),
             };
-            // The log is completed by the replay; until then this one stands for it.
-            let placeholder = GroupLog::create(group).map_err(|problem| unreadable(group, &problem))?;
-            self.meta = Some(MetaGroup::new(machine, placeholder));
-            self.groups.insert(group, Recovering::new(state, log));
-            return Ok(());
+            return Ok((recovering, Some(machine)));
         }
-        let mut recovering = Recovering::new(state, log);
         if let Some(body) = body {
             let restored = checkpoint::restore(body).map_err(|problem| unreadable(group, &problem))?;
             recovering.time = restored.time;
             recovering.machine = Some((restored.machine, restored.consumers));
         }
-        self.groups.insert(group, recovering);
-        Ok(())
+        Ok((recovering, None))
     }
 
     /// Makes the cores of streams that the meta checkpoint knows.
@@ -178,7 +197,7 @@ impl Recovery<'_> {
             },
         };
         let store = match machine.config().storage {
-            StorageType::File => Store::File { journal: self.shared.journal.clone(), group },
+            StorageType::File => Store::file(self.shared.journal.clone(), group),
             StorageType::Memory => Store::Memory(MemoryLog::new()),
         };
         let Ok(log) = GroupLog::create(group) else { return };
@@ -204,25 +223,33 @@ impl Recovery<'_> {
     /// Applies one entry after the checkpoint of its group.
     fn replay(&mut self, record: &Record) -> Result<(), StartError> {
         let header = &record.header;
-        let Some(recovering) = self.groups.get_mut(&header.group) else { return Ok(()) };
-        recovering
-            .log
-            .recover(header.index, header.term, raft_kind(header.tag), record.payload())
-            .map_err(|problem| unreadable(header.group, &problem))?;
-        recovering.time = recovering.time.max(header.time);
+        let Some(recovering) = self.groups.get_mut(&header.group).filter(|group| group.broken.is_none()) else {
+            return Ok(());
+        };
+        if let Err(problem) = recovering.take_in(record) {
+            let problem = unreadable(header.group, &problem);
+            if header.group == META_GROUP {
+                return Err(problem);
+            }
+            recovering.broken = Some(problem.to_string());
+            return Ok(());
+        }
         if header.group == META_GROUP {
             if let Some(meta) = &mut self.meta {
                 meta.replay(&record.as_ref());
             }
             self.start_known();
         } else if let Some(core) = &mut recovering.core {
-            core.replay(&record.as_ref());
+            core.replay(&record.as_ref(), recovering.damaged);
+            if header.sequence > 0 {
+                recovering.damaged = 0;
+            }
         }
         Ok(())
     }
 
     /// Everything is applied: the groups go on from where their logs end.
-    fn finish(mut self, journal: &Journal) -> Result<Recovered, StartError> {
+    fn finish(mut self) -> Result<Recovered, StartError> {
         let mut meta = match self.meta.take() {
             Some(meta) => meta,
             None => {
@@ -231,9 +258,16 @@ impl Recovery<'_> {
             }
         };
         let mut replicas = Vec::new();
-        for (group, recovering) in std::mem::take(&mut self.groups) {
-            let Recovering { state, log, time, core, created, .. } = recovering;
-            let restarted = GroupLog::restart(group, state, log, time).map_err(|problem| unreadable(group, &problem))?;
+        for (group, mut recovering) in std::mem::take(&mut self.groups) {
+            meta.reserve(group);
+            recovering.fill_end(group);
+            let Recovering { state, log, time, core, created, broken, .. } = recovering;
+            if let Some(problem) = broken {
+                tracing::error!(group = group.0, problem, "a stream can not be read: it is kept and not served");
+                continue;
+            }
+            let restarted =
+                GroupLog::restart(group, state, log, time).map_err(|problem| unreadable(group, &problem))?;
             if group == META_GROUP {
                 meta.log = restarted;
                 continue;
@@ -251,7 +285,7 @@ impl Recovery<'_> {
             }
             if !core.is_memory() {
                 core.log = restarted;
-                journal.set_live(group, core.machine.first_sequence(), &core.machine.deleted().to_treemap());
+                core.release_with_next_checkpoint();
             }
             replicas.push(Arc::new(Replica::new(core, created)));
         }
@@ -260,8 +294,56 @@ impl Recovery<'_> {
 }
 
 impl Recovering {
+    /// Takes the entry into the log. Entries before it that can not be read are gone: this server holds the only copy.
+    ///
+    /// # Errors
+    /// When the log contradicts itself.
+    fn take_in(&mut self, record: &Record) -> Result<(), RecoverError> {
+        let Record { header, .. } = record;
+        let after = self.log.last();
+        if header.index > after + 1 {
+            self.fill(header.index - 1, self.log.last_term())?;
+            let (group, first, last) = (header.group.0, after + 1, header.index - 1);
+            tracing::error!(group, first, last, "entries of a log can not be read: what they changed is lost");
+        }
+        self.log.recover(header.index, header.term, raft_kind(header.tag), record.payload())?;
+        self.time = self.time.max(header.time);
+        Ok(())
+    }
+
+    fn fill(&mut self, last: u64, term: u64) -> Result<(), RecoverError> {
+        for index in self.log.last() + 1..=last {
+            self.log.recover(index, term, EntryKind::Normal, b"")?;
+            self.damaged += 1;
+        }
+        Ok(())
+    }
+
+    /// The end of the log may be what is damaged. Its indexes and sequences were given, and are not given again.
+    fn fill_end(&mut self, group: GroupId) {
+        let (last, term) = self.last;
+        let after = self.log.last();
+        if self.broken.is_some() || last <= after {
+            return;
+        }
+        if let Err(problem) = self.fill(last, term) {
+            self.broken = Some(unreadable(group, &problem).to_string());
+            return;
+        }
+        tracing::error!(
+            group = group.0,
+            first = after + 1,
+            last,
+            "the end of a log is damaged: what it changed is lost"
+        );
+        if let Some(core) = &mut self.core {
+            let next = core.machine.last_sequence() + 1 + self.damaged;
+            core.lose(next, self.damaged);
+        }
+    }
+
     fn new(state: GroupState, log: TermLog) -> Self {
-        Self { state, log, time: 0, machine: None, core: None, created: 0 }
+        Self { state, log, time: 0, machine: None, core: None, created: 0, last: (0, 0), damaged: 0, broken: None }
     }
 }
 

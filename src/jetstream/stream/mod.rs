@@ -8,6 +8,9 @@
 //! anybody   queries                                         over the applied state
 //! ```
 //!
+//! Applying a removal reads the message that goes. So a removed message must stay readable until a checkpoint that has
+//! the removal is durable: until then the removal may be applied again. [`Releases`] keeps that order.
+//!
 //! Pointers of one stream: `first <= last + 1`; everything in `first..=last` that is not `deleted` is stored;
 //! `last < next_sequence`, the difference being in flight.
 
@@ -27,11 +30,12 @@ mod markers;
 mod publish_headers;
 mod purge;
 mod queries;
+mod releases;
 mod remove;
 mod rules;
 mod source;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use checkpoint::MalformedCheckpoint;
 pub use consumers::{Consumers, Interest, NoConsumers};
@@ -44,4 +48,5 @@ pub use machine::{MessageEntry, StreamMachine};
 pub use markers::Marker;
 pub use publish_headers::{PublishHeaders, Rollup, Ttl};
 pub use queries::{SubjectsPage, TooManySubjects};
+pub use releases::{Releasable, Releases};
 pub use source::{MessageSource, MessageView, Unreadable};

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use headwater_storage::SubjectState;
+
 use super::super::api::responses::SUBJECTS_LIMIT;
+use super::super::api::stream_config::StorageType;
 use super::super::api::stream_info::LostMessages;
 use super::super::api::{StreamState, Timestamp};
 use super::machine::StreamMachine;
@@ -75,11 +78,31 @@ impl StreamMachine {
     }
 
     /// The subjects that match a filter, from the `offset`-th in their order, at most as many as a page holds.
+    ///
+    /// A last token such as `ab*` is a literal everywhere else; here a file stream of the genuine server takes it for
+    /// every token that begins with `ab` and is longer (appendix D 14), and so do we.
     pub fn subjects_page(&self, filter: &[u8], offset: u64) -> SubjectsPage {
+        if let Some((parent, prefix)) = token_prefix(filter).filter(|_| self.rules.storage == StorageType::File) {
+            return self.subjects_page_by_prefix(parent, prefix, offset);
+        }
         let mut page = SubjectsPage { total: self.subjects.count_matching(filter).0, ..SubjectsPage::default() };
-        self.subjects.for_each_match_of(&[filter], offset, |subject, state| {
-            page.subjects.insert(String::from_utf8_lossy(subject).into_owned(), state.messages);
-            if page.subjects.len() < SUBJECTS_LIMIT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        self.subjects.for_each_match_of(&[filter], offset, |subject, state| page.take(subject, state));
+        page
+    }
+
+    fn subjects_page_by_prefix(&self, parent: &[u8], prefix: &[u8], offset: u64) -> SubjectsPage {
+        let mut filter = parent.to_vec();
+        filter.push(b'*');
+        let mut page = SubjectsPage::default();
+        self.subjects.for_each_match(&filter, |subject, state| {
+            let token = &subject[parent.len()..];
+            if token.len() > prefix.len() && token.starts_with(prefix) {
+                page.total += 1;
+                if page.total > offset && page.subjects.len() < SUBJECTS_LIMIT {
+                    let _ = page.take(subject, state);
+                }
+            }
+            ControlFlow::Continue(())
         });
         page
     }
@@ -244,6 +267,20 @@ impl StreamMachine {
         let content = &self.content;
         std::iter::successors(content.previous_stored(from), |sequence| content.previous_stored(sequence - 1))
     }
+}
+
+impl SubjectsPage {
+    fn take(&mut self, subject: &[u8], state: &SubjectState) -> ControlFlow<()> {
+        self.subjects.insert(String::from_utf8_lossy(subject).into_owned(), state.messages);
+        if self.subjects.len() < SUBJECTS_LIMIT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}
+
+/// The tokens before the last, with their dot, and what the last one begins with, when it is like `ab*`.
+fn token_prefix(filter: &[u8]) -> Option<(&[u8], &[u8])> {
+    let start = memchr::memrchr(b'.', filter).map_or(0, |dot| dot + 1);
+    let prefix = filter[start..].strip_suffix(b"*").filter(|prefix| !prefix.is_empty())?;
+    Some((&filter[..start], prefix))
 }
 
 /// More subjects match than the asker can take.

@@ -38,6 +38,20 @@ impl StreamMachine {
         self.after_removal();
     }
 
+    /// The entry of the next message is damaged: its sequence was given, and is not given again.
+    /// For a start only, and only where no other replica can be asked.
+    pub fn lose_next(&mut self) {
+        let lost = self.content.last + 1;
+        self.content.skip(lost, self.content.last_time);
+        self.lost.insert(lost);
+        self.next_sequence = self.next_sequence.max(lost + 1);
+    }
+
+    /// An entry that can not be read left out sequences. Only a purge beyond the end does that, and it empties the stream.
+    pub fn jump_to(&mut self, sequence: u64) {
+        self.remove_all(sequence, &mut Effects::default());
+    }
+
     fn after_removal(&mut self) {
         if self.content.messages == 0 {
             // Nothing may remain of messages that could not be read.

@@ -84,8 +84,11 @@ mod tests {
     #[test]
     fn subjects_are_numbered_and_counted() {
         let mut dictionary = SubjectDictionary::default();
-        let ids: Vec<u32> =
-            ["a", "b", "a", "", "b"].iter().zip(5..).map(|(subject, at)| dictionary.note(subject.as_bytes(), at)).collect();
+        let ids: Vec<u32> = ["a", "b", "a", "", "b"]
+            .iter()
+            .zip(5..)
+            .map(|(subject, at)| dictionary.note(subject.as_bytes(), at))
+            .collect();
         assert_eq!(ids, [0, 1, 0, 2, 1]);
         let entry = dictionary.entries()[1];
         assert_eq!((entry.count, entry.first, entry.last), (2, 6, 9));

@@ -321,11 +321,17 @@ impl GroupDirectory {
             })
     }
 
-    /// True when entries of an older segment were replaced, and this segment is the one that proves it.
+    /// True when entries of another segment were replaced, and this segment is the one that proves it: by the entry that
+    /// took the place of the first of them, or by the one before, whose term a snapshot contradicts.
     pub(crate) fn proves_replacement(&self, span: &SealedSpan) -> bool {
         let indexes = span.numbers.first_index..=span.last_index();
-        let older = self.sealed.iter().take_while(|other| other.segment.number < span.segment.number);
-        span.has_entries() && older.into_iter().any(|other| other.has_replaced() && indexes.contains(&other.index_limit()))
+        let others = self.sealed.iter().filter(|other| other.segment.number != span.segment.number);
+        let proves = |other: &Arc<SealedSpan>| {
+            let limit = other.index_limit();
+            let replaces = other.segment.number < span.segment.number && indexes.contains(&limit);
+            other.has_replaced() && (replaces || indexes.contains(&limit.saturating_sub(1)))
+        };
+        span.has_entries() && others.into_iter().any(proves)
     }
 
     /// The lowest index of the unbroken log that ends at the last index.

@@ -102,9 +102,10 @@ const FOOTER_CHECKSUM_OFFSET: usize = FOOTER_LENGTH_OFFSET + 4;
 const DATA_END_OFFSET: usize = FOOTER_CHECKSUM_OFFSET + 4;
 const SEALED_COUNT_OFFSET: usize = DATA_END_OFFSET + 4;
 const LAST_BATCH_OFFSET: usize = SEALED_COUNT_OFFSET + 4;
+const FOLLOWED_BY_OFFSET: usize = LAST_BATCH_OFFSET + 8;
 /// Bytes of the seal slot in use.
-pub const SEAL_BYTES: usize = LAST_BATCH_OFFSET + 8;
-const _: () = assert!(SEAL_BYTES == 44);
+pub const SEAL_BYTES: usize = FOLLOWED_BY_OFFSET + 4;
+const _: () = assert!(SEAL_BYTES == 48);
 
 /// Written once, after the footer is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +124,8 @@ pub struct SealSlot {
     pub record_count: u32,
     /// The number of the last batch.
     pub last_batch: u64,
+    /// A later segment that had durable data when this was written; 0 when there was none.
+    pub followed_by: u32,
 }
 
 impl SealSlot {
@@ -137,6 +140,7 @@ impl SealSlot {
         write_at(page, DATA_END_OFFSET, &self.data_end.to_le_bytes());
         write_at(page, SEALED_COUNT_OFFSET, &self.record_count.to_le_bytes());
         write_at(page, LAST_BATCH_OFFSET, &self.last_batch.to_le_bytes());
+        write_at(page, FOLLOWED_BY_OFFSET, &self.followed_by.to_le_bytes());
         let sum = checksum(seed, &page[FOOTER_OFFSET_OFFSET..SEAL_BYTES]);
         write_at(page, CHECKSUM_OFFSET, &sum.to_le_bytes());
     }
@@ -161,6 +165,7 @@ impl SealSlot {
             data_end: read_u32(page, DATA_END_OFFSET),
             record_count: read_u32(page, SEALED_COUNT_OFFSET),
             last_batch: read_u64(page, LAST_BATCH_OFFSET),
+            followed_by: read_u32(page, FOLLOWED_BY_OFFSET),
         }))
     }
 }
@@ -247,12 +252,13 @@ mod tests {
             data_end: 0x50,
             record_count: 0x60,
             last_batch: 0x70,
+            followed_by: 0x80,
         };
         let mut page = vec![9; PAGE_BYTES as usize];
         slot.encode(7, &mut page);
         let mut expected = b"HWSEALED".to_vec();
-        expected.extend([0xdc, 0x9e, 0x67, 0x72, 0x10, 0, 0, 0, 0x20, 0, 0, 0, 0x30, 0, 0, 0, 0x40, 0, 0, 0]);
-        expected.extend([0x50, 0, 0, 0, 0x60, 0, 0, 0, 0x70, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend([0x8c, 0x17, 0xa5, 0xc3, 0x10, 0, 0, 0, 0x20, 0, 0, 0, 0x30, 0, 0, 0, 0x40, 0, 0, 0]);
+        expected.extend([0x50, 0, 0, 0, 0x60, 0, 0, 0, 0x70, 0, 0, 0, 0, 0, 0, 0, 0x80, 0, 0, 0]);
         assert_eq!(page[..SEAL_BYTES], expected);
         assert_eq!(SealSlot::decode(&page, 7), Some(Some(slot)));
         assert_eq!(SealSlot::decode(&page, 8), Some(None));

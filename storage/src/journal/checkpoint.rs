@@ -4,8 +4,11 @@ use bytes::{Bytes, BytesMut};
 
 use crate::directory::PART_HEAD_BYTES;
 
+/// Receives a part's head and its pieces.
+pub(crate) type EmitPart<'e> = &'e mut dyn FnMut(&[u8], &[&[u8]]);
+
 /// Splits a body into parts and hands each one's head and pieces to `emit`. An empty body is one empty part.
-pub(crate) fn encode_parts(body: &[&[u8]], part_bytes: usize, emit: &mut dyn FnMut(&[u8], &[&[u8]])) {
+pub(crate) fn encode_parts(body: &[&[u8]], part_bytes: usize, emit: EmitPart<'_>) {
     let total: usize = body.iter().map(|piece| piece.len()).sum();
     let parts = total.div_ceil(part_bytes).max(1);
     let mut pieces = body.iter();

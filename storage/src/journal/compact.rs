@@ -257,7 +257,9 @@ impl Work {
             if group.first_live > 0 {
                 span.release(0, group.first_live - 1);
             }
-            for old in group.sealed.iter().filter(|old| victims.iter().any(|victim| victim.number == old.segment.number)) {
+            for old in
+                group.sealed.iter().filter(|old| victims.iter().any(|victim| victim.number == old.segment.number))
+            {
                 for relative in old.released() {
                     let sequence = old.numbers.first_sequence + u64::from(relative);
                     span.release(sequence, sequence);
@@ -315,13 +317,14 @@ fn messages_of(shared: &Shared, span: &Arc<SealedSpan>, victim: usize, survivors
             continue;
         }
         // An older copy of a message that also lies elsewhere is dead.
-        let is_best = match directory.group(group).map(|group| (group.live_holds(sequence), group.sealed_covering(sequence))) {
-            Some((false, covering)) => {
-                let newer = covering.into_iter().take_while(|other| !Arc::ptr_eq(other, span));
-                !newer.into_iter().any(|other| shared.holds(other, sequence))
-            }
-            _ => false,
-        };
+        let is_best =
+            match directory.group(group).map(|group| (group.live_holds(sequence), group.sealed_covering(sequence))) {
+                Some((false, covering)) => {
+                    let newer = covering.into_iter().take_while(|other| !Arc::ptr_eq(other, span));
+                    !newer.into_iter().any(|other| shared.holds(other, sequence))
+                }
+                _ => false,
+            };
         if let Some(offset) = section.message(position).filter(|_| is_best) {
             survivors.push(Survivor { group, sequence, victim, offset, index_limit, control: None });
         }

@@ -16,7 +16,7 @@ use crate::format::record::{GroupId, RecordRef, parse};
 use crate::segment::Segment;
 
 /// Messages looked up at once.
-const WINDOW: usize = 4096;
+const WINDOW: usize = 512;
 
 /// Chooses messages by subject.
 pub type SubjectFilter<'f> = &'f dyn Fn(&[u8]) -> bool;

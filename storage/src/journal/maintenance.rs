@@ -36,7 +36,7 @@ impl Maintenance {
             if errands.stopping {
                 return;
             }
-            if step == Step::Idle && !errands.prepare && errands.to_seal.is_empty() {
+            if step == Step::Idle {
                 let pause = shared.options.sync_interval.unwrap_or(IDLE_PAUSE).min(IDLE_PAUSE);
                 let pause = if shared.pool.lock().is_filling() { shared.options.fill_pause } else { pause };
                 shared.errands_wake.wait_for(&mut errands, pause);
@@ -48,10 +48,6 @@ impl Maintenance {
     pub(crate) fn step(&mut self, shared: &Shared) -> Step {
         match self.try_step(shared) {
             Ok(step) => step,
-            Err(error) if is_no_space(&error) => {
-                shared.set_full(true);
-                Step::Idle
-            }
             Err(error) => {
                 shared.poison("maintaining segments", &error, &[]);
                 Step::Stopped
@@ -69,20 +65,21 @@ impl Maintenance {
             self.last_sync = Some(Instant::now());
             shared.sync_written()?;
         }
-        if self.prepare_requested(shared)? {
-            return Ok(Step::Worked);
-        }
-        let sealing = shared.errands.lock().to_seal.first().cloned();
-        if let Some(segment) = sealing {
-            seal(shared, &segment)?;
-            shared.errands.lock().to_seal.retain(|other| other.number != segment.number);
-            return Ok(Step::Worked);
-        }
-        let worked = self.prepare_next(shared)?
-            || self.reclaim.step(shared)?
-            || self.fill(shared)?
+        // A full disk stops none of the others: one of them may make room.
+        let worked = without_space(shared, self.prepare_requested(shared))?
+            || without_space(shared, self.seal_next(shared))?
+            || without_space(shared, self.prepare_next(shared))?
+            || without_space(shared, self.reclaim.step(shared))?
+            || without_space(shared, self.fill(shared))?
             || self.scrub.step(shared)?;
         Ok(if worked { Step::Worked } else { Step::Idle })
+    }
+
+    fn seal_next(&mut self, shared: &Shared) -> io::Result<bool> {
+        let Some(segment) = shared.errands.lock().to_seal.first().cloned() else { return Ok(false) };
+        seal(shared, &segment)?;
+        shared.errands.lock().to_seal.retain(|other| other.number != segment.number);
+        Ok(true)
     }
 
     /// Segments that the writer waits for. They may take every spare: what was admitted must get a place.
@@ -156,7 +153,11 @@ impl Maintenance {
     }
 
     fn fill(&mut self, shared: &Shared) -> io::Result<bool> {
-        if shared.queue.lock().next.is_some() {
+        let is_ready = {
+            let queue = shared.queue.lock();
+            queue.next.is_some() && queue.requested.is_empty()
+        };
+        if is_ready {
             shared.set_full(false);
         }
         if shared.pool.lock().count() < shared.options.spare_segments && self.make_spare(shared)? {
@@ -171,5 +172,16 @@ impl Maintenance {
             }
         }
         Ok(filled)
+    }
+}
+
+/// Takes "no space left" for an outcome.
+fn without_space(shared: &Shared, result: io::Result<bool>) -> io::Result<bool> {
+    match result {
+        Err(error) if is_no_space(&error) => {
+            shared.set_full(true);
+            Ok(false)
+        }
+        result => result,
     }
 }

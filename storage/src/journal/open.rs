@@ -35,7 +35,7 @@ use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SEAL_OFF
 use crate::io::{Io, IoFile, OpenMode};
 use crate::options::JournalOptions;
 use crate::report::{Damage, DamageKind, Progress, RecoveryReport};
-use crate::scan::{BadBytes, Found, ScanInput, ScanOutcome, first_batch, scan};
+use crate::scan::{Found, ScanInput, ScanOutcome, first_batch, scan};
 use crate::segment::Segment;
 use crate::stats::Counters;
 
@@ -136,6 +136,8 @@ pub(crate) struct Opening {
     /// The latest list of segments: its control number, where it lies.
     list: Option<(u64, u32, FooterControl)>,
     retired_notes: Vec<(u32, FooterControl)>,
+    /// From a seal slot: a segment, and one after it that had data.
+    followers: Vec<(u32, u32)>,
     /// As read before the retired segments themselves were left out.
     retired_before: BTreeSet<u32>,
     lost: Vec<u32>,
@@ -160,6 +162,7 @@ impl Opening {
             scanned: BTreeMap::new(),
             list: None,
             retired_notes: Vec::new(),
+            followers: Vec::new(),
             retired_before: BTreeSet::new(),
             lost: Vec::new(),
             read_only: false,
@@ -203,6 +206,9 @@ impl Opening {
                 unknown.push((number, path));
                 continue;
             };
+            if length < header.capacity {
+                self.report.damages.push(Damage::at(number, length, DamageKind::Truncated));
+            }
             let seed = checksum_seed(header.journal, number);
             let slot = SealSlot::decode(&pages[SEAL_OFFSET as usize..], seed);
             if slot == Some(None) {
@@ -261,13 +267,14 @@ impl Opening {
         self.scanned.clear();
         self.list = None;
         self.retired_notes.clear();
+        self.followers.clear();
         self.segments.clear();
         self.load_all(&candidates, &back, progress);
         self.retired_before = retired;
         for number in back {
             let segment = Segment::new(&self.path, candidates[&number].header, candidates[&number].length);
             self.segments.insert(number, Arc::new(segment));
-            self.to_spare(number)?;
+            self.make_spare(number)?;
         }
         Ok(())
     }
@@ -334,8 +341,12 @@ impl Opening {
         segment.data_end.store(slot.data_end, Ordering::Release);
         segment.record_count.store(slot.record_count, Ordering::Release);
         segment.last_batch.store(slot.last_batch, Ordering::Release);
-        if slot.footer_offset.saturating_add(slot.footer_length) > segment.length.load(Ordering::Acquire) {
+        let end = slot.footer_offset.saturating_add(slot.footer_length);
+        if end > segment.length.load(Ordering::Acquire) && !segment.is_cut() {
             self.report.damages.push(Damage::at(segment.number, slot.footer_offset, DamageKind::Truncated));
+        }
+        if slot.followed_by > 0 && !segment.header.is_compacted() {
+            self.followers.push((segment.number, slot.followed_by));
         }
         segment.set_sealed();
         segment.close_file();
@@ -390,11 +401,7 @@ impl Opening {
             self.note_control(segment.number, control);
         }
         for (offset, what) in &outcome.bad {
-            self.report.damages.push(match what {
-                BadBytes::Batch => Damage::at(segment.number, *offset, DamageKind::Batch),
-                BadBytes::Truncated => Damage::at(segment.number, *offset, DamageKind::Truncated),
-                BadBytes::Record(header) => Damage::record(segment.number, *offset, header.as_ref()),
-            });
+            self.report.damages.push(Damage::of(segment.number, *offset, what));
         }
         segment.data_end.store(outcome.end, Ordering::Release);
         segment.record_count.store(outcome.record_count, Ordering::Release);
@@ -431,8 +438,9 @@ impl Opening {
             }
             self.scanned.remove(&number);
             let listed = self.listed().contains(&number);
-            if newest.is_none_or(|newest| number > newest) && !listed {
-                self.to_spare(number)?;
+            let cut = self.segments.get(&number).is_some_and(|segment| segment.is_cut());
+            if newest.is_none_or(|newest| number > newest) && !listed && !cut {
+                self.make_spare(number)?;
             } else if let Some(segment) = self.segments.remove(&number) {
                 self.report.damages.push(Damage::at(number, 0, DamageKind::Segment));
                 self.lost.push(number);
@@ -457,14 +465,22 @@ impl Opening {
     fn newest_with_data(&self) -> Option<u32> {
         let has_data = |segment: &&Arc<Segment>| {
             !segment.header.is_compacted()
-                && self.scanned.get(&segment.number).is_none_or(|outcome| outcome.last_batch > 0 || !outcome.bad.is_empty())
+                && self
+                    .scanned
+                    .get(&segment.number)
+                    .is_none_or(|outcome| outcome.last_batch > 0 || !outcome.bad.is_empty())
         };
         self.segments.values().rev().find(has_data).map(|segment| segment.number)
     }
 
+    /// Segments that must have data: those of the latest list, and the one that came after the newest sealed one, which
+    /// cannot be dead because nothing newer is left to say so.
     fn listed(&self) -> Vec<u32> {
-        let Some((_, segment, control)) = self.list else { return Vec::new() };
-        self.numbers_in(segment, &control)
+        let mut listed = self.list.map_or(Vec::new(), |(_, segment, control)| self.numbers_in(segment, &control));
+        let newest = self.newest_with_data();
+        let after = self.followers.iter().filter(|(number, _)| Some(*number) == newest).map(|(_, after)| *after);
+        listed.extend(after);
+        listed
     }
 
     fn retired(&self) -> BTreeSet<u32> {
@@ -483,7 +499,7 @@ impl Opening {
         read().unwrap_or_default()
     }
 
-    fn to_spare(&mut self, number: u32) -> Result<(), OpenError> {
+    fn make_spare(&mut self, number: u32) -> Result<(), OpenError> {
         let Some(segment) = self.segments.remove(&number) else { return Ok(()) };
         if self.read_only {
             return Ok(());
@@ -622,9 +638,14 @@ impl Shared {
         for id in ids {
             let state = self.directory.read().group(id).and_then(|group| group.state);
             let checkpoint = self.best_checkpoint(id, report);
+            let last_part = self.directory.read().group(id).and_then(|group| *group.checkpoint()?.parts.last()?);
+            let diverging = last_part.map_or(Vec::new(), |part| self.diverging(&[part.control]));
             let mut directory = self.directory.write();
             let Some(group) = directory.group_mut(id) else { continue };
             group.drop_older_checkpoints();
+            for (_, index) in diverging {
+                group.truncate(index);
+            }
             let (first_index, last_index, last_term) = (group.first_index(), group.last_index, group.last_term);
             let wanted = checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.index + 1);
             if last_index >= wanted && first_index > wanted {
@@ -718,7 +739,7 @@ fn random_identity() -> u64 {
 }
 
 /// A whole file, with the offsets of stretches that cannot be read; they are zero in the result.
-fn read_all(file: &dyn IoFile, length: u32) -> (Vec<u8>, Vec<u32>) {
+pub(crate) fn read_all(file: &dyn IoFile, length: u32) -> (Vec<u8>, Vec<u32>) {
     let mut bytes = vec![0; length as usize];
     let mut unreadable = Vec::new();
     for (number, chunk) in bytes.chunks_mut(READ_BYTES).enumerate() {

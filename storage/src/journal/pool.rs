@@ -2,7 +2,7 @@
 //! one would stall the writer, and a file that grows makes every sync slower.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::shared::{Shared, wall_clock};
@@ -90,7 +90,7 @@ fn take_number(shared: &Shared) -> u32 {
     number
 }
 
-fn create(io: &dyn Io, path: &PathBuf, length: u32) -> io::Result<Arc<dyn IoFile>> {
+fn create(io: &dyn Io, path: &Path, length: u32) -> io::Result<Arc<dyn IoFile>> {
     let file = io.open(path, OpenMode::Create)?;
     if let Err(error) = file.allocate(u64::from(length)) {
         drop(file);

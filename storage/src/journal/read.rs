@@ -9,11 +9,12 @@ use bytes::Bytes;
 
 use super::shared::Shared;
 use super::{Journal, Record};
+use crate::directory::Directory;
 use crate::directory::group::Place;
 use crate::directory::sealed::{SealedSpan, entry_offset, message_offset, next_message};
 use crate::error::ReadError;
-use crate::format::footer::Section;
-use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, decode_header, parse, verify};
+use crate::format::footer::{FooterControl, Section};
+use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, RecordKind, decode_header, parse, verify};
 use crate::location::Location;
 use crate::report::Damage;
 use crate::segment::Segment;
@@ -33,9 +34,8 @@ impl Journal {
 
     /// The message with this sequence.
     pub fn read_message(&self, group: GroupId, sequence: u64) -> Result<Record, ReadError> {
-        let matches = |header: &RecordHeader| {
-            header.group == group && header.sequence == sequence && header.kind.is_message()
-        };
+        let matches =
+            |header: &RecordHeader| header.group == group && header.sequence == sequence && header.kind.is_message();
         self.shared.read_message(group, sequence, &matches)
     }
 
@@ -102,11 +102,12 @@ impl Shared {
         }
         match first_error {
             Some(error) => Err(error),
-            None => self.read_late(&|header| matches(header), &|directory| {
-                match directory.group(group)?.message_place(sequence, 0)? {
-                    Place::Live(segment, offset) => Some((segment, offset)),
-                    Place::Sealed(_) => None,
-                }
+            None => self.read_late(&|header| matches(header), &|directory| match directory
+                .group(group)?
+                .message_place(sequence, 0)?
+            {
+                Place::Live(segment, offset) => Some((segment, offset)),
+                Place::Sealed(_) => None,
             }),
         }
     }
@@ -133,11 +134,30 @@ impl Shared {
         })
     }
 
+    /// Groups whose log has another term at the index of a checkpoint among `controls`, with the index after it: a
+    /// snapshot replaced that log, and what follows in it is void.
+    pub(crate) fn diverging(&self, controls: &[FooterControl]) -> Vec<(GroupId, u64)> {
+        let checkpoints = controls.iter().filter(|control| control.kind == RecordKind::Checkpoint);
+        let last_parts = checkpoints.filter(|control| control.part + 1 == control.parts);
+        let differs = last_parts.filter(|control| {
+            let behind =
+                self.directory.read().group(control.group).is_none_or(|group| group.last_index <= control.index);
+            let is_entry = |header: &RecordHeader| {
+                header.group == control.group && header.index == control.index && header.kind.is_log_entry()
+            };
+            !behind
+                && self
+                    .read_entry(control.group, control.index, &is_entry)
+                    .is_ok_and(|entry| entry.header.term != control.term)
+        });
+        differs.map(|control| (control.group, control.index + 1)).collect()
+    }
+
     /// What the directory does not know may wait in the queue; and what just left the queue is in the directory.
     fn read_late(
         &self,
         matches: &dyn Fn(&RecordHeader) -> bool,
-        again: &dyn Fn(&crate::directory::Directory) -> Option<(Arc<Segment>, u32)>,
+        again: &dyn Fn(&Directory) -> Option<LivePlace>,
     ) -> Result<Record, ReadError> {
         match self.read_queued(&|_, header| matches(header)) {
             Err(ReadError::NotFound) => {
@@ -298,6 +318,9 @@ impl Shared {
         best.map(|best| (best, doubtful || limited_after()))
     }
 }
+
+/// A place that needs no tables.
+type LivePlace = (Arc<Segment>, u32);
 
 /// Why a place did not yield its record.
 #[derive(Debug)]

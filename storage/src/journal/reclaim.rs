@@ -95,9 +95,13 @@ impl Reclaim {
         self.last_pass = Some(Instant::now());
         self.newer = 0;
         self.urgent = false;
-        let segments = shared.segments.read();
-        self.pass = segments.values().filter(|segment| segment.is_sealed() && !segment.is_retired()).cloned().collect();
-        drop(segments);
+        // A segment whose footer found no room can still be dead.
+        let full = shared.queue.lock().full;
+        let to_seal: Vec<u32> = shared.errands.lock().to_seal.iter().map(|segment| segment.number).collect();
+        let eligible = |segment: &&Arc<Segment>| {
+            !segment.is_retired() && (segment.is_sealed() || (full && to_seal.contains(&segment.number)))
+        };
+        self.pass = shared.segments.read().values().filter(eligible).cloned().collect();
         let mut directory = shared.directory.write();
         for (id, group) in directory.groups_mut() {
             if group.bytes_since_checkpoint >= shared.options.checkpoint_bytes && !group.checkpoint_wanted {
@@ -125,7 +129,7 @@ impl Reclaim {
             // Its turn comes when the replaced entries are compacted away.
         } else if assessment.live_bytes == 0 && !assessment.pinned {
             self.dead.push(segment);
-        } else if (sparse || assessment.jumble || assessment.replaced) && segment.is_movable() {
+        } else if (sparse || assessment.jumble || assessment.replaced) && segment.is_movable() && segment.is_sealed() {
             self.urgent |= assessment.replaced;
             self.sparse.push((assessment.live_bytes, segment));
         }
@@ -169,6 +173,9 @@ impl Reclaim {
 
 fn assess(shared: &Shared, segment: &Arc<Segment>) -> Assessment {
     let mut assessment = Assessment::default();
+    if !segment.is_sealed() {
+        assess_live(shared, segment, &mut assessment);
+    }
     let spans: Vec<(GroupId, u64, Arc<SealedSpan>)> = {
         let directory = shared.directory.read();
         let residents = directory.residents(segment.number).iter();
@@ -203,4 +210,19 @@ fn assess(shared: &Shared, segment: &Arc<Segment>) -> Assessment {
         && spans.len() > JUMBLE_GROUPS
         && assessment.live_bytes / spans.len() as u64 <= JUMBLE_GROUP_BYTES;
     assessment
+}
+
+fn assess_live(shared: &Shared, segment: &Arc<Segment>, assessment: &mut Assessment) {
+    let directory = shared.directory.read();
+    for id in directory.residents(segment.number) {
+        let Some(group) = directory.group(*id) else { continue };
+        let Some(span) = group.live.iter().find(|span| span.segment.number == segment.number) else { continue };
+        if span.entries.last().is_some_and(|last| last > group.checkpoint_index()) {
+            assessment.holders.push(*id);
+        }
+        let live = (span.message_count() as u64).saturating_sub(span.released.len());
+        assessment.live_bytes += live;
+        // Whether it proves anything is known only from footers.
+        assessment.proof |= group.was_truncated;
+    }
 }

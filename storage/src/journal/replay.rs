@@ -81,13 +81,16 @@ impl Shared {
                 if let Some(live) = group.live.iter().find(|span| span.segment.number == segment.number) {
                     let positions = live.entries.runs().iter().enumerate();
                     for (at, run) in positions {
-                        let end = live.entries.runs().get(at + 1).map_or(live.entries.len(), |next| next.start as usize);
+                        let end =
+                            live.entries.runs().get(at + 1).map_or(live.entries.len(), |next| next.start as usize);
                         let offsets = &live.entries.offsets()[run.start as usize..end];
                         let numbered = offsets.iter().zip(run.first..).filter(|(_, index)| *index >= from);
                         entries.extend(numbered.map(|(offset, index)| (*offset, *id, index)));
                     }
                 }
-                if let Some(span) = group.sealed_in(segment.number).filter(|span| span.has_entries() && span.last_index() >= from) {
+                if let Some(span) =
+                    group.sealed_in(segment.number).filter(|span| span.has_entries() && span.last_index() >= from)
+                {
                     sealed.push((*id, from, span.clone()));
                 }
             }

@@ -11,7 +11,7 @@ use crate::format::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::record::{record_position, verify};
 use crate::format::segment::{DATA_OFFSET, HEADER_COPY_OFFSET, SEAL_OFFSET, SealSlot, SegmentHeader};
 use crate::report::{Damage, DamageKind};
-use crate::scan::{BadBytes, ScanInput, scan};
+use crate::scan::{ScanInput, scan};
 use crate::segment::Segment;
 use crate::stats::add;
 
@@ -153,12 +153,7 @@ fn check_whole(shared: &Shared, segment: &Segment) -> io::Result<()> {
     };
     let outcome = scan(input, &mut |_, _| {});
     for (offset, what) in outcome.bad {
-        let damage = match what {
-            BadBytes::Batch => Damage::at(segment.number, offset, DamageKind::Batch),
-            BadBytes::Truncated => Damage::at(segment.number, offset, DamageKind::Truncated),
-            BadBytes::Record(header) => Damage::record(segment.number, offset, header.as_ref()),
-        };
-        note(shared, segment, damage);
+        note(shared, segment, Damage::of(segment.number, offset, &what));
     }
     Ok(())
 }

@@ -143,6 +143,7 @@ pub(crate) fn write(shared: &Shared, segment: &Arc<Segment>, mut footer: Footer)
         data_end,
         record_count: segment.record_count.load(Ordering::Acquire),
         last_batch: segment.last_batch.load(Ordering::Acquire),
+        followed_by: followed_by(shared, segment),
     };
     let mut page = AlignedBuffer::new(crate::format::PAGE_BYTES as usize);
     slot.encode(segment.seed, &mut page);
@@ -155,11 +156,20 @@ pub(crate) fn write(shared: &Shared, segment: &Arc<Segment>, mut footer: Footer)
         span.set_released(tables.released);
         // Without mappings the tables stay in memory only where they are small.
         match Section::parse(Bytes::from(tables.section)) {
-            Some(section) if section.message_count() + section.entry_count() <= SMALL_SECTION => span.with_section(section),
+            Some(section) if section.message_count() + section.entry_count() <= SMALL_SECTION => {
+                span.with_section(section)
+            }
             _ => span,
         }
     });
     Ok(spans.collect())
+}
+
+/// The segment being written, if it is a later one and has durable data.
+fn followed_by(shared: &Shared, segment: &Segment) -> u32 {
+    let written = shared.written.lock();
+    let current = written.segment.as_ref().filter(|_| written.durable > 0);
+    current.map_or(0, |current| if current.number > segment.number { current.number } else { 0 })
 }
 
 /// Tables up to this many offsets stay in memory.

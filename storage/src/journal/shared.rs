@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{error, warn};
@@ -166,7 +166,9 @@ impl Shared {
             (written.segment.clone(), written.written)
         };
         let Some(segment) = segment else { return Ok(()) };
+        let started = Instant::now();
         segment.file(&*self.io)?.sync()?;
+        self.counters.sync_time.record(started.elapsed().as_nanos() as u64);
         let mut written = self.written.lock();
         if written.segment.as_ref().is_some_and(|current| current.number == segment.number) {
             written.durable = written.durable.max(number);

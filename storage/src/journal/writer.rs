@@ -262,7 +262,9 @@ fn write(shared: &Shared, in_flight: &InFlight) -> std::io::Result<()> {
     if shared.options.sync_interval.is_some() {
         file.write_at(&in_flight.bytes, u64::from(in_flight.base))?;
     } else {
+        let started = Instant::now();
         file.write_durable_at(&in_flight.bytes, u64::from(in_flight.base))?;
+        shared.counters.sync_time.record(started.elapsed().as_nanos() as u64);
     }
     let mut written = shared.written.lock();
     if rotated {
@@ -287,12 +289,19 @@ fn finish(shared: &Shared, in_flight: InFlight) {
     segment.last_batch.store(header.number, Ordering::Release);
     add(&shared.counters.batches, 1);
     add(&shared.counters.batch_bytes, bytes.len());
+    shared.counters.batch_size.record(bytes.len() as u64);
     add(&shared.counters.records, header.record_count as usize);
     add(&shared.counters.record_bytes, length - BATCH_HEADER_BYTES);
     if !summary.controls.is_empty() {
+        let diverging = shared.diverging(&summary.controls);
         let mut directory = shared.directory.write();
         for control in summary.controls {
             directory.commit(segment.number, control, false);
+        }
+        for (group, index) in diverging {
+            if let Some(group) = directory.group_mut(group) {
+                group.truncate(index);
+            }
         }
         drop(directory);
         shared.ask(|errands| errands.reclaim = true);

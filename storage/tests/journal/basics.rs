@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use headwater_storage::{AppendClass, AppendError, GroupId, Journal, JournalOptions, ReadError, RealIo, SimIo, Urgency};
+use headwater_storage::{
+    AppendClass, AppendError, GroupId, Journal, JournalOptions, ReadError, RealIo, SimIo, Urgency,
+};
 
 use crate::support::*;
 
@@ -183,4 +185,51 @@ fn a_checkpoint_in_parts_is_put_together() {
     let checkpoint = opened.groups[0].checkpoint.clone().unwrap();
     assert_eq!((checkpoint.index, checkpoint.body.as_ref()), (20, &body[..]));
     assert_eq!((opened.groups[0].first_index, opened.groups[0].last_index), (21, 20));
+}
+
+#[test]
+fn a_snapshot_with_another_term_voids_the_log_behind_it() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    for index in 1..=20 {
+        append(&journal, 5, index, index, b"of term 1");
+    }
+    journal.drive();
+    let mut appender = journal.append(AppendClass::Control).unwrap();
+    appender.checkpoint(GROUP, 10, 2, b"a snapshot of term 2");
+    appender.finish(Urgency::Wake);
+    journal.drive();
+    assert!(journal.read_entry(GROUP, 11).is_err());
+    journal.close();
+    let opened = open(&io, manual());
+    assert_eq!((opened.groups[0].last_index, opened.report.damages.len()), (10, 0));
+    assert_eq!(replayed(&opened.journal), []);
+}
+
+#[test]
+fn lazy_records_go_out_by_themselves_and_syncs_may_come_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = JournalOptions {
+        segment_bytes: Some(256 * 1024),
+        sync_interval: Some(std::time::Duration::from_millis(5)),
+        ..JournalOptions::default()
+    };
+    let io = Arc::new(RealIo::probe(directory.path()).unwrap());
+    let path = directory.path().join("journal");
+    let journal = Journal::open(io.clone(), &path, options.clone(), &mut |_| {}).unwrap().journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    for index in 1..=2000 {
+        let mut appender = journal.append(AppendClass::Message).unwrap();
+        let body = payload(index);
+        appender.record(&header(5, index, 1, index, b"a", &body), &[b"a", &body]);
+        appender.finish(Urgency::Lazy);
+    }
+    watch.wait(GROUP, 2000);
+    // Long enough for a marker.
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    journal.abort();
+    let opened = Journal::open(io, &path, options, &mut |_| {}).unwrap();
+    assert_eq!(opened.report.damages, []);
+    assert_eq!(opened.groups[0].last_index, 2000);
 }

@@ -2,5 +2,9 @@
 
 mod basics;
 mod cursors;
+mod damage;
+mod faults;
 mod model;
+mod space;
+mod speed;
 mod support;

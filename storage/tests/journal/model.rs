@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use headwater_storage::io::CrashPoint;
 use headwater_storage::{
-    AppendClass, DurableBatch, DurableSink, GroupId, Journal, JournalError, Opened, ReadError, RecordHeader, RecordKind,
-    SimIo, Urgency,
+    AppendClass, DurableBatch, DurableSink, GroupId, Journal, JournalError, Opened, ReadError, RecordHeader,
+    RecordKind, SimIo, Urgency,
 };
 use parking_lot::Mutex;
 
@@ -206,7 +206,11 @@ fn live(io: &SimIo, model: &Model, random: &mut Random, actions: usize, stamp: u
             stats.write_amplification()
         );
     }
-    if random.below(3) == 0 { journal.close() } else { journal.abort() }
+    if random.below(3) == 0 {
+        journal.close()
+    } else {
+        journal.abort()
+    }
     (done, place)
 }
 
@@ -314,7 +318,20 @@ fn run(seed: u64, point: u64) -> bool {
         let opened = open(&io, crash_options());
         if std::env::var("DUMP").is_ok() {
             println!("== life {life}: {:?}", opened.report);
-            println!("{:?}", opened.groups.iter().map(|g| (g.group, g.first_index, g.last_index, g.state.is_some(), g.checkpoint.as_ref().map(|c| c.index))).collect::<Vec<_>>());
+            println!(
+                "{:?}",
+                opened
+                    .groups
+                    .iter()
+                    .map(|g| (
+                        g.group,
+                        g.first_index,
+                        g.last_index,
+                        g.state.is_some(),
+                        g.checkpoint.as_ref().map(|c| c.index)
+                    ))
+                    .collect::<Vec<_>>()
+            );
         }
         assert_eq!(opened.report.damages, [], "seed {seed} point {point} life {life}");
         let mut state = model.clone();
@@ -345,7 +362,11 @@ fn run(seed: u64, point: u64) -> bool {
 fn seeds(default: std::ops::Range<u64>) -> std::ops::Range<u64> {
     match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => seed..seed + 1,
-        None => default,
+        // `SEEDS=1000 cargo test` looks longer.
+        None => match std::env::var("SEEDS").ok().and_then(|count| count.parse::<u64>().ok()) {
+            Some(count) => default.start..default.start + count,
+            None => default,
+        },
     }
 }
 

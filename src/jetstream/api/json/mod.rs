@@ -1,7 +1,7 @@
 //! JSON as the genuine server reads and writes it: the same leniency, the same error texts, the same escapes.
 //!
 //! [`read`] is strict about unknown fields (10025), lenient about the case of names and about `null`;
-//! [`write`] escapes `<`, `>` and `&` as Go does. Nothing here panics, whatever the bytes are.
+//! [`write()`] escapes `<`, `>` and `&` as Go does. Nothing here panics, whatever the bytes are.
 
 mod decode;
 mod encode;

@@ -3,7 +3,7 @@
 use super::super::error::ApiError;
 use super::super::error_codes;
 use super::super::requests::StreamConfigRequest;
-use super::super::stream_config::{PersistMode, StreamConfig};
+use super::super::stream_config::StreamConfig;
 use super::environment::Environment;
 use super::{limits, metadata, names, sources, stream_config, subjects};
 
@@ -57,7 +57,8 @@ pub fn check_create(
     Ok(StreamCreate::New(Box::new(config)))
 }
 
-/// What this server does not do yet is refused rather than silently ignored.
+/// What this server does not do yet is refused rather than silently ignored. (Async persistence merely allows what we do
+/// not need: acks before a message is durable.)
 pub(super) fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
     let unsupported = [
         (config.mirror.is_some(), "stream mirrors"),
@@ -66,7 +67,6 @@ pub(super) fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
         (config.allow_atomic, "atomic batch publishing"),
         (config.allow_batched, "fast batch publishing"),
         (config.allow_msg_schedules, "message schedules"),
-        (config.persist_mode == PersistMode::Async, "async persist mode"),
     ];
     match unsupported.iter().find(|(is_set, _)| *is_set) {
         Some((_, what)) => invalid(format!("{what} not supported by this server version")),

@@ -2,7 +2,7 @@
 //! what follows from both.
 
 mod checkpoints;
-mod harness;
+pub mod harness;
 mod limits;
 mod model;
 mod naive;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::harness::{Harness, config};
 use crate::jetstream::api::StreamConfig;
+use crate::jetstream::api::stream_config::StorageType;
 use crate::protocol::subject;
 
 #[test]
@@ -22,6 +23,25 @@ fn subjects_are_told_in_pages() {
     assert_eq!((state.num_subjects, state.consumer_count), (4, 7));
     assert_eq!(state.last_ts.0, harness.store.messages[&5].time);
     assert_eq!(state.first_ts.0, harness.store.messages[&1].time);
+}
+
+#[test]
+fn a_star_after_letters_finds_longer_tokens_in_file_streams_only() {
+    let found = |storage, filter: &str| {
+        let mut harness = Harness::new(StreamConfig { storage, ..config() });
+        for subject in ["s.ab", "s.ac", "s.a*", "s.b.c", "s.b.cd", "s.b", "s.a"] {
+            harness.put(subject);
+        }
+        let page = harness.machine.subjects_page(filter.as_bytes(), 0);
+        assert_eq!(page.total, page.subjects.len() as u64);
+        page.subjects.into_keys().collect::<Vec<String>>().join(" ")
+    };
+    assert_eq!(found(StorageType::File, "s.a*"), "s.a* s.ab s.ac");
+    assert_eq!(found(StorageType::File, "s.b.c*"), "s.b.cd");
+    assert_eq!(found(StorageType::File, "s.b*"), "");
+    assert_eq!(found(StorageType::File, "s*"), "");
+    assert_eq!(found(StorageType::Memory, "s.a*"), "s.a*");
+    assert_eq!(found(StorageType::File, ""), "");
 }
 
 #[test]

@@ -7,22 +7,25 @@
 //! owner) drains them. The lock is never held during a system call: the flag `writing` keeps the order instead,
 //! and those who come meanwhile queue behind.
 
+mod queue;
+#[cfg(test)]
+mod tests;
+
+pub use queue::Batch;
+
+use super::budget::EgressBudget;
 use super::replies::ReplyTracker;
 use super::subscriptions::SubscriptionSet;
 use crate::protocol::error::ClosedReason;
 use parking_lot::{Mutex, MutexGuard};
-use rustix::net::SendFlags;
+use queue::{Progress, Queue, write_bytes};
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// Size of a queue chunk.
-const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks handed to one writev.
 const BATCH_CHUNKS_MAX: usize = 64;
 /// Above this much waiting a publisher should stall; it may go on below half of it.
@@ -31,6 +34,7 @@ pub const STALL_BYTES: usize = 1 << 20;
 pub struct Outbound {
     id: u64,
     pending_bytes_max: usize,
+    budget: Arc<EgressBudget>,
     queue: Mutex<Queue>,
     /// Bytes queued and not yet taken by the socket.
     pending: AtomicUsize,
@@ -55,32 +59,14 @@ pub enum Transport {
     Owner,
 }
 
-struct Queue {
-    transport: Option<Transport>,
-    /// Somebody is in a system call with bytes that come before all chunks.
-    writing: bool,
-    chunks: VecDeque<Vec<u8>>,
-    /// Bytes of the first chunk that were written already.
-    head: usize,
-    owner: Option<Waker>,
-    closing: Option<ClosedReason>,
-    drained: Vec<(usize, Box<dyn FnOnce() + Send>)>,
-    progress: Progress,
-}
-
-/// Bookkeeping for the write deadline: what was queued when the clock started must be gone in time.
-#[derive(Default)]
-struct Progress {
-    queued: u64,
-    written: u64,
-    goal: u64,
-    since: Option<Instant>,
-}
-
-/// Chunks that the owner took out to write.
-pub struct Batch {
-    chunks: VecDeque<Vec<u8>>,
-    head: usize,
+/// How far [`Outbound::drain`] got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    Empty,
+    /// The socket takes no more for now.
+    Blocked,
+    /// Another thread is writing; it wakes the owner if it can't finish.
+    ByAnother,
 }
 
 /// What a burst delivered, for the peer's counters.
@@ -91,20 +77,12 @@ pub struct Delivered {
 }
 
 impl Outbound {
-    pub fn new(id: u64, transport: Transport, pending_bytes_max: usize) -> Outbound {
+    pub fn new(id: u64, transport: Transport, pending_bytes_max: usize, budget: Arc<EgressBudget>) -> Outbound {
         Outbound {
             id,
             pending_bytes_max,
-            queue: Mutex::new(Queue {
-                transport: Some(transport),
-                writing: false,
-                chunks: VecDeque::new(),
-                head: 0,
-                owner: None,
-                closing: None,
-                drained: Vec::new(),
-                progress: Progress::default(),
-            }),
+            budget,
+            queue: Mutex::new(Queue::new(transport)),
             pending: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             saturated: AtomicBool::new(false),
@@ -161,9 +139,8 @@ impl Outbound {
         self.saturated.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a publisher that just delivered should wait.
-    pub fn wants_stall(&self, pending: usize) -> bool {
-        pending > STALL_BYTES && !self.saturated.load(Ordering::Relaxed)
+    pub fn is_saturated(&self) -> bool {
+        self.saturated.load(Ordering::Relaxed)
     }
 
     /// Whether the peer is so far behind that `no_fast_producer_stall` drops its messages.
@@ -250,14 +227,19 @@ impl Outbound {
     /// Queues what must not be sent at once.
     fn append(&self, mut queue: MutexGuard<'_, Queue>, staged: &mut Vec<u8>) -> usize {
         let was_empty = queue.chunks.is_empty() && !queue.writing;
-        self.pending.fetch_add(staged.len(), Ordering::Relaxed);
+        self.count_pending(staged.len());
         queue.push(staged);
         if was_empty { self.after_append(queue) } else { self.check_pending(queue) }
     }
 
     fn queue_first(&self, queue: &mut Queue, rest: &[u8]) {
-        self.pending.fetch_add(rest.len(), Ordering::Relaxed);
+        self.count_pending(rest.len());
         queue.push_front(rest);
+    }
+
+    fn count_pending(&self, bytes: usize) {
+        self.pending.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.take(bytes);
     }
 
     /// The owner has to know that something waits.
@@ -272,7 +254,9 @@ impl Outbound {
 
     fn check_pending(&self, queue: MutexGuard<'_, Queue>) -> usize {
         let pending = self.pending_bytes();
-        if pending > self.pending_bytes_max {
+        let bytes_max =
+            if self.budget.is_exceeded() { self.pending_bytes_max.min(STALL_BYTES) } else { self.pending_bytes_max };
+        if pending > bytes_max {
             self.close_locked(queue, ClosedReason::SlowConsumerPendingBytes);
         }
         pending
@@ -310,7 +294,7 @@ impl Outbound {
     }
 
     /// Writes what waits until the socket takes no more.
-    pub fn drain(&self, stream: &TcpStream) {
+    pub fn drain(&self, stream: &TcpStream) -> Drained {
         while let Some(batch) = self.begin_write() {
             let len = batch.len();
             let result = batch.write_to(stream);
@@ -318,10 +302,14 @@ impl Outbound {
             self.end_write(batch, written);
             match result {
                 Ok(written) if written == len => {}
-                Ok(_) => return,
-                Err(_) => return self.close(ClosedReason::WriteError),
+                Ok(_) => return Drained::Blocked,
+                Err(_) => {
+                    self.close(ClosedReason::WriteError);
+                    return Drained::Blocked;
+                }
             }
         }
+        if self.pending_bytes() == 0 { Drained::Empty } else { Drained::ByAnother }
     }
 
     /// Takes chunks out for writing; none when nothing waits or another thread is writing, which then
@@ -347,6 +335,7 @@ impl Outbound {
             queue.chunks.push_front(chunk);
         }
         let pending = self.pending.fetch_sub(written, Ordering::Relaxed) - written;
+        self.budget.give_back(written);
         let empty = queue.chunks.is_empty();
         queue.progress.wrote(written, empty);
         if empty {
@@ -383,128 +372,9 @@ impl Outbound {
         queue.chunks = VecDeque::new();
         queue.owner = None;
         queue.progress = Progress::default();
-        self.pending.store(0, Ordering::Relaxed);
+        self.budget.give_back(self.pending.swap(0, Ordering::Relaxed));
         self.close_locked(queue, ClosedReason::ClientClosed);
         self.subscriptions.clear();
         *self.replies.lock() = None;
-    }
-}
-
-impl Queue {
-    fn push(&mut self, staged: &mut Vec<u8>) {
-        self.progress.queued_more(staged.len());
-        if let Some(last) = self.chunks.back_mut() {
-            let room = CHUNK_BYTES.saturating_sub(last.len()).min(staged.len());
-            // Filling up is for small pieces; a big one is better moved than copied.
-            if room == staged.len() {
-                last.extend_from_slice(staged);
-                staged.clear();
-                return;
-            }
-        }
-        if staged.len() >= CHUNK_BYTES / 2 && staged.capacity() <= staged.len() * 2 {
-            self.chunks.push_back(std::mem::take(staged));
-        } else {
-            let mut chunk = Vec::with_capacity(CHUNK_BYTES.max(staged.len()));
-            chunk.extend_from_slice(staged);
-            self.chunks.push_back(chunk);
-            staged.clear();
-        }
-    }
-
-    fn push_front(&mut self, rest: &[u8]) {
-        assert_eq!(self.head, 0, "nobody writes chunks while a direct write is under way");
-        self.progress.queued_more(rest.len());
-        let mut chunk =
-            Vec::with_capacity(if self.chunks.is_empty() { CHUNK_BYTES.max(rest.len()) } else { rest.len() });
-        chunk.extend_from_slice(rest);
-        self.chunks.push_front(chunk);
-    }
-}
-
-impl Progress {
-    fn queued_more(&mut self, bytes: usize) {
-        self.queued += bytes as u64;
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            self.goal = self.queued;
-        }
-    }
-
-    fn wrote(&mut self, bytes: usize, empty: bool) {
-        self.written += bytes as u64;
-        if empty {
-            self.since = None;
-        } else if self.written >= self.goal {
-            self.since = Some(Instant::now());
-            self.goal = self.queued;
-        }
-    }
-}
-
-impl Batch {
-    pub fn len(&self) -> usize {
-        self.chunks.iter().map(Vec::len).sum::<usize>() - self.head
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The bytes still to be written, chunk by chunk.
-    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        let mut skip = self.head;
-        self.chunks.iter().map(move |chunk| &chunk[std::mem::take(&mut skip)..])
-    }
-
-    fn write_to(&self, stream: &TcpStream) -> io::Result<usize> {
-        let slices: Vec<IoSlice<'_>> = self.slices().map(IoSlice::new).collect();
-        let len = self.len();
-        try_write(stream, len, || rustix::io::writev(stream, &slices))
-    }
-
-    fn advance(&mut self, written: usize) {
-        let mut left = self.head + written;
-        while let Some(first) = self.chunks.front() {
-            if left < first.len() {
-                break;
-            }
-            left -= first.len();
-            self.chunks.pop_front();
-        }
-        assert!(left == 0 || !self.chunks.is_empty(), "no more can be written than there was");
-        self.head = left;
-    }
-}
-
-fn write_bytes(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-    try_write(stream, bytes.len(), || rustix::net::send(stream, bytes, FLAGS))
-}
-
-/// One non-blocking write. A partial one is reported to the reactor as "would block", which clears the
-/// readiness without another system call.
-fn try_write(
-    stream: &TcpStream,
-    len: usize,
-    mut write: impl FnMut() -> rustix::io::Result<usize>,
-) -> io::Result<usize> {
-    let mut written = 0;
-    let result = stream.try_io(Interest::WRITABLE, || {
-        loop {
-            match write() {
-                Ok(count) => {
-                    written = count;
-                    return if count < len { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) };
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    });
-    match result {
-        Ok(()) => Ok(written),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(written),
-        Err(error) => Err(error),
     }
 }

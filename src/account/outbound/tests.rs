@@ -1,0 +1,80 @@
+//! The queue to a peer without a socket: the owner's side is played by the test.
+
+use super::*;
+
+fn send(outbound: &Outbound, bytes: usize) -> usize {
+    outbound.send(&mut vec![b'x'; bytes], Delivered { messages: 1, bytes: bytes as u64 })
+}
+
+fn write_all(outbound: &Outbound) -> usize {
+    let mut written = 0;
+    while let Some(batch) = outbound.begin_write() {
+        let len = batch.len();
+        assert_eq!(batch.slices().map(<[u8]>::len).sum::<usize>(), len);
+        outbound.end_write(batch, len.min(50_000));
+        written += len.min(50_000);
+    }
+    written
+}
+
+#[test]
+fn what_waits_is_counted_until_it_is_written() {
+    let outbound = Outbound::new(1, Transport::Owner, 1 << 20, Arc::default());
+    let sent: usize =
+        [10, 100_000, 1, 70_000, 65_536, 3].into_iter().map(|bytes| send(&outbound, bytes)).max().unwrap();
+    assert_eq!((sent, outbound.pending_bytes(), outbound.blocked_since().is_some()), (235_550, 235_550, true));
+    assert_eq!(write_all(&outbound), 235_550);
+    assert_eq!((outbound.pending_bytes(), outbound.blocked_since()), (0, None));
+    assert_eq!(outbound.delivered().messages, 6);
+}
+
+#[test]
+fn too_much_waiting_ends_the_connection_once() {
+    let outbound = Outbound::new(1, Transport::Owner, 1000, Arc::default());
+    assert_eq!(send(&outbound, 1000), 1000);
+    assert!(!outbound.is_closed());
+    send(&outbound, 1);
+    assert_eq!(outbound.closing(), Some(ClosedReason::SlowConsumerPendingBytes));
+    outbound.close(ClosedReason::Kicked);
+    assert_eq!((outbound.closing(), send(&outbound, 1)), (Some(ClosedReason::SlowConsumerPendingBytes), 0));
+}
+
+#[test]
+fn above_the_common_budget_only_the_loaded_ones_end() {
+    let budget = Arc::new(EgressBudget::new(3 << 20));
+    let new = |id| Outbound::new(id, Transport::Owner, 64 << 20, Arc::clone(&budget));
+    let (loaded, light) = (new(1), new(2));
+    send(&loaded, 2 << 20);
+    send(&light, 100);
+    assert!(!loaded.is_closed());
+    send(&loaded, 2 << 20);
+    send(&light, 100);
+    assert!(loaded.is_closed() && !light.is_closed());
+    loaded.shut_down();
+    assert_eq!((budget.used(), light.pending_bytes()), (200, 200));
+}
+
+#[test]
+fn waiters_are_called_when_enough_was_written_or_at_the_end() {
+    let outbound = Outbound::new(1, Transport::Owner, 1 << 20, Arc::default());
+    let called = Arc::new(AtomicUsize::new(0));
+    let waiter = || {
+        let called = Arc::clone(&called);
+        Box::new(move || {
+            called.fetch_add(1, Ordering::Relaxed);
+        })
+    };
+    outbound.on_drained(1, waiter());
+    assert_eq!(called.load(Ordering::Relaxed), 1);
+    send(&outbound, 200);
+    outbound.on_drained(100, waiter());
+    let batch = outbound.begin_write().unwrap();
+    outbound.end_write(batch, 50);
+    assert_eq!(called.load(Ordering::Relaxed), 1);
+    let batch = outbound.begin_write().unwrap();
+    outbound.end_write(batch, 60);
+    assert_eq!(called.load(Ordering::Relaxed), 2);
+    outbound.on_drained(10, waiter());
+    outbound.close(ClosedReason::Kicked);
+    assert_eq!(called.load(Ordering::Relaxed), 3);
+}

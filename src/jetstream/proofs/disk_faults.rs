@@ -1,0 +1,204 @@
+//! Disks that are full, and disks that fail.
+
+use headwater_raft::sim::{Rng, seeds};
+use headwater_storage::io::FaultKind;
+use headwater_storage::{Health, SimIo};
+
+use super::super::api::error_codes;
+use super::node_rig::{Published, Rig, sequence_of};
+
+fn rig() -> Rig {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.create_stream("");
+    rig.create_consumer();
+    rig
+}
+
+#[test]
+fn a_full_disk_refuses_publishes_at_once_reads_go_on_and_it_resumes_by_itself() {
+    let mut rig = rig();
+    let first = rig.store("s.1", b"before");
+    rig.io.set_capacity(Some(rig.io.used_bytes() + 200 * 1024));
+    let refusal = error_codes::STORAGE_RESOURCES_EXCEEDED.error();
+    let mut stored = vec![first];
+    let refused = (0..2000).find_map(|_| {
+        let request = rig.publish("s.1", &[b'x'; 1000]);
+        if let Some(at_once) = rig.outcome(&request) {
+            return Some(at_once);
+        }
+        rig.drive();
+        match rig.outcome(&request)? {
+            Published::Acked { sequence, .. } => {
+                stored.push(sequence);
+                None
+            }
+            refused => Some(refused),
+        }
+    });
+    assert_eq!(refused, Some(Published::Refused { err_code: u64::from(refusal.err_code) }));
+    assert!(matches!(rig.node.health(), Health::Full) && rig.node.is_full());
+    // Reads, and acknowledgements, which are small, go on.
+    assert_eq!(rig.payload(first).as_deref(), Some(&b"before"[..]));
+    let delivered = rig.pull(1);
+    assert_eq!(delivered.len(), 1);
+    let ack = rig.send(&delivered[0], b"", b"+ACK");
+    rig.drive();
+    assert_eq!(rig.take(&ack).len(), 1, "an acknowledgement is answered on a full disk");
+    // Space returns.
+    rig.io.set_capacity(None);
+    rig.drive();
+    rig.drive();
+    assert!(matches!(rig.node.health(), Health::Ok) && !rig.node.is_full());
+    let after = rig.store("s.1", b"after");
+    assert!(after > *stored.last().unwrap());
+    let io = rig.stop();
+    io.crash(7);
+    let rig = Rig::start(&io);
+    for sequence in stored {
+        assert!(rig.payload(sequence).is_some(), "message {sequence} was acknowledged before the disk was full");
+    }
+    assert_eq!(rig.payload(after).as_deref(), Some(&b"after"[..]));
+    assert!(rig.is_acked(sequence_of(&delivered[0])));
+}
+
+/// A purge makes room: it must work when nothing else does.
+#[test]
+fn a_full_disk_is_emptied_by_a_purge() {
+    let mut rig = rig();
+    rig.io.set_capacity(Some(rig.io.used_bytes() + 300 * 1024));
+    let refused = (0..2000).find(|_| {
+        let request = rig.publish("s.1", &[b'x'; 1000]);
+        rig.drive();
+        matches!(rig.outcome(&request), Some(Published::Refused { .. }))
+    });
+    assert!(refused.is_some(), "the disk is full at last");
+    rig.grant("STREAM.PURGE.S", "");
+    // The journal asks for it at its next look around, which comes with time.
+    rig.node.checkpoint(rig.stream().group());
+    let resumed = (0..100).find(|_| {
+        let request = rig.publish("s.1", b"again");
+        rig.drive();
+        matches!(rig.outcome(&request), Some(Published::Acked { .. }))
+    });
+    assert!(resumed.is_some(), "the purge has made no room: {:?}", rig.node.stats());
+}
+
+#[test]
+fn after_a_failed_write_or_sync_nobody_is_acknowledged_and_everybody_is_told() {
+    for seed in seeds(24) {
+        println!("SEED={seed}");
+        let mut rng = Rng::new(seed);
+        let mut rig = rig();
+        let mut acked = Vec::new();
+        let kind = if rng.chance(500) { FaultKind::Write } else { FaultKind::Sync };
+        rig.io.fail(kind, rng.below(30));
+        let mut refused = 0;
+        for number in 0..200u64 {
+            let burst: Vec<(String, Vec<u8>)> = (0..1 + rng.below(4))
+                .map(|at| {
+                    let content = format!("{number} {at}").into_bytes();
+                    (rig.publish("s.1", &content), content)
+                })
+                .collect();
+            rig.drive();
+            for (request, content) in burst {
+                match rig.outcome(&request) {
+                    Some(Published::Acked { sequence, .. }) => {
+                        assert_eq!(refused, 0, "acknowledged after the journal had failed");
+                        acked.push((sequence, content));
+                    }
+                    Some(Published::Refused { err_code }) => {
+                        assert_eq!(err_code, u64::from(error_codes::STREAM_STORE_FAILED.with("").err_code));
+                        refused += 1;
+                    }
+                    None => panic!("a publisher waits for ever"),
+                }
+            }
+            if refused > 5 {
+                break;
+            }
+        }
+        assert!(refused > 0, "the fault was met");
+        assert!(matches!(rig.node.health(), Health::Poisoned(_)) && rig.node.failure().is_some());
+        // What was stored is still read.
+        for (sequence, content) in &acked {
+            assert_eq!(rig.payload(*sequence).as_ref(), Some(content));
+        }
+        let changed = rig.ask("STREAM.PURGE.S", "");
+        assert_eq!(changed["error"]["code"], 503, "a change is refused with a reason: {changed}");
+        let io = rig.stop();
+        io.crash(seed);
+        let rig = Rig::start(&io);
+        for (sequence, content) in &acked {
+            assert_eq!(rig.payload(*sequence).as_ref(), Some(content), "message {sequence} was acknowledged");
+        }
+    }
+}
+
+/// A consumer's deltas were refused by the poisoned journal, the refusal was dropped, and since nothing was in flight
+/// the acknowledgement was answered at once: the client was told that something was durable which was nowhere.
+#[test]
+fn an_acknowledgement_that_the_journal_did_not_take_is_not_answered() {
+    let mut rig = rig();
+    let sequence = rig.store("s.1", b"x");
+    let delivered = rig.pull(1);
+    rig.drive();
+    rig.io.fail(FaultKind::Write, 0);
+    // Something that fails, so that the journal is poisoned.
+    let request = rig.publish("s.2", b"y");
+    rig.drive();
+    assert!(matches!(rig.outcome(&request), Some(Published::Refused { .. })));
+    let answers: Vec<String> = (0..3).map(|_| rig.send(&delivered[0], b"", b"+ACK")).collect();
+    rig.drive();
+    for answer in answers {
+        assert_eq!(rig.take(&answer).len(), 0, "an acknowledgement was answered and is nowhere on disk");
+    }
+    let io = rig.stop();
+    io.crash(1);
+    let rig = Rig::start(&io);
+    assert!(!rig.is_acked(sequence));
+}
+
+/// The same with nothing in flight when the journal fails: it fails while it makes a segment ready, say.
+#[test]
+fn an_acknowledgement_is_not_answered_when_the_journal_failed_at_rest() {
+    let mut rig = rig();
+    let sequence = rig.store("s.1", b"x");
+    let delivered = rig.pull(1);
+    rig.drive();
+    // Another stream fails the journal; this one has nothing in flight.
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"file"}"#);
+    rig.io.fail(FaultKind::Write, 0);
+    let request = rig.publish("t", b"y");
+    rig.drive();
+    assert!(matches!(rig.outcome(&request), Some(Published::Refused { .. })));
+    let answer = rig.send(&delivered[0], b"", b"+ACK");
+    rig.drive();
+    assert_eq!(rig.take(&answer).len(), 0, "an acknowledgement was answered and is nowhere on disk");
+    let io = rig.stop();
+    io.crash(1);
+    assert!(!Rig::start(&io).is_acked(sequence));
+}
+
+/// Deltas that a busy journal refused were dropped: the consumer on its leader had the message acknowledged, the log had
+/// not, and a stream that waits for acknowledgements kept it for ever. The client was told that all was well.
+#[test]
+fn acknowledgements_that_a_busy_journal_refuses_are_logged_and_answered_later() {
+    let mut rig = rig();
+    let sequence = rig.store("s.1", b"x");
+    let delivered = rig.pull(1);
+    rig.drive();
+    let busy = (0..200).find_map(|_| {
+        let request = rig.publish("s.2", &[b'x'; 200 * 1024]);
+        rig.outcome(&request)
+    });
+    let too_many = error_codes::STREAM_TOO_MANY_REQUESTS.error();
+    assert_eq!(busy, Some(Published::Refused { err_code: u64::from(too_many.err_code) }));
+    let answer = rig.send(&delivered[0], b"", b"+ACK");
+    assert!(rig.take(&answer).is_empty(), "nothing of it is on disk");
+    rig.drive();
+    assert_eq!(rig.take(&answer).len(), 1, "the acknowledgement is answered once the journal took it");
+    let io = rig.stop();
+    io.crash(3);
+    assert!(Rig::start(&io).is_acked(sequence));
+}

@@ -1,0 +1,13 @@
+//! What the server promises, tried out: replicas on lossy networks and crashing disks, replays, and a whole node whose
+//! disk fails. Everything here runs the code of production; only network, disk and clients are played.
+//!
+//! Seeds are printed and replayable: `SEED=42 cargo test -p headwater proofs::`.
+
+mod damage;
+mod determinism;
+mod disk_faults;
+mod leader;
+mod node_rig;
+mod power_cuts;
+mod replication;
+mod stream_replica;

@@ -1,0 +1,234 @@
+//! Monitoring over HTTP: the pages of the genuine server with its field names, and `/metrics` in OpenMetrics.
+//!
+//! Read-only and off the data path: a page is made of snapshots on a blocking thread, few at a time, and no lock is
+//! held while it is encoded. Nothing here is authenticated, as in the genuine server: the port is for operators.
+
+mod accounts;
+mod connz;
+mod exposition;
+mod format;
+mod healthz;
+mod index;
+mod journal;
+mod jsz;
+mod links;
+mod listener;
+mod metrics;
+mod process;
+mod query;
+mod subsz;
+mod varz;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::Response;
+use serde::Serialize;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::connection::TlsListener;
+use crate::server::Server;
+use listener::Connections;
+use process::CpuMeter;
+use query::{BadRequest, Query};
+
+/// Entries of a list when no limit is given.
+const LIST_LIMIT: usize = 1024;
+/// Pages made at the same time; further requests wait. `/healthz` does not.
+const PAGES_AT_ONCE: usize = 2;
+
+/// One page. The order is that of the names in [`Page::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    Root,
+    Varz,
+    Connz,
+    Jsz,
+    Healthz,
+    Subsz,
+    Accountz,
+    Accstatz,
+    Routez,
+    Leafz,
+    Gatewayz,
+    Metrics,
+}
+
+impl Page {
+    const ALL: [(Page, &'static str); 12] = [
+        (Page::Root, "/"),
+        (Page::Varz, "/varz"),
+        (Page::Connz, "/connz"),
+        (Page::Jsz, "/jsz"),
+        (Page::Healthz, "/healthz"),
+        (Page::Subsz, "/subsz"),
+        (Page::Accountz, "/accountz"),
+        (Page::Accstatz, "/accstatz"),
+        (Page::Routez, "/routez"),
+        (Page::Leafz, "/leafz"),
+        (Page::Gatewayz, "/gatewayz"),
+        (Page::Metrics, "/metrics"),
+    ];
+
+    /// `base` is the configured prefix without a slash at its end.
+    fn at(path: &str, base: &str) -> Option<Page> {
+        let rest = path.strip_prefix(base)?;
+        match rest {
+            "" | "/" => Some(Page::Root),
+            "/subscriptionsz" => Some(Page::Subsz),
+            _ => Page::ALL.iter().find(|(_, name)| *name == rest).map(|(page, _)| *page),
+        }
+    }
+}
+
+/// Makes the pages of one server.
+pub struct Monitor {
+    /// Weak: a connection that stays open must not keep the server.
+    server: Weak<Server>,
+    base_path: String,
+    cpu: CpuMeter,
+    requests: [AtomicU64; Page::ALL.len()],
+    busy: Arc<Semaphore>,
+}
+
+/// A page ready to be sent.
+struct Answer {
+    status: StatusCode,
+    kind: &'static str,
+    body: Vec<u8>,
+}
+
+/// What a page is made of.
+struct Context<'a> {
+    server: &'a Arc<Server>,
+    monitor: &'a Monitor,
+    query: &'a Query,
+}
+
+impl Monitor {
+    pub fn new(server: &Arc<Server>) -> Arc<Monitor> {
+        let base_path = server.options().http_base_path.trim_end_matches('/').to_owned();
+        Arc::new(Monitor {
+            server: Arc::downgrade(server),
+            base_path,
+            cpu: CpuMeter::new(server.identity().started),
+            requests: Default::default(),
+            busy: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
+        })
+    }
+
+    /// Serves until the future is dropped.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, address: SocketAddr, tls: Option<Arc<TlsListener>>) {
+        let connections = Connections::new(listener, address, tls);
+        let router = Router::new().fallback(answer).with_state(self);
+        if let Err(error) = axum::serve(connections, router).await {
+            tracing::error!(%error, "the monitor has ended");
+        }
+    }
+
+    /// How often each page was asked for; pages never asked for are left out.
+    fn request_counts(&self) -> BTreeMap<&'static str, u64> {
+        let counts = Page::ALL.iter().zip(&self.requests);
+        let counts = counts.map(|((_, name), count)| (*name, count.load(Ordering::Relaxed)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn count(&self, page: Page) {
+        self.requests[page as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn answer(State(monitor): State<Arc<Monitor>>, uri: Uri) -> Response {
+    let Some(page) = Page::at(uri.path(), &monitor.base_path) else {
+        return Answer::text(StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+    };
+    let Some(server) = monitor.server.upgrade() else {
+        return Answer::text(StatusCode::SERVICE_UNAVAILABLE, "the server has stopped").into_response();
+    };
+    monitor.count(page);
+    // A health probe must not wait behind a page that lists everything.
+    let turn = match page {
+        Page::Healthz => None,
+        _ => Arc::clone(&monitor.busy).acquire_owned().await.ok(),
+    };
+    let make = move || {
+        // Kept here, since the page goes on being made when whoever asked has left.
+        let _turn = turn;
+        let query = Query::of(&uri);
+        let context = Context { server: &server, monitor: &monitor, query: &query };
+        context.page(page).unwrap_or_else(|BadRequest(text)| Answer::text(StatusCode::BAD_REQUEST, text))
+    };
+    match tokio::task::spawn_blocking(make).await {
+        Ok(answer) => answer.into_response(),
+        Err(_) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made").into_response(),
+    }
+}
+
+impl Context<'_> {
+    fn page(&self, page: Page) -> Result<Answer, BadRequest> {
+        match page {
+            Page::Root => Ok(index::page(&self.monitor.base_path)),
+            Page::Varz => Answer::json(&varz::varz(self)),
+            Page::Connz => Answer::json(&connz::connz(self)?),
+            Page::Jsz => Answer::json(&jsz::jsz(self)?),
+            Page::Healthz => healthz::healthz(self),
+            Page::Subsz => Answer::json(&subsz::subsz(self)?),
+            Page::Accountz => Answer::json(&accounts::accountz(self)?),
+            Page::Accstatz => Answer::json(&accounts::accstatz(self)?),
+            Page::Routez => Answer::json(&links::routez(self)),
+            Page::Leafz => Answer::json(&links::leafz(self)),
+            Page::Gatewayz => Answer::json(&links::gatewayz(self)),
+            Page::Metrics => metrics::page(self),
+        }
+    }
+
+    fn server_id(&self) -> String {
+        self.server.identity().id.clone()
+    }
+}
+
+impl Answer {
+    fn json(page: &impl Serialize) -> Result<Answer, BadRequest> {
+        let body = serde_json::to_vec_pretty(page).map_err(|error| BadRequest(error.to_string()))?;
+        Ok(Answer { status: StatusCode::OK, kind: "application/json", body })
+    }
+
+    fn text(status: StatusCode, text: impl Into<String>) -> Answer {
+        Answer { status, kind: "text/plain; charset=utf-8", body: text.into().into_bytes() }
+    }
+
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(self.kind));
+        if self.kind == "application/json" {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, header::HeaderValue::from_static("*"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_found_below_the_base_path_only() {
+        assert_eq!(Page::at("/varz", ""), Some(Page::Varz));
+        assert_eq!(Page::at("/", ""), Some(Page::Root));
+        assert_eq!(Page::at("/a/subscriptionsz", "/a"), Some(Page::Subsz));
+        assert_eq!(Page::at("/a", "/a"), Some(Page::Root));
+        assert_eq!(Page::at("/varz", "/a"), None);
+        assert_eq!(Page::at("/avarz", "/a"), None);
+        assert_eq!(Page::at("/nope", ""), None);
+        assert!(Page::ALL.iter().enumerate().all(|(at, (page, _))| *page as usize == at));
+    }
+}

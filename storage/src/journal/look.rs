@@ -1,0 +1,115 @@
+//! The read-only half of opening, for tools.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::open::Opening;
+use crate::directory::group::GroupDirectory;
+use crate::error::OpenError;
+use crate::format::record::GroupId;
+use crate::io::Io;
+use crate::options::JournalOptions;
+use crate::report::{Damage, Progress};
+use crate::scan::{ScanInput, scan};
+use crate::verify::{GroupSummary, SegmentSummary, StoreReport};
+
+/// Reads a store that no server uses, and changes nothing.
+pub(crate) fn look(
+    io: Arc<dyn Io>,
+    path: &Path,
+    options: JournalOptions,
+    every_record: bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<StoreReport, OpenError> {
+    let _lock = match io.lock(path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            return Err(OpenError::Locked { directory: path.to_owned() });
+        }
+        Err(source) => return Err(OpenError::Io { during: "locking the journal's directory", source }),
+    };
+    let mut opening = Opening::new(io.clone(), path, options);
+    opening.read_only = true;
+    opening.discover()?;
+    opening.load(progress)?;
+    opening.settle()?;
+    let mut report = StoreReport { journal: opening.journal, ..StoreReport::default() };
+    for segment in opening.segments.values() {
+        report.segments.push(SegmentSummary {
+            number: segment.number,
+            file_bytes: segment.length.load(Ordering::Acquire),
+            data_end: segment.data_end(),
+            record_count: segment.record_count.load(Ordering::Acquire),
+            sealed: segment.is_sealed(),
+            compacted: segment.header.is_compacted(),
+        });
+    }
+    for (group, directory) in opening.directory.groups().filter(|(_, group)| !group.is_empty()) {
+        report.groups.push(summary(group, directory));
+    }
+    report.groups.sort_by_key(|group| group.group);
+    report.damages = opening.report.damages.clone();
+    if every_record {
+        let total = opening.segments.len() as u64;
+        for (done, segment) in opening.segments.values().enumerate() {
+            progress(Progress { phase: "verify", done: done as u64, total });
+            if segment.is_sealed() {
+                report.damages.extend(check(&*io, segment)?);
+            }
+        }
+        report.damages.sort();
+        report.damages.dedup();
+    }
+    report.recovery = opening.report;
+    Ok(report)
+}
+
+fn check(io: &dyn Io, segment: &crate::segment::Segment) -> Result<Vec<Damage>, OpenError> {
+    let file = segment.file(io).map_err(OpenError::io("opening a segment"))?;
+    let (bytes, unreadable) = super::open::read_all(&*file, segment.length.load(Ordering::Acquire));
+    segment.close_file();
+    let input = ScanInput {
+        bytes: &bytes,
+        segment: segment.number,
+        seed: segment.seed,
+        block_bytes: segment.header.block_bytes,
+        known_end: Some(segment.data_end()),
+    };
+    let outcome = scan(input, &mut |_, _| {});
+    let mut damages: Vec<Damage> =
+        outcome.bad.iter().map(|(offset, what)| Damage::of(segment.number, *offset, what)).collect();
+    let blind = |offset| Damage::at(segment.number, offset, crate::report::DamageKind::Unreadable);
+    damages.extend(unreadable.into_iter().map(blind));
+    Ok(damages)
+}
+
+fn summary(id: GroupId, group: &GroupDirectory) -> GroupSummary {
+    let mut summary = GroupSummary {
+        group: id,
+        indexes: (group.first_index(), group.last_index),
+        checkpoint: group.checkpoint().map(|checkpoint| checkpoint.index),
+        has_state: group.state.is_some(),
+        segments: group.live.len() + group.sealed.len(),
+        ..GroupSummary::default()
+    };
+    let mut lowest = u64::MAX;
+    for span in &group.live {
+        summary.entries += span.entries.len() as u64;
+        summary.messages += span.message_count() as u64;
+        summary.record_bytes += span.record_bytes;
+        lowest = lowest.min(span.first_sequence().unwrap_or(u64::MAX));
+        summary.sequences.1 = summary.sequences.1.max(span.last_sequence().unwrap_or(0));
+    }
+    for span in &group.sealed {
+        summary.entries += u64::from(span.numbers.entry_count);
+        summary.messages += u64::from(span.numbers.message_count);
+        summary.record_bytes += span.numbers.record_bytes;
+        if span.has_messages() {
+            lowest = lowest.min(span.numbers.first_sequence);
+            summary.sequences.1 = summary.sequences.1.max(span.numbers.last_sequence);
+        }
+    }
+    summary.sequences.0 = if lowest == u64::MAX { 0 } else { lowest };
+    summary
+}

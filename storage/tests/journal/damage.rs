@@ -1,0 +1,246 @@
+//! Bit flips, truncation and deletion in every kind of file and every region. What was durable elsewhere is never
+//! lost, nothing wrong is ever returned, and what is lost is reported.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use headwater_storage::{
+    DamageKind, GroupId, Io, Journal, JournalOptions, Location, OpenError, Opened, ReadError, SimIo,
+};
+
+use crate::support::*;
+
+struct Stored {
+    io: SimIo,
+    /// Group, sequence, place and length of every message.
+    messages: Vec<(u64, u64, Location, usize)>,
+}
+
+/// Several sealed segments, one that is written, some that are prepared or spare.
+fn stored(close: bool) -> Stored {
+    let io = SimIo::new();
+    let options = JournalOptions { segment_bytes: Some(24 * 1024), first_segment_bytes: 24 * 1024, ..manual() };
+    let journal = open(&io, options).journal;
+    for sequence in 1..=150 {
+        for group in [5, 6] {
+            append_on(
+                &journal,
+                group,
+                sequence,
+                sequence,
+                format!("s.{}", sequence % 3).as_bytes(),
+                &payload(sequence),
+            );
+        }
+        if sequence % 9 == 0 {
+            journal.drive();
+        }
+    }
+    append_state(&journal, 5, b"state of five");
+    append_checkpoint(&journal, 6, 10, b"checkpoint of six");
+    journal.drive();
+    let mut messages = Vec::new();
+    for group in [5, 6] {
+        for sequence in 1..=150 {
+            let place = journal.locate(GroupId(group), sequence).unwrap();
+            let record = journal.read_message(GroupId(group), sequence).unwrap();
+            messages.push((group, sequence, place, record.bytes().len()));
+        }
+    }
+    if close {
+        journal.close()
+    } else {
+        journal.abort()
+    }
+    io.crash(3);
+    Stored { io, messages }
+}
+
+fn try_open(io: &SimIo) -> Result<Opened, OpenError> {
+    let io: Arc<dyn Io> = Arc::new(io.clone());
+    let options = JournalOptions { segment_bytes: Some(24 * 1024), first_segment_bytes: 24 * 1024, ..manual() };
+    Journal::open(io, Path::new(DIRECTORY), options, &mut |_| {})
+}
+
+/// Opens a damaged disk and checks every message that `hit` does not name.
+fn check(stored: &Stored, io: &SimIo, what: &str, hit: impl Fn(Location, usize) -> bool) -> Opened {
+    let opened = try_open(io).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let journal = &opened.journal;
+    let mut lost = 0;
+    for (group, sequence, place, length) in &stored.messages {
+        match journal.read_message(GroupId(*group), *sequence) {
+            Ok(record) => assert_eq!(record.payload(), payload(*sequence), "{what}: group {group} message {sequence}"),
+            Err(ReadError::NotFound | ReadError::Damaged(_)) if hit(*place, *length) => lost += 1,
+            Err(error) => panic!("{what}: group {group} message {sequence} at {place}: {error}; {:?}", opened.report),
+        }
+    }
+    journal
+        .replay(&mut |_| {}, &mut |_, record| assert_eq!(record.payload(), payload(record.header.sequence)))
+        .unwrap();
+    if lost > 0 {
+        assert!(!journal.stats().damages.is_empty(), "{what}: {lost} lost and nothing reported");
+    }
+    // It goes on.
+    append(journal, 9, 1, 1, b"after the damage");
+    journal.drive();
+    assert_eq!(journal.read_message(GroupId(9), 1).unwrap().payload(), b"after the damage");
+    for (group, sequence, place, length) in &stored.messages {
+        let readable = journal.read_message(GroupId(*group), *sequence).is_ok();
+        assert!(readable || hit(*place, *length), "{what}: group {group} message {sequence} lost later");
+    }
+    opened
+}
+
+/// Bytes between two samples; `STRIDE=1 cargo test` tries every byte.
+fn stride() -> usize {
+    std::env::var("STRIDE").ok().and_then(|stride| stride.parse().ok()).unwrap_or(457)
+}
+
+fn number_of(path: &Path) -> u32 {
+    path.file_name().unwrap().to_str().unwrap()[..10].parse().unwrap()
+}
+
+fn files(io: &SimIo) -> Vec<PathBuf> {
+    io.paths().into_iter().filter(|path| path.extension().is_some()).collect()
+}
+
+#[test]
+fn a_flipped_bit_loses_at_most_the_record_it_hits() {
+    for close in [true, false] {
+        let stored = stored(close);
+        for path in files(&stored.io) {
+            let content = stored.io.content(&path).unwrap();
+            let is_segment = path.extension().unwrap() == "segment";
+            let number = number_of(&path);
+            // The fixed pages, then a sample of everything else.
+            let offsets =
+                (0..48).chain(4096..4144).chain(8192..8240).step_by(5).chain((12288..content.len()).step_by(stride()));
+            for offset in offsets {
+                let io = stored.io.fork();
+                let mut damaged = content.clone();
+                damaged[offset] ^= 1 << (offset % 8);
+                io.set_content(&path, damaged);
+                let what = format!("close {close}: bit flip in {} at {offset}", path.display());
+                let hit = |place: Location, length: usize| {
+                    let range = place.offset as usize..place.offset as usize + length;
+                    is_segment && place.segment == number && range.contains(&offset)
+                };
+                check(&stored, &io, &what, hit).journal.abort();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_truncated_file_loses_only_what_was_cut_off() {
+    for close in [true, false] {
+        let stored = stored(close);
+        for path in files(&stored.io) {
+            let content = stored.io.content(&path).unwrap();
+            let is_segment = path.extension().unwrap() == "segment";
+            let number = number_of(&path);
+            for length in
+                [0, 1, 100, 4096, 8192, 12288, 12289].into_iter().chain((12352..content.len()).step_by(stride() * 11))
+            {
+                let io = stored.io.fork();
+                io.set_content(&path, content[..length].to_vec());
+                let what = format!("close {close}: {} truncated to {length}", path.display());
+                // Without its pages at the start a file still serves what it has; without any data it has nothing.
+                let hit = |place: Location, bytes: usize| {
+                    is_segment && place.segment == number && place.offset as usize + bytes > length
+                };
+                check(&stored, &io, &what, hit).journal.abort();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_reported_and_nothing_else_is_lost() {
+    let stored = stored(true);
+    let holds_data = |number: u32| stored.messages.iter().any(|(_, _, place, _)| place.segment == number);
+    for path in files(&stored.io) {
+        let io = stored.io.fork();
+        io.delete(&path);
+        let number = number_of(&path);
+        let is_data = path.extension().unwrap() == "segment" && holds_data(number);
+        let opened = check(&stored, &io, &format!("{} deleted", path.display()), |place, _| place.segment == number);
+        let missing = opened.report.damages.iter().any(|damage| damage.kind == DamageKind::Missing);
+        assert_eq!(missing, is_data, "{}: {:?}", path.display(), opened.report.damages);
+    }
+}
+
+#[test]
+fn a_segment_without_any_header_is_read_with_what_the_others_know() {
+    let stored = stored(true);
+    for path in files(&stored.io).into_iter().filter(|path| path.extension().unwrap() == "segment") {
+        let io = stored.io.fork();
+        let mut content = stored.io.content(&path).unwrap();
+        content[..12288].fill(0x55);
+        io.set_content(&path, content);
+        let opened = check(&stored, &io, &format!("{} without header", path.display()), |_, _| false);
+        assert!(opened.report.damages.iter().any(|damage| damage.kind == DamageKind::Header));
+    }
+}
+
+#[test]
+fn unreadable_sectors_are_reported_and_the_rest_serves() {
+    let stored = stored(true);
+    for nth in 0..60 {
+        let io = stored.io.fork();
+        io.fail(headwater_storage::io::FaultKind::Read, nth);
+        // One read fails: the journal must not panic, and must not lose the group.
+        let Ok(opened) = try_open(&io) else { continue };
+        let readable = stored
+            .messages
+            .iter()
+            .filter(|(group, sequence, ..)| opened.journal.read_message(GroupId(*group), *sequence).is_ok())
+            .count();
+        assert!(readable >= stored.messages.len() - 40, "read {nth}: only {readable} readable");
+    }
+}
+
+#[test]
+fn the_scrubber_finds_what_nobody_reads() {
+    let stored = stored(true);
+    let opened = try_open(&stored.io).unwrap();
+    opened.journal.drive();
+    assert_eq!(opened.journal.scrub_now().unwrap(), []);
+    let (group, sequence, place, length) = stored.messages[20];
+    let path = Path::new(DIRECTORY).join(format!("{:010}.segment", place.segment));
+    let mut content = stored.io.content(&path).unwrap();
+    content[place.offset as usize + length - 1] ^= 4;
+    stored.io.set_content(&path, content);
+    let damages = opened.journal.scrub_now().unwrap();
+    assert_eq!(damages.len(), 1);
+    assert_eq!(
+        (damages[0].kind, damages[0].group, damages[0].sequence, damages[0].offset),
+        (DamageKind::Record, Some(GroupId(group)), Some(sequence), place.offset)
+    );
+}
+
+#[test]
+fn a_store_is_verified_without_a_server_and_without_a_change() {
+    let stored = stored(true);
+    let io: Arc<dyn Io> = Arc::new(stored.io.clone());
+    let mutations = stored.io.mutations();
+    let verify = || headwater_storage::verify::verify(io.clone(), Path::new(DIRECTORY), true, &mut |_| {}).unwrap();
+    let report = verify();
+    assert_eq!(report.damages, []);
+    let five = &report.groups[0];
+    assert_eq!((five.group, five.messages, five.indexes, five.sequences), (GroupId(5), 150, (1, 150), (1, 150)));
+    assert_eq!(report.groups[1].checkpoint, Some(10));
+    let (_, sequence, place, length) = stored.messages[20];
+    let path = Path::new(DIRECTORY).join(format!("{:010}.segment", place.segment));
+    let mut content = stored.io.content(&path).unwrap();
+    content[place.offset as usize + length - 1] ^= 4;
+    stored.io.set_content(&path, content);
+    let report = verify();
+    assert_eq!(report.damages.len(), 1);
+    assert!(report.to_string().contains(&format!("Record group 5 index {sequence} sequence {sequence}")), "{report}");
+    assert_eq!(stored.io.mutations(), mutations);
+    let opened = try_open(&stored.io).unwrap();
+    let locked = headwater_storage::verify::verify(io.clone(), Path::new(DIRECTORY), true, &mut |_| {});
+    assert!(matches!(locked, Err(OpenError::Locked { .. })));
+    opened.journal.close();
+}

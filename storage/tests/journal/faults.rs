@@ -1,0 +1,141 @@
+//! A full disk, failing writes, failing syncs.
+
+use std::sync::Arc;
+
+use headwater_storage::io::FaultKind;
+use headwater_storage::{AppendClass, AppendError, GroupId, Health, Journal, JournalOptions, SimIo, Urgency};
+
+use crate::support::*;
+
+const GROUP: GroupId = GroupId(5);
+
+fn small() -> JournalOptions {
+    JournalOptions { segment_bytes: Some(32 * 1024), first_segment_bytes: 32 * 1024, ..manual() }
+}
+
+fn try_append(journal: &Journal, class: AppendClass, index: u64) -> Result<(), AppendError> {
+    let mut appender = journal.append(class)?;
+    let body = payload(index);
+    appender.record(&header(5, index, 1, index, b"s", &body), &[b"s", &body]);
+    appender.finish(Urgency::Wake);
+    Ok(())
+}
+
+#[test]
+fn an_error_of_a_write_or_a_sync_is_final() {
+    for kind in [FaultKind::Write, FaultKind::Sync] {
+        let io = SimIo::new();
+        let journal = open(&io, small()).journal;
+        let watch = Arc::new(Watch::default());
+        journal.start(watch.clone());
+        for index in 1..=10 {
+            append(&journal, 5, index, index, b"good");
+        }
+        journal.drive();
+        io.fail(kind, 0);
+        append(&journal, 5, 11, 11, b"lost");
+        append(&journal, 6, 1, 1, b"lost");
+        journal.drive();
+        assert_eq!(*watch.failed.lock(), [GroupId(5), GroupId(6)]);
+        assert_eq!(watch.durable_index(GROUP), 10);
+        assert!(matches!(journal.health(), Health::Poisoned(_)));
+        assert!(matches!(try_append(&journal, AppendClass::Control, 12), Err(AppendError::Poisoned(_))));
+        journal.drive();
+        assert_eq!(journal.read_message(GROUP, 10).unwrap().payload(), b"good");
+        journal.close();
+        io.crash(5);
+        let opened = open(&io, small());
+        assert!(opened.groups[0].last_index >= 10);
+        assert_eq!(opened.report.damages, []);
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_messages_and_recovers_by_itself() {
+    let io = SimIo::new();
+    io.set_capacity(Some(8 * 32 * 1024));
+    let journal = open(&io, small()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    let mut stored = 0;
+    let refused = loop {
+        match try_append(&journal, AppendClass::Message, stored + 1) {
+            Ok(()) => stored += 1,
+            Err(error) => break error,
+        }
+        journal.drive();
+        assert!(stored < 10_000);
+    };
+    assert!(matches!(refused, AppendError::Full), "{refused}");
+    assert!(matches!(journal.health(), Health::Full));
+    assert_eq!(*watch.space.lock(), [true]);
+    assert_eq!(watch.durable_index(GROUP), stored);
+    // Control records still go through: that is how space is made.
+    for _ in 0..20 {
+        append_state(&journal, 5, b"still alive");
+        journal.drive();
+    }
+    append_checkpoint(&journal, 5, stored, b"everything");
+    journal.drive();
+    journal.release_messages_before(GROUP, stored - 10);
+    append_state(&journal, 5, b"go");
+    journal.drive();
+    assert_eq!(*watch.space.lock(), [true, false], "{:?}", journal.stats());
+    for index in stored + 1..=stored + 100 {
+        try_append(&journal, AppendClass::Message, index).unwrap();
+        journal.drive();
+        journal.release_messages_before(GROUP, index - 5);
+        if index % 10 == 0 {
+            append_checkpoint(&journal, 5, index, b"everything");
+            journal.drive();
+        }
+    }
+    journal.close();
+    let opened = open(&io, small());
+    assert_eq!(opened.groups[0].last_index, stored + 100);
+    assert_eq!(opened.journal.read_message(GROUP, stored + 100).unwrap().payload(), payload(stored + 100));
+}
+
+#[test]
+fn even_control_records_end_at_some_time() {
+    let io = SimIo::new();
+    io.set_capacity(Some(4 * 32 * 1024));
+    let journal = open(&io, small()).journal;
+    let mut refused = None;
+    for index in 1..10_000 {
+        // Entries that no checkpoint covers: nothing can be reclaimed.
+        if let Err(error) = try_append(&journal, AppendClass::Control, index) {
+            refused = Some((error, index));
+            break;
+        }
+        journal.drive();
+    }
+    let (error, index) = refused.unwrap();
+    assert!(matches!(error, AppendError::Full), "{error}");
+    for stored in 1..index {
+        assert_eq!(journal.read_entry(GROUP, stored).unwrap().payload(), payload(stored));
+    }
+    io.set_capacity(None);
+    journal.drive();
+    try_append(&journal, AppendClass::Message, index).unwrap();
+    journal.drive();
+    assert_eq!(journal.read_entry(GROUP, index).unwrap().payload(), payload(index));
+}
+
+#[test]
+fn too_much_in_the_queue_is_refused_as_busy() {
+    let io = SimIo::new();
+    let journal = open(&io, JournalOptions { queue_bytes_max: 64 * 1024, ..manual() }).journal;
+    let mut index = 1;
+    while try_append(&journal, AppendClass::Message, index).is_ok() {
+        index += 1;
+    }
+    assert!(matches!(try_append(&journal, AppendClass::Message, index), Err(AppendError::Busy)));
+    assert!(journal.queued_bytes() > 64 * 1024);
+    journal.drive();
+    try_append(&journal, AppendClass::Message, index).unwrap();
+    journal.drive();
+    for stored in 1..=index {
+        assert_eq!(journal.read_message(GROUP, stored).unwrap().payload(), payload(stored));
+    }
+}

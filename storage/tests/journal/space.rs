@@ -1,0 +1,259 @@
+//! Recycling, compaction, erasing.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use headwater_storage::{GroupId, JournalOptions, RealIo, RecordHeader, RecordKind, SimIo, Urgency};
+
+use crate::support::*;
+
+const GROUP: GroupId = GroupId(5);
+
+#[test]
+fn a_stream_with_a_limit_lives_in_a_few_files_for_ever() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    for sequence in 1..=5000 {
+        append(&journal, 5, sequence, sequence, &payload(sequence));
+        journal.release_messages_before(GROUP, sequence.saturating_sub(100));
+        if sequence % 50 == 0 {
+            append_checkpoint(&journal, 5, sequence, b"checkpoint");
+        }
+        if sequence % 5 == 0 {
+            journal.drive();
+        }
+    }
+    let stats = journal.stats();
+    assert!(stats.segments_recycled > 5, "{stats:?}");
+    assert!(stats.segments + stats.spares < 12, "{stats:?}");
+    for sequence in 4950..=5000 {
+        assert_eq!(journal.read_message(GROUP, sequence).unwrap().payload(), payload(sequence));
+    }
+    assert!(journal.read_message(GROUP, 1).is_err());
+    journal.close();
+    let opened = open(&io, manual());
+    assert_eq!(opened.report.damages, []);
+    assert_eq!(opened.journal.read_message(GROUP, 4990).unwrap().payload(), payload(4990));
+}
+
+#[test]
+fn survivors_of_sparse_segments_move_together() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let survives = |sequence: u64| sequence.is_multiple_of(20);
+    for sequence in 1..=3000 {
+        append(&journal, 5, sequence, sequence, &payload(sequence));
+        append(&journal, 6, sequence, sequence, b"short-lived");
+        if sequence % 5 == 0 {
+            journal.drive();
+        }
+    }
+    append_state(&journal, 7, b"an idle group's state");
+    for group in [5, 6] {
+        append_checkpoint(&journal, group, 3000, b"checkpoint");
+    }
+    journal.drive();
+    for sequence in (1..=3000).filter(|sequence| !survives(*sequence)) {
+        journal.release_message(GROUP, sequence);
+    }
+    journal.release_messages_before(GroupId(6), 3001);
+    let before = journal.stats().segments;
+    append_state(&journal, 6, b"look");
+    journal.drive();
+    let stats = journal.stats();
+    assert!(stats.segments_compacted > 3 && stats.segments < before / 2, "{before} segments before: {stats:?}");
+    let check = |journal: &headwater_storage::Journal| {
+        let mut cursor = journal.scan(GROUP, 1);
+        let mut found = Vec::new();
+        while let Some(record) = cursor.next().unwrap() {
+            assert_eq!(record.payload(), payload(record.header.sequence));
+            if survives(record.header.sequence) {
+                found.push(record.header.sequence);
+            }
+        }
+        assert_eq!(found, (1..=3000).filter(|sequence| survives(*sequence)).collect::<Vec<_>>());
+        assert_eq!(journal.read_message(GROUP, 40).unwrap().payload(), payload(40));
+    };
+    check(&journal);
+    journal.close();
+    let opened = open(&io, manual());
+    assert_eq!(opened.report.damages, []);
+    assert_eq!(opened.groups.iter().map(|group| group.group.0).collect::<Vec<_>>(), [5, 6, 7]);
+    assert_eq!(opened.groups[2].state.as_deref(), Some(&b"an idle group's state"[..]));
+    check(&opened.journal);
+}
+
+#[test]
+fn a_reader_keeps_its_segment_from_being_recycled() {
+    let io = SimIo::new();
+    let journal = open(&io, JournalOptions { tail_bytes_max: 1024, ..manual() }).journal;
+    for sequence in 1..=1000 {
+        append(&journal, 5, sequence, sequence, &payload(sequence));
+        journal.drive();
+    }
+    let held = journal.read_message(GROUP, 3).unwrap();
+    append_checkpoint(&journal, 5, 1000, b"checkpoint");
+    journal.drive();
+    journal.release_messages_before(GROUP, 1001);
+    append_state(&journal, 5, b"look");
+    journal.drive();
+    for sequence in 1001..=2000 {
+        append(&journal, 5, sequence, sequence, &payload(sequence));
+        journal.drive();
+    }
+    assert!(journal.stats().segments_recycled > 0);
+    assert_eq!(held.payload(), payload(3));
+    assert!(
+        Path::new(DIRECTORY).join("0000000001.segment").exists()
+            || io.content(&Path::new(DIRECTORY).join("0000000001.segment")).is_some()
+    );
+}
+
+#[test]
+fn a_removed_group_never_comes_back() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    for index in 1..=500 {
+        append(&journal, 5, index, index, &payload(index));
+        append(&journal, 6, index, index, &payload(index));
+        journal.drive();
+    }
+    let mut appender = journal.append(headwater_storage::AppendClass::Control).unwrap();
+    appender.record(&RecordHeader { kind: RecordKind::GroupRemoved, ..header(5, 0, 0, 0, b"", b"") }, &[]);
+    appender.finish(Urgency::Wake);
+    journal.remove_group(GROUP);
+    journal.drive();
+    assert!(journal.read_message(GROUP, 400).is_err());
+    for index in 501..=1500 {
+        append(&journal, 6, index, index, &payload(index));
+        if index % 100 == 0 {
+            append_checkpoint(&journal, 6, index, b"checkpoint");
+            journal.release_messages_before(GroupId(6), index - 20);
+            journal.drive();
+        }
+    }
+    journal.close();
+    let opened = open(&io, manual());
+    assert_eq!(opened.groups.iter().map(|group| group.group.0).collect::<Vec<_>>(), [6]);
+}
+
+#[test]
+fn a_group_without_checkpoint_is_asked_for_one() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    append(&journal, 5, 1, 0, b"an entry that holds its segment");
+    for index in 1..=1500 {
+        append(&journal, 6, index, index, &payload(index));
+        journal.drive();
+    }
+    append_checkpoint(&journal, 6, 1500, b"checkpoint");
+    journal.release_messages_before(GroupId(6), 1501);
+    journal.drive();
+    append_state(&journal, 6, b"look");
+    journal.drive();
+    assert!(watch.wanted.lock().contains(&GROUP));
+    append_checkpoint(&journal, 5, 1, b"checkpoint");
+    journal.drive();
+    assert!(journal.stats().segments < 5, "{:?}", journal.stats());
+}
+
+#[test]
+fn an_erased_message_is_gone_from_disk_and_stays_valid() {
+    for seal in [false, true] {
+        let io = SimIo::new();
+        let journal = open(&io, manual()).journal;
+        for sequence in 1..=20 {
+            append_on(&journal, 5, sequence, sequence, b"secret.subject", format!("secret {sequence}!").as_bytes());
+        }
+        journal.drive();
+        for sequence in 21..=if seal { 800 } else { 30 } {
+            append(&journal, 5, sequence, sequence, &payload(sequence));
+            journal.drive();
+        }
+        let found = |io: &SimIo, text: &str| {
+            let contains = |path: &std::path::PathBuf| {
+                let content = io.content(path).unwrap();
+                content.windows(text.len()).any(|window| window == text.as_bytes())
+            };
+            io.paths().iter().any(contains)
+        };
+        assert!(found(&io, "secret 7!"));
+        journal.erase_message(GROUP, 7).unwrap();
+        assert!(!found(&io, "secret 7!"));
+        let check = |journal: &headwater_storage::Journal| {
+            let record = journal.read_message(GROUP, 7).unwrap();
+            assert!(record.is_erased() && record.payload().is_empty() && record.subject().is_empty());
+            assert_eq!(journal.read_message(GROUP, 6).unwrap().payload(), b"secret 6!");
+            assert_eq!(journal.read_message(GROUP, 8).unwrap().payload(), b"secret 8!");
+            assert_eq!(journal.scrub_now().unwrap(), []);
+        };
+        check(&journal);
+        journal.close();
+        let opened = open(&io, manual());
+        assert_eq!(opened.report.damages, []);
+        check(&opened.journal);
+    }
+}
+
+#[test]
+fn a_torn_erase_is_an_erase_or_nothing() {
+    for cut in 0..4 {
+        for seed in 0..20 {
+            let io = SimIo::new();
+            let journal = open(&io, manual()).journal;
+            let body = b"a secret that spans some sectors ".repeat(60);
+            for sequence in 1..=5 {
+                append(&journal, 5, sequence, sequence, &body);
+            }
+            journal.drive();
+            io.crash_at(headwater_storage::io::CrashPoint(io.mutations() + cut));
+            let _ = journal.erase_message(GROUP, 3);
+            journal.abort();
+            io.crash(seed);
+            let opened = open(&io, manual());
+            assert_eq!(opened.report.damages, []);
+            let record = opened.journal.read_message(GROUP, 3).unwrap();
+            assert!(record.is_erased() || record.payload() == body);
+            assert!(record.is_erased() || cut < 2);
+            assert_eq!(opened.journal.read_message(GROUP, 4).unwrap().payload(), body);
+        }
+    }
+}
+
+#[test]
+fn real_files_are_recycled_under_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = JournalOptions {
+        segment_bytes: Some(256 * 1024),
+        first_segment_bytes: 256 * 1024,
+        tail_bytes_max: 64 * 1024,
+        ..JournalOptions::default()
+    };
+    let io = Arc::new(RealIo::probe(directory.path()).unwrap());
+    let path = directory.path().join("journal");
+    let journal = headwater_storage::Journal::open(io.clone(), &path, options.clone(), &mut |_| {}).unwrap().journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    for sequence in 1..=20_000u64 {
+        append(&journal, 5, sequence, sequence, &payload(sequence));
+        journal.release_messages_before(GROUP, sequence.saturating_sub(1000));
+        if sequence % 500 == 0 {
+            append_checkpoint(&journal, 5, sequence, b"checkpoint");
+            watch.wait(GROUP, sequence);
+            let oldest = sequence.saturating_sub(999).max(1);
+            assert_eq!(journal.read_message(GROUP, oldest).unwrap().payload(), payload(oldest));
+        }
+    }
+    watch.wait(GROUP, 20_000);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let stats = journal.stats();
+    assert!(stats.segments_recycled > 0, "{stats:?}");
+    journal.close();
+    let opened = headwater_storage::Journal::open(io, &path, options, &mut |_| {}).unwrap();
+    assert_eq!(opened.report.damages, []);
+    for sequence in 19_001..=20_000 {
+        assert_eq!(opened.journal.read_message(GROUP, sequence).unwrap().payload(), payload(sequence));
+    }
+}

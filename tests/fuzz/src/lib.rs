@@ -1,0 +1,3 @@
+//! The fuzz targets' bodies, for libFuzzer. See `bodies`.
+
+pub mod bodies;
