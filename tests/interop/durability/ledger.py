@@ -18,6 +18,7 @@ class Ledger:
     acknowledged: dict = field(default_factory=dict)  # value -> sequence
     refused: list = field(default_factory=list)  # error bodies
     consumed: set = field(default_factory=set)  # values whose ack was confirmed
+    in_doubt: set = field(default_factory=set)  # values whose ack was sent; it may have counted without an answer
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, read):
@@ -112,6 +113,7 @@ class Worker(threading.Thread):
             with self.ledger.lock:
                 if value in self.ledger.consumed:
                     self.again.append(value)
+                self.ledger.in_doubt.add(value)
             client.request(message.reply, "+ACK", timeout=5)
             with self.ledger.lock:
                 self.ledger.consumed.add(value)
