@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+const PING: &[u8] = b"PING\r\n";
+
 /// A server on a free port with a runtime of its own.
 pub struct TestServer {
     pub server: Arc<Server>,
@@ -102,6 +104,7 @@ impl RawClient {
 
     /// The next line with its end.
     pub fn line(&mut self) -> String {
+        self.skip_ping();
         self.fill_until("a line", |seen| seen.contains(&b'\n'));
         let end = self.seen.iter().position(|byte| *byte == b'\n').unwrap() + 1;
         String::from_utf8(self.seen.drain(..end).collect()).unwrap()
@@ -111,6 +114,9 @@ impl RawClient {
     #[track_caller]
     pub fn expect(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
+        if !expected.starts_with(PING) {
+            self.skip_ping();
+        }
         let wrong = |seen: &[u8]| !expected.starts_with(&seen[..seen.len().min(expected.len())]);
         let wanted = format!("{:?}", String::from_utf8_lossy(expected));
         self.fill_until(&wanted, |seen| seen.len() >= expected.len() || wrong(seen));
@@ -139,7 +145,21 @@ impl RawClient {
         while self.fill() {
             assert!(Instant::now() < deadline, "connection stays open: {:?}", String::from_utf8_lossy(&self.seen));
         }
-        std::mem::take(&mut self.seen)
+        let seen = std::mem::take(&mut self.seen);
+        match String::from_utf8(seen) {
+            Ok(text) => text.replace("PING\r\n", "").into_bytes(),
+            Err(other) => other.into_bytes(),
+        }
+    }
+
+    /// The server pings each client after two seconds to learn the round trip; a slow test must not stumble over it.
+    #[track_caller]
+    fn skip_ping(&mut self) {
+        let undecided = |seen: &[u8]| seen.len() < PING.len() && PING.starts_with(seen);
+        self.fill_until("anything but a ping", |seen| !undecided(seen));
+        if self.seen.starts_with(PING) {
+            self.seen.drain(..PING.len());
+        }
     }
 
     /// Exactly this many bytes.
