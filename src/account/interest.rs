@@ -3,13 +3,16 @@
 use super::Subscription;
 use super::trie::Trie;
 use parking_lot::RwLock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 pub struct Interest {
     subscriptions: RwLock<Trie<Arc<Subscription>>>,
     /// Goes up after every change, so that whoever read it before a look-up never keeps a result for too long.
     generation: AtomicU64,
+    /// Woken by every change.
+    watcher: OnceLock<Thread>,
     inserts: AtomicU64,
     removes: AtomicU64,
     matches: AtomicU64,
@@ -33,6 +36,7 @@ impl Default for Interest {
         Interest {
             subscriptions: RwLock::default(),
             generation: AtomicU64::new(generation),
+            watcher: OnceLock::new(),
             inserts: AtomicU64::new(0),
             removes: AtomicU64::new(0),
             matches: AtomicU64::new(0),
@@ -77,6 +81,14 @@ impl Interest {
     /// Makes every match cache of the account forget, for changes that are not in the graph itself.
     pub fn touch(&self) {
         self.generation.fetch_add(1, Ordering::Release);
+        if let Some(watcher) = self.watcher.get() {
+            watcher.unpark();
+        }
+    }
+
+    /// From now on this thread is unparked after every change. Only the first to ask is heard.
+    pub fn watch(&self, thread: Thread) {
+        let _ = self.watcher.set(thread);
     }
 
     #[inline]

@@ -27,14 +27,14 @@ impl DurableSink for Completion {
                 last = location;
                 count += 1;
             }
-            let run = records.by_ref().take(count);
+            let mut run = records.by_ref().take(count);
             if group == META_GROUP {
-                node.complete_meta(run, last);
+                node.complete_meta(&mut run, last);
             } else if let Some(replica) = node.replica(group) {
-                replica.complete(run, last);
-            } else {
-                run.for_each(drop);
+                replica.complete(&mut run, last);
             }
+            // A stream that is closed or fails does not read to the end; without this the loop would never get past it.
+            run.for_each(drop);
         }
         node.after_batch();
     }

@@ -5,6 +5,7 @@
 
 mod consumers;
 mod publish;
+mod subjects;
 mod unlogged;
 
 pub use consumers::Delivered;
@@ -30,8 +31,9 @@ use super::workers::Job;
 use crate::account::Account;
 use crate::router::{MatchCache, Publisher};
 
-/// Called with what came of a change once it is durable, or with the error that prevents it.
-pub type Answered<T> = Box<dyn FnOnce(&mut Core, Result<T, ApiError>) + Send>;
+/// Called with what came of a change once it is durable, or with the error that prevents it. The stream is locked then:
+/// answers go to the publisher, which is flushed when it is not.
+pub type Answered<T> = Box<dyn FnOnce(&mut Core, &mut Publisher, Result<T, ApiError>) + Send>;
 
 /// Called with the outcome of a control entry once it is applied, or with the error that prevents it.
 pub type Done = Answered<Outcome>;
@@ -66,6 +68,9 @@ pub struct Core {
     line: Vec<u8>,
     /// Scratch of a burst of publishes.
     accepted: Vec<publish::Accepted>,
+    subject_rules: subjects::SubjectRules,
+    /// Duplicates, within a burst, of messages on their way: answered after the burst's own.
+    duplicates: Vec<(u64, Reply)>,
     /// Removed messages that wait for a checkpoint.
     releases: Releases,
     /// Checkpoints written and not yet durable.
@@ -108,6 +113,24 @@ impl Waiting {
             | Self::Acked { index, .. } => *index,
         }
     }
+}
+
+/// Why messages leave a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Consumers go on behind what was purged, without a word about each message.
+    Purge,
+    Other,
+}
+
+/// A stored message that is published again.
+#[derive(Clone, Copy)]
+struct Republish<'a> {
+    subject: &'a [u8],
+    headers: &'a [u8],
+    payload: &'a [u8],
+    sequence: u64,
+    time: i64,
 }
 
 const REPLY_INLINE: usize = 78;
@@ -175,6 +198,8 @@ impl Core {
             outputs: Outputs::default(),
             line: Vec::new(),
             accepted: Vec::new(),
+            subject_rules: subjects::SubjectRules::default(),
+            duplicates: Vec::new(),
             releases: Releases::default(),
             checkpoints_begun: 0,
             usage,
@@ -216,6 +241,7 @@ impl Core {
                 Err(problem) => tracing::error!(stream = %self.name, %problem, "the stream can not be led"),
             }
         }
+        self.subject_rules = subjects::SubjectRules::of(self.config());
         let ids: Vec<u64> = self.consumers.ids().collect();
         for id in ids {
             self.take_up(id);
@@ -225,27 +251,28 @@ impl Core {
 
     /// Appends a control entry; `done` is called when it is applied, or at once when it cannot be appended.
     pub fn propose(&mut self, control: &Control, urgency: Urgency, publisher: &mut Publisher, done: Option<Done>) {
-        let index = match self.append(control, urgency) {
-            Ok(index) => index,
+        match self.append(control, urgency) {
+            Ok(index) => self.after_append(control, index, done, publisher),
             Err(error) => {
                 if let Some(done) = done {
-                    done(self, Err(error));
+                    done(self, publisher, Err(error));
                 }
-                return;
             }
-        };
-        if let Some(done) = done {
-            self.waiting.push_back(Waiting::Control { index, done });
         }
-        self.after_append(control, index, publisher);
     }
 
     /// What is appended to a memory stream is applied at once.
-    fn after_append(&mut self, control: &Control, index: u64, publisher: &mut Publisher) {
+    fn after_append(&mut self, control: &Control, index: u64, done: Option<Done>, publisher: &mut Publisher) {
         if self.is_memory() {
             let outcome = self.apply_control(control, self.log.time(), publisher);
             self.settle_memory();
-            self.answer(index, outcome, publisher);
+            // Not by way of the queue: entries that this one caused have been answered there already.
+            if let Some(done) = done {
+                done(self, publisher, Ok(outcome));
+            }
+            self.answer(index, Outcome::Done, publisher);
+        } else if let Some(done) = done {
+            self.waiting.push_back(Waiting::Control { index, done });
         }
     }
 
@@ -265,7 +292,8 @@ impl Core {
     /// Calls `done` once everything appended so far is applied.
     pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
         if self.failed || !self.unlogged.is_empty() {
-            return done(self, Err(error_codes::STREAM_STORE_FAILED.with("the journal does not take the change")));
+            let error = error_codes::STREAM_STORE_FAILED.with("the journal does not take the change");
+            return done(self, publisher, Err(error));
         }
         let index = self.log.group().last_index();
         self.waiting.push_back(Waiting::Control { index, done });
@@ -338,6 +366,7 @@ impl Core {
             self.log.advance_applied(*committed.end());
             self.log_unlogged(publisher);
             self.count_bytes();
+            self.publish_markers(publisher);
             self.deliver_all(publisher);
             self.watch_expiry();
         }
@@ -428,13 +457,48 @@ impl Core {
     fn apply_record(&mut self, record: &RecordRef<'_>, publisher: &mut Publisher) -> Outcome {
         let header = &record.header;
         if header.kind == RecordKind::Message {
+            let again = self.about_to_republish(record.subject());
             self.apply_entry(record);
-            return self.after_effects(publisher);
+            let outcome = self.after_effects(Cause::Other, publisher);
+            if let (Some(again), Outcome::Stored { .. }) = (again, outcome) {
+                let (subject, headers) = (record.subject(), record.headers());
+                let message = Republish {
+                    subject,
+                    headers,
+                    payload: record.payload(),
+                    sequence: header.sequence,
+                    time: header.time,
+                };
+                self.republish(&again, &message, publisher);
+            }
+            return outcome;
         }
         match decode(record) {
             Some(control) => self.apply_control(&control, header.time, publisher),
             None => Outcome::Done,
         }
+    }
+
+    /// Where the message that is about to be stored goes afterwards, and the last one of its subject until then.
+    fn about_to_republish(&self, subject: &[u8]) -> Option<(Vec<u8>, u64)> {
+        let target = self.subject_rules.republished_as(subject)?;
+        Some((target, self.machine.last_matching(&[subject], &self.store).unwrap_or(0)))
+    }
+
+    fn republish(&mut self, (target, last): &(Vec<u8>, u64), message: &Republish<'_>, publisher: &mut Publisher) {
+        let Republish { subject, headers, payload, sequence, time } = *message;
+        let stored = subjects::Stored {
+            stream: &self.name,
+            subject,
+            headers,
+            payload_len: payload.len(),
+            sequence,
+            time,
+            last: *last,
+        };
+        let block = self.subject_rules.republished_headers(&stored);
+        let payload: &[&[u8]] = if self.subject_rules.headers_only() { &[] } else { &[payload] };
+        publisher.publish_cached(&mut self.cache, target, None, &block, payload);
     }
 
     fn apply_entry(&mut self, record: &RecordRef<'_>) {
@@ -455,21 +519,25 @@ impl Core {
 
     fn apply_control(&mut self, control: &Control, time: i64, publisher: &mut Publisher) -> Outcome {
         self.machine.apply_control(control, time, &self.store, &mut self.consumers, &mut self.effects);
-        let outcome = self.after_effects(publisher);
+        let cause = if matches!(control, Control::Purge { .. }) { Cause::Purge } else { Cause::Other };
+        let outcome = self.after_effects(cause, publisher);
+        if matches!(control, Control::Update { .. }) {
+            self.subject_rules = subjects::SubjectRules::of(self.config());
+        }
         self.follow_consumer(control, publisher);
         outcome
     }
 
     /// Gives space back and tells the consumers what has left. The outcome is taken out, since what the consumers do
     /// about it may apply entries in turn.
-    fn after_effects(&mut self, publisher: &mut Publisher) -> Outcome {
+    fn after_effects(&mut self, cause: Cause, publisher: &mut Publisher) -> Outcome {
         let outcome = self.effects.outcome;
         if self.effects.removed.is_empty() && self.effects.removed_before.is_none() {
             self.report_damage();
             return outcome;
         }
         self.release_effects();
-        self.tell_consumers_of_removals(publisher);
+        self.tell_consumers_of_removals(cause, publisher);
         outcome
     }
 
@@ -541,7 +609,7 @@ impl Core {
                     self.pub_ack.duplicate(&mut self.line, sequence);
                     publisher.publish_cached(&mut self.cache, reply.as_slice(), None, &[], &[&self.line]);
                 }
-                Waiting::Control { done, .. } => done(self, Ok(outcome)),
+                Waiting::Control { done, .. } => done(self, publisher, Ok(outcome)),
                 Waiting::Acked { replies, .. } => {
                     for reply in replies {
                         publisher.publish_cached(&mut self.cache, &reply, None, &[], &[]);
@@ -559,7 +627,7 @@ impl Core {
                 Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } => {
                     self.refuse(reply.as_slice(), error, publisher);
                 }
-                Waiting::Control { done, .. } => done(self, Err(error.clone())),
+                Waiting::Control { done, .. } => done(self, publisher, Err(error.clone())),
                 // The acknowledgement is not durable, so it gets no answer: the client tries again.
                 Waiting::Acked { .. } => {}
             }
@@ -604,6 +672,10 @@ impl Core {
             self.expire_at = None;
             self.propose(&Control::Expire, Urgency::Lazy, publisher, None);
             self.publish_markers(publisher);
+            if self.is_memory() {
+                self.count_bytes();
+                self.watch_expiry();
+            }
         } else if let Some(at) = self.machine.next_expiry(&self.store) {
             self.set_timer(at);
         }

@@ -21,6 +21,15 @@ pub struct Live {
     pub consumer: Consumer,
     pub name: Arc<str>,
     pub config: Arc<ConsumerConfig>,
+    /// The account's generation of interest when it was last asked who listens.
+    pub interest_seen: u64,
+}
+
+/// Whether somebody listens to a push consumer, as of a generation of the account's interest.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    pub present: bool,
+    pub seen: u64,
 }
 
 /// What carrying out needs of the stream around the consumer.
@@ -79,6 +88,14 @@ pub fn settings(
 }
 
 impl Live {
+    /// None is: nothing has changed.
+    pub fn follow_interest(&mut self, listening: Option<Listening>, now: i64, outputs: &mut Outputs) {
+        if let Some(Listening { present, seen }) = listening {
+            self.interest_seen = seen;
+            self.consumer.interest_changed(present, now, outputs);
+        }
+    }
+
     /// Carries out the events in order. The publisher is flushed by the caller, outside of the stream's lock.
     pub fn carry_out(
         &self,

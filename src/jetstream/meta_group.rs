@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 use prost::Message;
 
 use super::account::JetStreamAccount;
-use super::api::responses::{StreamCreated, StreamDeleted};
+use super::api::responses::{Body, StreamCreated, StreamDeleted};
 use super::api::{ApiError, StreamConfig, error_codes, json};
 use super::core::refusal;
 use super::group_log::{GroupLog, raft_kind};
@@ -44,6 +44,18 @@ enum Waiting {
 pub struct MetaGuard<'a> {
     node: &'a Arc<Node>,
     meta: MutexGuard<'a, MetaGroup>,
+    /// Behind the guard, hence dropped after it.
+    later: Later,
+}
+
+/// What leaves the server once the meta group is unlocked: a reply may reach a service that locks it.
+#[derive(Default)]
+struct Later(Vec<Box<dyn FnOnce()>>);
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|send| send());
+    }
 }
 
 impl MetaGroup {
@@ -74,7 +86,7 @@ impl MetaGroup {
 
 impl<'a> MetaGuard<'a> {
     pub fn new(node: &'a Arc<Node>, meta: MutexGuard<'a, MetaGroup>) -> Self {
-        Self { node, meta }
+        Self { node, meta, later: Later::default() }
     }
 
     /// Configurations of the account's streams that are about to exist.
@@ -88,10 +100,15 @@ impl<'a> MetaGuard<'a> {
         match self.meta.creating.get_mut(&(account.name().to_owned(), name.to_owned())) {
             Some(creating) => creating.answers.push(answer),
             None => match account.find(name) {
-                Some(stream) => answer.send(Ok(created(&stream))),
-                None => answer.send::<StreamCreated>(Err(error_codes::STREAM_NOT_FOUND.error())),
+                Some(stream) => self.send(answer, Ok(created(&stream))),
+                None => self.send::<StreamCreated>(answer, Err(error_codes::STREAM_NOT_FOUND.error())),
             },
         }
+    }
+
+    /// Answers once the meta group is unlocked.
+    pub fn send<B: Body + 'static>(&mut self, answer: Answer, outcome: Result<B, ApiError>) {
+        self.later.0.push(Box::new(move || answer.send(outcome)));
     }
 
     /// Proposes a new stream.
@@ -172,15 +189,25 @@ impl<'a> MetaGuard<'a> {
             MetaEffect::Start(definition) => {
                 let key = (definition.account.clone(), definition.name.clone());
                 let config = self.meta.creating.get(&key).map(|creating| creating.config.clone());
-                self.node.start_stream(&definition, config)
+                self.node.start_stream(&definition, config)?;
+                self.advise(&definition.account, &definition.name, "create", "CREATED");
+                Ok(())
             }
             MetaEffect::Remove(group) => {
-                self.node.remove_stream(group);
+                if let Some(replica) = self.node.remove_stream(group) {
+                    self.advise(replica.account().name(), replica.name(), "delete", "DELETED");
+                }
                 // Remembered until the journal has been told, which it has now: in the same order on disk.
                 self.append(MetaChange::Removed(group.0)).map(drop)
             }
             MetaEffect::None => Ok(()),
         }
+    }
+
+    fn advise(&mut self, account: &str, stream: &str, action: &'static str, word: &'static str) {
+        let Some(account) = self.node.account(account) else { return };
+        let (node, stream) = (self.node.clone(), stream.to_owned());
+        self.later.0.push(Box::new(move || node.advise_stream(&account, &stream, action, word)));
     }
 
     fn answer(&mut self, index: u64, outcome: Result<(), ApiError>) {
@@ -195,12 +222,12 @@ impl<'a> MetaGuard<'a> {
                         let reply = outcome.clone().and_then(|()| {
                             stream.as_deref().map(created).ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())
                         });
-                        answer.send(reply);
+                        self.send(answer, reply);
                     }
                 }
                 Waiting::Delete { answer } => {
                     if let Some(answer) = answer {
-                        answer.send(Ok(StreamDeleted::SUCCESS));
+                        self.send(answer, Ok(StreamDeleted::SUCCESS));
                     }
                 }
             }
@@ -211,8 +238,8 @@ impl<'a> MetaGuard<'a> {
     pub fn fail(&mut self, error: &ApiError) {
         for (_, waiting) in std::mem::take(&mut self.meta.waiting) {
             match waiting {
-                Waiting::Create { answer: Some(answer), .. } => answer.send::<StreamCreated>(Err(error.clone())),
-                Waiting::Delete { answer: Some(answer) } => answer.send::<StreamDeleted>(Err(error.clone())),
+                Waiting::Create { answer: Some(answer), .. } => self.send::<StreamCreated>(answer, Err(error.clone())),
+                Waiting::Delete { answer: Some(answer) } => self.send::<StreamDeleted>(answer, Err(error.clone())),
                 _ => {}
             }
         }

@@ -5,6 +5,7 @@ mod recovery;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use headwater_storage::{
@@ -173,7 +174,7 @@ impl Node {
     /// Makes the subscriptions those of the stream's configuration.
     pub fn subscribe(self: &Arc<Self>, replica: &Arc<Replica>) {
         let config = replica.config();
-        let wanted: Vec<String> = if config.sealed { Vec::new() } else { config.subjects.clone() };
+        let wanted = &config.subjects;
         let mut subscriptions = replica.subscriptions.lock();
         let (kept, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut *subscriptions).into_iter().partition(|(subject, _)| wanted.contains(subject));
@@ -182,9 +183,8 @@ impl Node {
             replica.account().unsubscribe_internal(id);
         }
         drop(subscriptions);
-        if !config.sealed {
-            self.subscribe_to(replica, &config);
-        }
+        // A sealed stream, too: publishers are told that it is.
+        self.subscribe_to(replica, &config);
     }
 
     /// Subscribes to what a configuration names and is not subscribed to yet.
@@ -230,7 +230,6 @@ impl Node {
         replica.with(|core, _| core.lead());
         self.replicas.write().insert(group, replica.clone());
         self.serve(&replica);
-        self.advise_stream(&account, replica.name(), "create", "CREATED");
         Ok(())
     }
 
@@ -242,8 +241,8 @@ impl Node {
     }
 
     /// An entry of the meta group says that a stream is gone.
-    pub fn remove_stream(&self, group: GroupId) {
-        let Some(replica) = self.replicas.write().remove(&group) else { return };
+    pub fn remove_stream(&self, group: GroupId) -> Option<Arc<Replica>> {
+        let replica = self.replicas.write().remove(&group)?;
         for (_, id) in replica.subscriptions.lock().drain(..) {
             replica.account().unsubscribe_internal(id);
         }
@@ -254,13 +253,13 @@ impl Node {
             core.fail(&gone, publisher);
             core.forget_bytes();
         });
-        if let Some(account) = self.account(replica.account().name()) {
-            if account.find(replica.name()).is_some_and(|found| found.group() == group) {
-                account.remove(replica.name());
-            }
-            self.advise_stream(&account, replica.name(), "delete", "DELETED");
+        if let Some(account) = self.account(replica.account().name())
+            && account.find(replica.name()).is_some_and(|found| found.group() == group)
+        {
+            account.remove(replica.name());
         }
         self.give_up(group);
+        Some(replica)
     }
 
     /// Tells the journal that a group's records are dead.
@@ -297,7 +296,7 @@ impl Node {
         }
     }
 
-    fn advise_stream(&self, account: &JetStreamAccount, stream: &str, action: &str, word: &str) {
+    pub fn advise_stream(&self, account: &JetStreamAccount, stream: &str, action: &str, word: &str) {
         let mut publisher = Publisher::new(account.account());
         let body = advisory::StreamAction { stream, action, domain: self.domain().unwrap_or_default() };
         let suffix = format!("STREAM.{word}.{stream}");
@@ -484,14 +483,20 @@ impl Node {
         std::thread::Builder::new().name("interest".into()).spawn(move || {
             let mut seen: HashMap<String, u64> = HashMap::default();
             while let Some(node) = weak.upgrade().filter(|node| !node.stopped.load(Ordering::Relaxed)) {
+                let began = Instant::now();
                 for account in node.accounts() {
+                    // Registered first: a change after the look below wakes this thread.
+                    account.account().interest.watch(std::thread::current());
                     let generation = account.account().interest_generation();
                     if seen.insert(account.name().to_owned(), generation) != Some(generation) {
                         account.streams().iter().for_each(|stream| stream.look_for_interest());
                     }
                 }
                 drop(node);
-                std::thread::sleep(INTEREST_INTERVAL);
+                // Clients that subscribe for each request must not keep this thread busy: it rests ten times as long
+                // as it works.
+                std::thread::sleep(INTEREST_PAUSE.max(began.elapsed() * 10));
+                std::thread::park_timeout(INTEREST_WAIT);
             }
         })?;
         Ok(())
@@ -519,8 +524,10 @@ impl Node {
     }
 }
 
-/// How often push consumers look whether somebody listens.
-const INTEREST_INTERVAL: std::time::Duration = std::time::Duration::from_millis(25);
+/// Between two looks at who listens to push consumers.
+const INTEREST_PAUSE: Duration = Duration::from_millis(1);
+/// A look without a change; new accounts are found by it, too.
+const INTEREST_WAIT: Duration = Duration::from_millis(500);
 
 /// What makes a stream's ids for deduplication its own: the same on every replica.
 pub fn identity(group: GroupId) -> [u8; 16] {

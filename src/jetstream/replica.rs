@@ -130,6 +130,13 @@ impl Replica {
         result
     }
 
+    /// As [`with`](Self::with), for callers with a lock of their own: what is published leaves with the publisher.
+    fn with_unflushed(&self, work: impl FnOnce(&mut Core, &mut Publisher)) -> Publisher {
+        let mut publisher = Publisher::new(&self.account);
+        work(&mut self.core.lock(), &mut publisher);
+        publisher
+    }
+
     /// Takes a burst of messages; returns the bytes that wait for the disk.
     pub fn publish(&self, messages: &[InternalMessage<'_>]) -> usize {
         self.with(|core, publisher| core.publish(messages, publisher))
@@ -169,7 +176,11 @@ impl Replica {
     }
 
     /// Proposes a change; `done` is called once it is applied, or at once with what prevents it.
-    pub fn propose(&self, control: Control, done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static) {
+    pub fn propose(
+        &self,
+        control: Control,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
+    ) {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
 
@@ -289,49 +300,49 @@ impl Replica {
     }
 
     pub fn consumer_info(&self, name: &str) -> Option<ConsumerInfo> {
-        self.core.lock().consumer_info(name)
+        self.with(|core, publisher| core.consumer_info(name, publisher))
     }
 
-    pub fn consumer_info_locked(&self, core: &mut Core, name: &str) -> Option<ConsumerInfo> {
-        core.consumer_info(name)
-    }
-
+    /// What comes of it leaves when the publisher is dropped, after the [`create_lock`](Self::create_lock).
     pub fn create_consumer(
         &self,
         config: ConsumerConfig,
-        done: impl FnOnce(&mut Core, Result<String, ApiError>) + Send + 'static,
-    ) {
-        self.with(|core, publisher| {
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
+    ) -> Publisher {
+        self.with_unflushed(|core, publisher| {
             // The name is known only when the entry is made, and the answer needs it.
             let name = Arc::new(std::sync::OnceLock::new());
             let of_answer = name.clone();
-            let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
-                let name = of_answer.get().cloned().unwrap_or_default();
-                done(core, outcome.map(|_| name));
-            });
+            let done =
+                Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+                    let name = of_answer.get().cloned().unwrap_or_default();
+                    done(core, publisher, outcome.map(|_| name));
+                });
             core.create_consumer(config, publisher, &name, done);
-        });
+        })
     }
 
+    /// See [`create_consumer`](Self::create_consumer).
     pub fn update_consumer(
         &self,
         name: String,
         config: ConsumerConfig,
-        done: impl FnOnce(&mut Core, Result<String, ApiError>) + Send + 'static,
-    ) {
-        self.with(|core, publisher| {
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
+    ) -> Publisher {
+        self.with_unflushed(|core, publisher| {
             let of_answer = name.clone();
-            let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
-                done(core, outcome.map(|_| of_answer));
-            });
+            let done =
+                Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+                    done(core, publisher, outcome.map(|_| of_answer));
+                });
             core.update_consumer(&name, &config, publisher, done);
-        });
+        })
     }
 
     pub fn delete_consumer(
         &self,
         name: &str,
-        done: impl FnOnce(&mut Core, Result<Outcome, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.delete_consumer(name, publisher, Box::new(done)));
     }
@@ -340,7 +351,7 @@ impl Replica {
         &self,
         name: &str,
         until: Timestamp,
-        done: impl FnOnce(&mut Core, Result<ConsumerPaused, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerPaused, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.pause_consumer(name, until, publisher, Box::new(done)));
     }
@@ -349,7 +360,7 @@ impl Replica {
         &self,
         name: &str,
         sequence: u64,
-        done: impl FnOnce(&mut Core, Result<ConsumerReset, ApiError>) + Send + 'static,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerReset, ApiError>) + Send + 'static,
     ) {
         self.with(|core, publisher| core.reset_consumer(name, sequence, publisher, Box::new(done)));
     }

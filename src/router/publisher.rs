@@ -6,7 +6,8 @@ use super::deliver::{Outgoing, deliver, write_line};
 use crate::account::{Account, Outbound};
 use std::sync::Arc;
 
-/// One burst of messages into one account. What it touched is written when it is flushed or dropped.
+/// One burst of messages into one account. What it touched is written when it is flushed or dropped; services are
+/// called then and never before, so that a burst may be filled under a lock and flushed without it.
 pub struct Publisher {
     account: Arc<Account>,
     burst: Option<Box<Burst>>,
@@ -78,7 +79,8 @@ impl Publisher {
         burst.line = line;
         cache.settle();
         if burst.is_full() {
-            self.flush();
+            // Only sockets: whoever publishes may hold a lock that the services take too.
+            burst.flush();
         }
         reached.clients
     }

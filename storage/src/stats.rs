@@ -88,8 +88,8 @@ pub(crate) struct Counters {
     pub(crate) segments_compacted: AtomicU64,
     pub(crate) segments_recycled: AtomicU64,
     pub(crate) scrubbed_bytes: AtomicU64,
-    /// Bounds from 4 KiB to 4 GiB.
-    pub(crate) batch_size: Histogram<12>,
+    /// Bounds from 512 bytes to 512 MiB.
+    pub(crate) batch_size: Histogram<9>,
     /// Bounds from 16 microseconds to 17 seconds.
     pub(crate) sync_time: Histogram<14>,
 }

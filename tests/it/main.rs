@@ -1,11 +1,16 @@
 //! Tests against a running server over real sockets, one module per area of behaviour.
 
 mod clients;
+mod consumer;
 mod core;
+mod crash;
 mod fuzz;
 #[path = "../fuzz/src/bodies.rs"]
 mod fuzz_bodies;
 mod harness;
+mod jetstream;
+mod kv;
 mod monitor;
 mod security;
+mod stream;
 mod tls;

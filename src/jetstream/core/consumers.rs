@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use headwater_storage::Urgency;
 use prost::Message as _;
 
-use super::{Answered, Core, Done};
+use super::{Answered, Cause, Core, Done};
+use crate::account::Subscription;
 use crate::jetstream::advisory;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
@@ -14,7 +14,7 @@ use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, e
 use crate::jetstream::consumer::End;
 use crate::jetstream::consumer::{Consumer, ConsumerState, Context, Outputs, Progress, reply_subject::ReplyNumbers};
 use crate::jetstream::consumer_table::CreateBody;
-use crate::jetstream::live::{Listeners, Live, Surroundings, settings};
+use crate::jetstream::live::{Listeners, Listening, Live, Surroundings, settings};
 use crate::jetstream::names;
 use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
 use crate::jetstream::view::View;
@@ -25,6 +25,15 @@ use crate::router::Publisher;
 const PASS_MESSAGES_MAX: usize = 256;
 /// Passes done right after an apply; longer work goes to the workers.
 const PASSES_INLINE: usize = 4;
+
+/// What became of an input to a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Carried out, and on its way into the log.
+    Taken,
+    /// There is no such consumer, or it is about to be taken up.
+    Unknown,
+}
 
 /// What became of a run of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,20 +49,18 @@ impl Core {
     pub fn take_up(&mut self, id: u64) {
         let Some(record) = self.consumers.get(id) else { return };
         let settings = self.settings_of(&record.config, &record.name, id);
-        let push_subject = settings.push.as_ref().map(|push| push.subject.clone());
         let (name, config, state) = (Arc::from(record.name.as_str()), record.config.clone(), record.state.clone());
         let listeners = Listeners(&self.account);
         let view = View { machine: &self.machine, store: &self.store };
         let now = self.shared.now();
         let context = Context { now, stream: &view, environment: &listeners };
-        let mut consumer = Consumer::new(settings, state, &context);
-        let mut outputs = Outputs::default();
-        if let Some(subject) = &push_subject {
-            let interested = self.account.interest.any_match(subject, |_| true);
-            consumer.interest_changed(interested, now, &mut outputs);
-        }
+        let consumer = Consumer::new(settings, state, &context);
         let deadline = consumer.deadline();
-        self.live.insert(id, Live { consumer, name, config });
+        // Nobody listens until the first look.
+        self.live.insert(id, Live { consumer, name, config, interest_seen: 0 });
+        if let (Some(interest), Some(live)) = (self.interest_of(id), self.live.get_mut(&id)) {
+            live.follow_interest(Some(interest), now, &mut Outputs::default());
+        }
         if let Some(at) = deadline {
             self.set_timer(at);
         }
@@ -99,14 +106,11 @@ impl Core {
         let Some(record) = self.consumers.get(id) else { return };
         let settings = self.settings_of(&record.config, &record.name, id);
         let config = record.config.clone();
-        let push_subject = settings.push.as_ref().map(|push| push.subject.clone());
         self.with_consumer(id, publisher, |live, context, outputs| {
             live.config = config;
+            // The deliver subject may be another one.
+            live.interest_seen = 0;
             live.consumer.config_updated(settings, context, outputs);
-            if let Some(subject) = push_subject {
-                let present = context.environment.interest(&subject) == crate::jetstream::consumer::Interest::Present;
-                live.consumer.interest_changed(present, context.now, outputs);
-            }
         });
         self.deliver(id, publisher);
     }
@@ -118,14 +122,14 @@ impl Core {
         advisory::publish(publisher, &self.account, &suffix, "consumer_action", self.shared.now(), body);
     }
 
-    /// One input to a consumer; what comes out is carried out. False when there is no such consumer.
+    /// One input to a consumer; what comes out is carried out.
     pub fn with_consumer(
         &mut self,
         id: u64,
         publisher: &mut Publisher,
         input: impl FnOnce(&mut Live, &Context<'_>, &mut Outputs),
-    ) -> bool {
-        let Some(mut live) = self.live.remove(&id) else { return false };
+    ) -> Input {
+        let Some(mut live) = self.live.remove(&id) else { return Input::Unknown };
         let mut outputs = std::mem::take(&mut self.outputs);
         outputs.clear();
         {
@@ -140,7 +144,7 @@ impl Core {
         self.carry_out_rest(id, &outputs, left, publisher);
         outputs.clear();
         self.outputs = outputs;
-        true
+        Input::Taken
     }
 
     fn carry_out_of(&mut self, live: &Live, outputs: &Outputs, publisher: &mut Publisher) {
@@ -191,14 +195,17 @@ impl Core {
     }
 
     /// Messages have left the stream: pending ones of each consumer go too.
-    pub(super) fn tell_consumers_of_removals(&mut self, publisher: &mut Publisher) {
+    pub(super) fn tell_consumers_of_removals(&mut self, cause: Cause, publisher: &mut Publisher) {
         if self.live.is_empty() {
             return;
         }
         let ids: Vec<u64> = self.live.keys().copied().collect();
         let effects = std::mem::take(&mut self.effects);
         for id in ids {
-            self.with_consumer(id, publisher, |live, _, outputs| {
+            self.with_consumer(id, publisher, |live, context, outputs| {
+                if cause == Cause::Purge {
+                    return live.consumer.stream_purged(context, outputs);
+                }
                 for removed in &effects.removed {
                     live.consumer.message_removed(removed.sequence, effects.subject(removed), outputs);
                 }
@@ -242,11 +249,13 @@ impl Core {
             return Delivered::Idle;
         }
         let mut progress = Progress { delivered: 0, blocked: None };
+        let interest = self.interest_of(id);
         self.store.begin_pass();
-        let known = self.with_consumer(id, publisher, |live, context, outputs| {
+        let input = self.with_consumer(id, publisher, |live, context, outputs| {
+            live.follow_interest(interest, context.now, outputs);
             progress = live.consumer.deliver(PASS_MESSAGES_MAX, context, outputs);
         });
-        let idle = !known || progress.blocked.is_some();
+        let idle = input != Input::Taken || progress.blocked.is_some();
         self.store.end_pass(idle);
         if idle { Delivered::Idle } else { Delivered::More }
     }
@@ -267,26 +276,41 @@ impl Core {
 
     /// Somebody may have begun or ceased to listen: push consumers look again.
     pub fn look_for_interest(&mut self, publisher: &mut Publisher) {
-        let push = |live: &Live| live.consumer.settings().push.as_ref().map(|push| push.subject.clone());
-        let subjects: Vec<(u64, Bytes)> = self.live.iter().filter_map(|(id, live)| Some((*id, push(live)?))).collect();
-        for (id, subject) in subjects {
-            let interested = self.account.interest.any_match(&subject, |_| true);
+        let push = self.live.iter().filter(|(_, live)| live.consumer.settings().push.is_some());
+        let ids: Vec<u64> = push.map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(interest) = self.interest_of(id) else { continue };
             self.with_consumer(id, publisher, |live, context, outputs| {
-                live.consumer.interest_changed(interested, context.now, outputs);
+                live.follow_interest(Some(interest), context.now, outputs);
             });
-            if interested {
+            if interest.present {
                 self.deliver(id, publisher);
             }
         }
     }
 
+    /// Whether somebody listens to a push consumer, unless nothing has changed since it was last asked.
+    fn interest_of(&self, id: u64) -> Option<Listening> {
+        let live = self.live.get(&id)?;
+        let push = live.consumer.settings().push.as_ref()?;
+        // The generation first: what changes meanwhile is looked at again.
+        let seen = self.account.interest_generation();
+        if seen == live.interest_seen {
+            return None;
+        }
+        let group = live.config.deliver_group.as_bytes();
+        let listens =
+            |subscription: &Arc<Subscription>| group.is_empty() || subscription.queue.as_deref() == Some(group);
+        Some(Listening { present: self.account.interest.any_match(&push.subject, listens), seen })
+    }
+
     pub fn pull(&mut self, consumer: &str, reply: &[u8], body: &[u8], publisher: &mut Publisher) -> bool {
         let Some(id) = self.consumers.id(consumer) else { return false };
-        self.with_consumer(id, publisher, |live, context, outputs| {
+        let input = self.with_consumer(id, publisher, |live, context, outputs| {
             live.consumer.pull_request(reply, body, context, outputs);
         });
         self.deliver(id, publisher);
-        true
+        input != Input::Unknown
     }
 
     pub fn ack(
@@ -348,9 +372,9 @@ impl Core {
         let _ = chosen.set(name.clone());
         self.creating.insert(name.clone(), (id, Arc::new(config)));
         let control = Control::Consumer { change: ConsumerChange::Create, id, body: body.encode_to_vec() };
-        let done = Box::new(move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
+        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
             core.creating.remove(&name);
-            done(core, outcome);
+            done(core, publisher, outcome);
         });
         self.propose(&control, Urgency::Wake, publisher, Some(done));
     }
@@ -363,19 +387,27 @@ impl Core {
         publisher: &mut Publisher,
         done: Answered<ConsumerPaused>,
     ) {
-        let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
+        let Ok(id) = self.id_of(name) else {
+            return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
+        };
         let until = if until.is_zero() { Timestamp(0) } else { until };
         let mut paused = false;
-        self.with_consumer(id, publisher, |live, context, outputs| {
+        let input = self.with_consumer(id, publisher, |live, context, outputs| {
             paused = live.consumer.pause(until.0, context, outputs);
         });
+        if input != Input::Taken {
+            return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
+        }
         let remaining = until.0.saturating_sub(self.shared.now()).max(0);
         let reply = ConsumerPaused {
             paused,
             pause_until: if until.0 == 0 { Timestamp::ZERO } else { until },
             pause_remaining: if paused { remaining } else { 0 },
         };
-        self.after_commit(publisher, Box::new(move |core, outcome| done(core, outcome.map(|_| reply))));
+        self.after_commit(
+            publisher,
+            Box::new(move |core, publisher, outcome| done(core, publisher, outcome.map(|_| reply))),
+        );
         if !paused {
             self.deliver(id, publisher);
         }
@@ -389,20 +421,25 @@ impl Core {
         publisher: &mut Publisher,
         done: Answered<ConsumerReset>,
     ) {
-        let Ok(id) = self.id_of(name) else { return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error())) };
+        let Ok(id) = self.id_of(name) else {
+            return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
+        };
         let mut reset = Ok(0);
-        self.with_consumer(id, publisher, |live, context, outputs| {
+        let input = self.with_consumer(id, publisher, |live, context, outputs| {
             let config = live.config.clone();
             reset = live.consumer.reset(sequence, &config, context, outputs);
         });
+        if input != Input::Taken {
+            return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
+        }
         let reset_seq = match reset {
             Ok(sequence) => sequence,
-            Err(problem) => return done(self, Err(error_codes::CONSUMER_INVALID_RESET.with(problem))),
+            Err(problem) => return done(self, publisher, Err(error_codes::CONSUMER_INVALID_RESET.with(problem))),
         };
         let name = name.to_owned();
-        let answer = move |core: &mut Core, outcome: Result<Outcome, ApiError>| {
-            let info = core.consumer_info(&name);
-            done(core, outcome.map(|_| ConsumerReset { info, reset_seq }));
+        let answer = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+            let info = core.consumer_info(&name, publisher);
+            done(core, publisher, outcome.map(|_| ConsumerReset { info, reset_seq }));
         };
         self.after_commit(publisher, Box::new(answer));
         self.deliver(id, publisher);
@@ -424,7 +461,7 @@ impl Core {
 
     pub fn update_consumer(&mut self, name: &str, config: &ConsumerConfig, publisher: &mut Publisher, done: Done) {
         let Some(id) = self.consumers.id(name).or_else(|| self.creating.get(name).map(|(id, _)| *id)) else {
-            return done(self, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
+            return done(self, publisher, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
         };
         let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
         self.propose(&control, Urgency::Wake, publisher, Some(done));
@@ -432,18 +469,16 @@ impl Core {
 
     pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {
         let Some(id) = self.consumers.id(name) else {
-            return done(self, Err(error_codes::CONSUMER_NOT_FOUND.error()));
+            return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
         };
         self.propose(&delete(id), Urgency::Wake, publisher, Some(done));
     }
 
-    pub fn consumer_info(&mut self, name: &str) -> Option<ConsumerInfo> {
+    pub fn consumer_info(&mut self, name: &str, publisher: &mut Publisher) -> Option<ConsumerInfo> {
         let (id, record) = self.consumers.find(name)?;
         let (created, config, stored_name) = (record.created, record.config.clone(), record.name.clone());
-        let account = self.account.clone();
-        let mut publisher = Publisher::new(&account);
         let mut info = None;
-        self.with_consumer(id, &mut publisher, |live, context, outputs| {
+        self.with_consumer(id, publisher, |live, context, outputs| {
             info = Some(live.consumer.info(context, outputs));
         });
         let mut info = info?;

@@ -4,11 +4,11 @@
 
 use headwater_storage::{AppendClass, Appender, MemoryInput, RecordHeader, RecordKind, Urgency};
 
-use super::{Core, Reply, Waiting, refusal};
+use super::{Cause, Core, Reply, Republish, Waiting, refusal};
 use crate::account::InternalMessage;
 use crate::jetstream::api::{ApiError, error_codes};
 use crate::jetstream::group_log::Placed;
-use crate::jetstream::stream::{Accept, MESSAGE, MessageEntry, Publish, Refusal, Room};
+use crate::jetstream::stream::{Accept, MESSAGE, MessageEntry, Outcome, Publish, Refusal, Room};
 use crate::router::Publisher;
 
 /// A message of a burst that was accepted, by its place in the burst.
@@ -23,6 +23,18 @@ impl Core {
         if self.closed {
             return 0;
         }
+        if !self.subject_rules.transforms() {
+            return self.take(messages, publisher);
+        }
+        let subjects: Vec<Vec<u8>> =
+            messages.iter().map(|message| self.subject_rules.stored_as(message.subject)).collect();
+        let transformed: Vec<InternalMessage<'_>> =
+            messages.iter().zip(&subjects).map(|(message, subject)| InternalMessage { subject, ..*message }).collect();
+        self.take(&transformed, publisher)
+    }
+
+    /// As [`publish`](Self::publish), with the subjects under which the messages are to be stored.
+    fn take(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) -> usize {
         if self.is_memory() {
             self.publish_to_memory(messages, publisher);
             return 0;
@@ -48,6 +60,9 @@ impl Core {
         let queued = self.append_burst(messages, &accepted, publisher);
         accepted.clear();
         self.accepted = accepted;
+        let index = self.log.group().last_index();
+        let duplicates = self.duplicates.drain(..);
+        self.waiting.extend(duplicates.map(|(sequence, reply)| Waiting::Duplicate { index, sequence, reply }));
         queued
     }
 
@@ -188,8 +203,12 @@ impl Core {
         let (index, term) = (placed.index, placed.term);
         self.store.remember(&MemoryInput { sequence, time, index, term, tag: MESSAGE, subject, headers, payload });
         let entry = MessageEntry { sequence, time, subject, headers, payload_len: payload.len() };
+        let again = self.about_to_republish(subject);
         self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
-        self.after_effects(publisher);
+        let outcome = self.after_effects(Cause::Other, publisher);
+        if let (Some(again), Outcome::Stored { .. }) = (again, outcome) {
+            self.republish(&again, &Republish { subject, headers, payload, sequence, time }, publisher);
+        }
         self.settle_memory();
         true
     }
@@ -226,9 +245,8 @@ impl Core {
             Refusal::Duplicate { sequence, in_flight } => {
                 let Some(reply) = message.reply.filter(|_| wants_ack) else { return };
                 if in_flight {
-                    // Nothing is acknowledged before the original is durable.
-                    let index = self.log.group().last_index();
-                    self.waiting.push_back(Waiting::Duplicate { index, sequence, reply: Reply::new(reply) });
+                    // Nothing is acknowledged before the original is durable, which may be part of this very burst.
+                    self.duplicates.push((sequence, Reply::new(reply)));
                 } else {
                     self.line.clear();
                     self.pub_ack.duplicate(&mut self.line, sequence);

@@ -88,7 +88,7 @@ impl Core {
     fn try_propose(&mut self, control: &Control, urgency: Urgency, publisher: &mut Publisher) -> bool {
         match self.append(control, urgency) {
             Ok(index) => {
-                self.after_append(control, index, publisher);
+                self.after_append(control, index, None, publisher);
                 true
             }
             Err(_) => false,

@@ -63,8 +63,21 @@ impl Answer {
         self.send_bytes(&responses::encode_with(body, error));
     }
 
+    /// As [`send`](Self::send) while a stream is locked: the reply leaves with what else the publisher holds.
+    pub fn send_on<B: Body>(self, publisher: &mut Publisher, outcome: Result<B, ApiError>) {
+        if outcome.is_err() {
+            self.account.count_error();
+        }
+        self.publish(publisher, &responses::encode(outcome));
+    }
+
     fn send_bytes(self, response: &[u8]) {
         let mut publisher = Publisher::new(self.account.account());
+        self.publish(&mut publisher, response);
+        publisher.flush();
+    }
+
+    fn publish(self, publisher: &mut Publisher, response: &[u8]) {
         if let Some(reply) = &self.reply {
             publisher.publish(reply, None, &[], &[response]);
         }
@@ -84,7 +97,6 @@ impl Answer {
             let text = advisory::encode("io.nats.jetstream.advisory.v1.api_audit", self.node.now(), body);
             publisher.publish(AUDIT_SUBJECT, None, &[], &[&text]);
         }
-        publisher.flush();
     }
 }
 

@@ -12,7 +12,9 @@ use crate::jetstream::api::responses::{
 };
 use crate::jetstream::api::validate::{self, ConsumerCreate, ConsumerName, OtherConsumer};
 use crate::jetstream::api::{ApiError, error_codes};
+use crate::jetstream::core::Core;
 use crate::jetstream::replica::Replica;
+use crate::router::Publisher;
 
 impl Request<'_> {
     /// HOT PATH: a pull request has no JSON answer; messages and statuses go straight to its reply (L-01).
@@ -55,17 +57,20 @@ impl Request<'_> {
                 Ok(_) => Err(error_codes::STREAM_NOT_FOUND.error()),
             };
         };
-        let _creating = stream.create_lock();
+        let creating = stream.create_lock();
         let checked = self.check_consumer(name, request, Some(&stream))?;
         let answer = self.answer();
-        let of_answer = stream.clone();
-        let done = move |core: &mut crate::jetstream::core::Core, outcome: Result<String, ApiError>| {
-            answer.send(outcome.map(|name| ConsumerCreated(of_answer.consumer_info_locked(core, &name))));
+        let done = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<String, ApiError>| {
+            let reply = outcome.map(|name| ConsumerCreated(core.consumer_info(&name, publisher)));
+            answer.send_on(publisher, reply);
         };
-        match checked {
+        let replies = match checked {
             ConsumerCreate::New(config) => stream.create_consumer(*config, done),
             ConsumerCreate::Update { name, config } => stream.update_consumer(name, *config, done),
-        }
+        };
+        // A reply may reach this service again.
+        drop(creating);
+        drop(replies);
         Ok(())
     }
 
@@ -137,8 +142,8 @@ impl Request<'_> {
         }
         let stream = self.stream(stream)?;
         let answer = self.answer();
-        stream.delete_consumer(consumer, move |_, outcome| {
-            answer.send(outcome.map(|_| ConsumerDeleted::SUCCESS));
+        stream.delete_consumer(consumer, move |_, publisher, outcome| {
+            answer.send_on(publisher, outcome.map(|_| ConsumerDeleted::SUCCESS));
         });
         Ok(())
     }
@@ -154,7 +159,9 @@ impl Request<'_> {
         let request: PauseRequest = requests::read_optional(self.body, self.is_strict())?;
         let stream = self.stream(stream)?;
         let answer = self.answer();
-        stream.pause_consumer(consumer, request.pause_until, move |_, outcome| answer.send(outcome));
+        stream.pause_consumer(consumer, request.pause_until, move |_, publisher, outcome| {
+            answer.send_on(publisher, outcome)
+        });
         Ok(())
     }
 
@@ -169,7 +176,7 @@ impl Request<'_> {
         let request: ResetRequest = requests::read_optional(self.body, self.is_strict())?;
         let stream = self.stream(stream)?;
         let answer = self.answer();
-        stream.reset_consumer(consumer, request.seq, move |_, outcome| answer.send(outcome));
+        stream.reset_consumer(consumer, request.seq, move |_, publisher, outcome| answer.send_on(publisher, outcome));
         Ok(())
     }
 

@@ -48,11 +48,14 @@ impl Request<'_> {
         }
         let answer = self.answer();
         let sequence = request.seq;
-        stream.propose(Control::Delete { sequence, erase: !request.no_erase }, move |_, outcome| {
-            answer.send(outcome.and_then(|outcome| match outcome {
-                Outcome::Deleted(true) => Ok(MessageDeleted::SUCCESS),
-                _ => Err(error_codes::SEQUENCE_NOT_FOUND.with(sequence)),
-            }));
+        stream.propose(Control::Delete { sequence, erase: !request.no_erase }, move |_, publisher, outcome| {
+            answer.send_on(
+                publisher,
+                outcome.and_then(|outcome| match outcome {
+                    Outcome::Deleted(true) => Ok(MessageDeleted::SUCCESS),
+                    _ => Err(error_codes::SEQUENCE_NOT_FOUND.with(sequence)),
+                }),
+            );
         });
         Ok(())
     }

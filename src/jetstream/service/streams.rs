@@ -35,7 +35,7 @@ impl Request<'_> {
             StreamCreate::Existing => meta.after_pending(self.account, name, answer),
             StreamCreate::New(config) => {
                 if let Err((error, Some(answer))) = meta.create(self.account, *config, Some(answer)) {
-                    answer.send::<StreamCreated>(Err(error));
+                    meta.send::<StreamCreated>(answer, Err(error));
                 }
             }
         }
@@ -63,9 +63,9 @@ impl Request<'_> {
         let of_answer = stream.clone();
         // New subjects first: whoever has the answer may publish to them. Old ones are left once the update is applied.
         self.node.subscribe_to(&stream, &config);
-        stream.propose(Control::Update { config: Box::new(config) }, move |core, outcome| {
+        stream.propose(Control::Update { config: Box::new(config) }, move |core, publisher, outcome| {
             let reply = outcome.map(|_| StreamUpdated(Some(of_answer.info_locked(core, false))));
-            answer.send(reply);
+            answer.send_on(publisher, reply);
             core.shared.queue(Job::updated(of_answer.group()));
         });
         Ok(())
@@ -141,7 +141,7 @@ impl Request<'_> {
         let mut meta = self.node.meta();
         let stream = self.stream(name)?;
         if let Err((error, Some(answer))) = meta.delete(&stream, Some(self.answer())) {
-            answer.send::<StreamDeleted>(Err(error));
+            meta.send::<StreamDeleted>(answer, Err(error));
         }
         Ok(())
     }
@@ -166,11 +166,14 @@ impl Request<'_> {
         }
         let answer = self.answer();
         let control = Control::Purge { filter: request.filter, up_to: request.seq, keep: request.keep };
-        stream.propose(control, move |_, outcome| {
-            answer.send(outcome.map(|outcome| match outcome {
-                Outcome::Purged(purged) => StreamPurged { success: true, purged },
-                _ => StreamPurged { success: true, purged: 0 },
-            }));
+        stream.propose(control, move |_, publisher, outcome| {
+            answer.send_on(
+                publisher,
+                outcome.map(|outcome| match outcome {
+                    Outcome::Purged(purged) => StreamPurged { success: true, purged },
+                    _ => StreamPurged { success: true, purged: 0 },
+                }),
+            );
         });
         Ok(())
     }

@@ -1,3 +1,5 @@
+//! Fuzzes the subjects: see `bodies.rs` for what must hold.
+
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::subjects(data));

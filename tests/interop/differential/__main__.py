@@ -3,11 +3,10 @@
 `--pending` plays what pending.txt lists and says which of its lines can go.
 """
 
-import difflib
 import fnmatch
 import sys
 
-from . import cases, known
+from . import cases, known, show
 from .arena import Arena
 
 
@@ -22,10 +21,16 @@ def main(arguments):
         for case in cases.load():
             if not any(fnmatch.fnmatchcase(case.id, f"*{pattern.replace('[', '[[]')}*") for pattern in patterns):
                 continue
-            genuine, ours = arena.play(case)
-            print(f"=== {case.id}{'' if genuine == ours else '   DIFFERS'}")
+            try:
+                genuine, ours = arena.play(case)
+            except Exception as error:
+                print(f"=== {case.id}   BROKE: {error!r}")
+                arena.restart(case)
+                continue
+            if not only_differences or genuine != ours:
+                print(f"=== {case.id}{'' if genuine == ours else '   DIFFERS'}")
             if genuine != ours:
-                print("\n".join(difflib.unified_diff(genuine, ours, "nats-server", "ours", lineterm="")))
+                print(show.difference(genuine, ours))
             elif not only_differences:
                 print("\n".join(f"  {line}" for line in genuine))
     finally:

@@ -1,12 +1,10 @@
 """pytest entry: one test per case. Select with -k, or FAMILY of ids as printed."""
 
-import difflib
-
 import pytest
 
 from harness.server import chosen_kind
 
-from . import cases, known
+from . import cases, known, show
 from .arena import Arena
 
 CASES = cases.load()
@@ -36,7 +34,7 @@ def test_same_answers(arena, case):
         return
     if why:
         pytest.xfail(why)
-    pytest.fail("\n" + "\n".join(difflib.unified_diff(genuine, ours, "nats-server", chosen_kind(), lineterm="", n=3)), pytrace=False)
+    pytest.fail("\n" + show.difference(genuine, ours, chosen_kind()), pytrace=False)
 
 
 def test_known_differences_name_existing_cases():

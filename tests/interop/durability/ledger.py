@@ -18,6 +18,7 @@ class Ledger:
     acknowledged: dict = field(default_factory=dict)  # value -> sequence
     refused: list = field(default_factory=list)  # error bodies
     consumed: set = field(default_factory=set)  # values whose ack was confirmed
+    in_doubt: set = field(default_factory=set)  # values whose ack was sent; it may have counted without an answer
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, read):
@@ -38,10 +39,11 @@ class Ledger:
 class Publisher(threading.Thread):
     """Publishes numbered values with a window of outstanding acks until the connection breaks or it is stopped."""
 
-    def __init__(self, port, ledger, name, *, subject="q.1", payload_bytes=64):
+    def __init__(self, port, ledger, name, *, subject="q.1", payload_bytes=64, window=WINDOW):
         super().__init__(daemon=True)
         self.port, self.ledger, self.prefix, self.subject = port, ledger, name, subject
         self.filler = "." * payload_bytes
+        self.window = window
         self.stopped = threading.Event()
         self.error = None
 
@@ -58,7 +60,7 @@ class Publisher(threading.Thread):
         client.subscribe(f"{acks}.*")
         number, outstanding = 0, {}
         while not self.stopped.is_set() or outstanding:
-            while len(outstanding) < WINDOW and not self.stopped.is_set():
+            while len(outstanding) < self.window and not self.stopped.is_set():
                 value = f"{self.prefix}-{number}"
                 with self.ledger.lock:
                     self.ledger.sent.add(value)
@@ -111,6 +113,7 @@ class Worker(threading.Thread):
             with self.ledger.lock:
                 if value in self.ledger.consumed:
                     self.again.append(value)
+                self.ledger.in_doubt.add(value)
             client.request(message.reply, "+ACK", timeout=5)
             with self.ledger.lock:
                 self.ledger.consumed.add(value)

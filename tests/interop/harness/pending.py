@@ -5,6 +5,7 @@ expression of the tests to skip, `... js FILE ...` the files that are left.
 """
 
 import fnmatch
+import os
 import pathlib
 import re
 import sys
@@ -15,8 +16,8 @@ FILE = pathlib.Path(__file__).resolve().parents[1] / "pending.txt"
 
 
 def load(path=FILE):
-    """(pattern, reason) of each line; none when the suites run against the genuine server."""
-    if chosen_kind() == "nats-server":
+    """(pattern, reason) of each line; none against the genuine server, or with PENDING=run to see what works by now."""
+    if chosen_kind() == "nats-server" or os.environ.get("PENDING") == "run":
         return []
     lines = [line.strip() for line in path.read_text().splitlines()]
     entries = [line.partition(" :: ") for line in lines if line and not line.startswith("#")]
