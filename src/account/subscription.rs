@@ -11,6 +11,10 @@ pub trait InternalSubscriber: Send + Sync {
     /// Called at the end of a connection's read burst, with consecutive messages for this subscriber in
     /// arrival order, on the publisher's thread. Must not block. The slices live only during the call.
     fn deliver(&self, account: &Arc<Account>, messages: &[InternalMessage<'_>]);
+
+    /// Called after the last delivery of a burst to any subscriber. With `lone`, the burst was a client's message or two
+    /// and nothing more: the client probably waits, and finishing on this thread may take as long as a quick disk does.
+    fn end_turn(&self, _lone: bool) {}
 }
 
 /// A message as an internal subscriber sees it.

@@ -16,7 +16,7 @@ pub struct Ingest {
 }
 
 impl InternalSubscriber for Ingest {
-    /// HOT PATH: one lock of the stream and one of the journal's queue per burst.
+    /// HOT PATH: one lock of the stream and two of the journal's queue per burst.
     fn deliver(&self, account: &Arc<Account>, messages: &[InternalMessage<'_>]) {
         let queued = self.replica.publish(messages);
         if queued > QUEUE_BYTES_HIGH {
@@ -24,6 +24,10 @@ impl InternalSubscriber for Ingest {
             account.ingest_gate.close();
             self.node.gate_closed();
         }
+    }
+
+    fn end_turn(&self, lone: bool) {
+        self.node.end_of_burst(lone);
     }
 }
 

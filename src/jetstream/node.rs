@@ -380,9 +380,10 @@ impl Node {
         limits
     }
 
-    /// The end of a burst of requests.
-    pub fn end_of_burst(&self) {
-        self.shared.journal.wake();
+    /// The end of a burst of messages or requests. With `lone` a client waits for a single one, and it may be written and
+    /// answered on this thread. No lock may be held.
+    pub fn end_of_burst(&self, lone: bool) {
+        if lone { self.shared.journal.wake_or_write() } else { self.shared.journal.wake() }
     }
 
     pub fn gate_closed(&self) {

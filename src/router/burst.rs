@@ -23,6 +23,8 @@ const KEPT_SLOT_BYTES_MAX: usize = 256 * 1024;
 /// After so many bursts that used less than a quarter of the slots, the others are let go.
 const QUIET_BURSTS_MAX: u32 = 1000;
 const POOL_MAX: usize = 4;
+/// A burst of more messages is the work of somebody who does not wait for each.
+const LONE_MESSAGES_MAX: usize = 2;
 
 #[derive(Default)]
 pub struct Burst {
@@ -294,7 +296,11 @@ impl Burst {
             self.services[run[0].service as usize].deliver(account, &messages[start..end]);
             start = end;
         }
+        let lone = client.is_some() && messages.len() <= LONE_MESSAGES_MAX;
         drop(messages);
+        for service in &self.services {
+            service.end_turn(lone);
+        }
         self.deferred.clear();
         self.services.clear();
         if self.arena.capacity() > KEPT_SLOT_BYTES_MAX {

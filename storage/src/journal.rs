@@ -94,7 +94,7 @@ impl Journal {
         }
         let mut threads = self.shared.threads.lock();
         let shared = self.shared.clone();
-        threads.push(spawn("journal-writer", move || shared.writer.lock().run(&shared)));
+        threads.push(spawn("journal-writer", move || writer::run(&shared)));
         let shared = self.shared.clone();
         threads.push(spawn("journal-maintain", move || shared.maintenance.lock().run(&shared)));
         let shared = self.shared.clone();
@@ -141,10 +141,14 @@ impl Journal {
 
     /// The end of a turn: the writer takes what is queued.
     pub fn wake(&self) {
-        let queue = self.shared.queue.lock();
-        if queue.writer_sleeps && (queue.has_urgent || !queue.closed.is_empty()) {
-            self.shared.writer_wake.notify_all();
-        }
+        writer::end_turn(&self.shared, false);
+    }
+
+    /// As [`wake`](Self::wake), but a lone small record may be written on this thread, which then takes as long as the
+    /// disk does, and completed: the sink is called before this returns. So the caller may hold no lock that the sink
+    /// takes, and no [`Appender`].
+    pub fn wake_or_write(&self) {
+        writer::end_turn(&self.shared, true);
     }
 
     /// Bytes that wait to become durable.
@@ -156,7 +160,7 @@ impl Journal {
     pub fn drive(&self) {
         assert!(self.shared.options.manual, "threads do the work");
         loop {
-            let written = self.shared.writer.lock().step(&self.shared, false);
+            let written = writer::step(&self.shared);
             let maintained = self.shared.maintenance.lock().step(&self.shared);
             if written != Step::Worked && maintained != Step::Worked {
                 return;
@@ -378,7 +382,7 @@ impl Appender<'_> {
                 first || !queue.closed.is_empty()
             }
         };
-        if wake && queue.writer_sleeps {
+        if wake && queue.writer_sleeps && queue.writer.is_some() {
             self.shared.writer_wake.notify_all();
         }
     }

@@ -107,7 +107,7 @@ impl Core {
         }
         self.log.written();
         let queued = appender.queued_bytes();
-        appender.finish(Urgency::Wake);
+        appender.finish(Urgency::EndOfTurn);
         queued
     }
 

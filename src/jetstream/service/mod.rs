@@ -54,7 +54,7 @@ impl InternalSubscriber for ApiService {
         for message in messages {
             self.request(message);
         }
-        self.node.end_of_burst();
+        self.node.end_of_burst(false);
     }
 }
 

@@ -21,7 +21,6 @@ use super::pool::{Pool, Spare, prepare};
 use super::queue::{Placement, Queue};
 use super::shared::{Errands, Shared, Written};
 use super::tail::Tail;
-use super::writer::Writer;
 use crate::aligned::BufferPool;
 use crate::directory::Directory;
 use crate::directory::group::{CheckpointRef, ControlRef};
@@ -575,7 +574,6 @@ impl Opening {
             pool: Mutex::new(self.pool),
             sink: std::sync::OnceLock::new(),
             completion: Completion::default(),
-            writer: Mutex::new(Writer::default()),
             maintenance: Mutex::new(Maintenance::default()),
             errands: Mutex::new(errands),
             errands_wake: Condvar::new(),

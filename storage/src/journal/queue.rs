@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::writer::Writer;
 use crate::aligned::{AlignedBuffer, BufferPool};
 use crate::error::JournalError;
 use crate::format::batch::BATCH_HEADER_BYTES;
@@ -87,7 +88,12 @@ pub(crate) struct Queue {
     pub(crate) has_urgent: bool,
     /// Since when a lazy record waits.
     pub(crate) lazy_since: Option<Instant>,
+    /// The right to write, unless somebody is writing.
+    pub(crate) writer: Option<Writer>,
+    /// The writer's thread waits to be notified.
     pub(crate) writer_sleeps: bool,
+    /// It wakes by itself soon, if it sleeps.
+    pub(crate) writer_has_alarm: bool,
     pub(crate) closing: bool,
     /// The disk is full: see `Journal::append`.
     pub(crate) full: bool,
@@ -117,7 +123,9 @@ impl Queue {
             next_control: 1,
             has_urgent: false,
             lazy_since: None,
+            writer: Some(Writer::default()),
             writer_sleeps: false,
+            writer_has_alarm: false,
             closing: false,
             full: false,
             now: 0,
@@ -132,6 +140,11 @@ impl Queue {
     /// Bytes of gathered records.
     pub(crate) fn bytes_gathered(&self) -> usize {
         if self.record_count > 0 { self.length } else { 0 }
+    }
+
+    /// True when only one batch waits, and it is this small.
+    pub(crate) fn gathers_at_most(&self, records: u32, bytes: usize) -> bool {
+        self.closed.is_empty() && self.record_count <= records && self.bytes_gathered() <= bytes
     }
 
     /// True when nothing waits to be taken.

@@ -17,7 +17,6 @@ use super::pool::Pool;
 use super::queue::{Queue, QueueState, visit_records};
 use super::sink::{DurableSink, IgnoringSink};
 use super::tail::Tail;
-use super::writer::Writer;
 use crate::aligned::BufferPool;
 use crate::directory::Directory;
 use crate::error::JournalError;
@@ -47,7 +46,6 @@ pub(crate) struct Shared {
     pub(crate) pool: Mutex<Pool>,
     pub(crate) sink: OnceLock<Arc<dyn DurableSink>>,
     pub(crate) completion: Completion,
-    pub(crate) writer: Mutex<Writer>,
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) errands: Mutex<Errands>,
     pub(crate) errands_wake: Condvar,

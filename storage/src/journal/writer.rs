@@ -1,14 +1,17 @@
 //! HOT PATH: no allocation per message, no log above trace.
 //!
-//! The one thread that writes batches: take what is queued, one write, one sync, complete. The next batch gathers
-//! meanwhile. An error of a write or a sync is final.
+//! Writing batches: take what is queued, one write, one sync, complete. The next batch gathers meanwhile. An error of a
+//! write or a sync is final.
+//!
+//! One thread does this, except for a lone message while nothing else is to be written: the thread that brought it writes
+//! it itself.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::RwLockWriteGuard;
+use parking_lot::{MutexGuard, RwLockWriteGuard};
 
 use super::queue::{ClosedBatch, Queue, QueueState};
 use super::shared::{Shared, groups_of};
@@ -25,6 +28,13 @@ const NO_SPACE_PAUSE: Duration = Duration::from_millis(50);
 /// How often a writer that waits for a segment looks again.
 const SEGMENT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A batch with more records or bytes is always written by the writer's thread: whoever brings so much at once brings
+/// more while it is written.
+const LONE_RECORDS_MAX: u32 = 2;
+const LONE_BYTES_MAX: usize = 16 * 1024;
+/// On a disk slower than this, waking a thread is cheap beside the write, and nobody else should be kept waiting.
+const QUICK_WRITE: Duration = Duration::from_micros(400);
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -33,6 +43,8 @@ pub(crate) enum Step {
     Stopped,
 }
 
+/// The right to write, and what goes with it. It lies in the queue; whoever takes it out is the only one who writes,
+/// and completes what he wrote, until he puts it back. This keeps batches and completions in order.
 #[derive(Default)]
 pub(crate) struct Writer {
     in_flight: Option<InFlight>,
@@ -40,6 +52,10 @@ pub(crate) struct Writer {
     marker_due: bool,
     closing_marker: bool,
     last_write: Option<Instant>,
+    /// Of the last writes with their syncs, each counting an eighth.
+    write_average: Duration,
+    /// Of the last batch.
+    record_count: u32,
 }
 
 struct InFlight {
@@ -53,38 +69,143 @@ struct InFlight {
     segment: Arc<Segment>,
 }
 
-impl Writer {
-    /// The writer thread.
-    pub(crate) fn run(&mut self, shared: &Shared) {
-        while self.step(shared, true) != Step::Stopped {}
-    }
+/// What a writer has to do next.
+enum Next<'a> {
+    Write(InFlight),
+    /// Nothing for so long, or until somebody notifies.
+    Sleep(MutexGuard<'a, Queue>, Option<Duration>),
+    Stop(MutexGuard<'a, Queue>),
+}
 
-    /// Writes one batch. With `wait` it sleeps until there is one.
-    pub(crate) fn step(&mut self, shared: &Shared, wait: bool) -> Step {
-        if self.in_flight.is_none() {
-            match self.next(shared, wait) {
-                Ok(in_flight) => self.in_flight = Some(in_flight),
-                Err(step) => return step,
+/// The writer's thread.
+pub(crate) fn run(shared: &Shared) {
+    let mut queue = shared.queue.lock();
+    loop {
+        let Some(mut writer) = queue.writer.take() else {
+            // Another thread writes its own batch, and notifies if there is more.
+            sleep(shared, &mut queue, None);
+            continue;
+        };
+        match writer.next(shared, queue, false) {
+            Next::Write(in_flight) => {
+                let step = writer.put(shared, in_flight, Completed::ByWhoeverIsFree);
+                if step == Step::Idle {
+                    std::thread::sleep(NO_SPACE_PAUSE);
+                }
+                queue = shared.queue.lock();
+                queue.writer = Some(writer);
+                if step == Step::Stopped {
+                    return;
+                }
+            }
+            Next::Sleep(locked, timeout) => {
+                queue = locked;
+                queue.writer = Some(writer);
+                sleep(shared, &mut queue, timeout);
+            }
+            Next::Stop(mut locked) => {
+                locked.writer = Some(writer);
+                return;
             }
         }
-        let Some(in_flight) = self.in_flight.take() else { return Step::Idle };
+    }
+}
+
+fn sleep(shared: &Shared, queue: &mut MutexGuard<'_, Queue>, timeout: Option<Duration>) {
+    queue.writer_sleeps = true;
+    queue.writer_has_alarm = timeout.is_some();
+    match timeout {
+        Some(timeout) => {
+            shared.writer_wake.wait_for(queue, timeout);
+        }
+        None => shared.writer_wake.wait(queue),
+    }
+    queue.writer_sleeps = false;
+}
+
+/// One step of a journal without threads.
+pub(crate) fn step(shared: &Shared) -> Step {
+    let mut queue = shared.queue.lock();
+    let Some(mut writer) = queue.writer.take() else { return Step::Idle };
+    let (step, mut queue) = match writer.next(shared, queue, true) {
+        Next::Write(in_flight) => (writer.put(shared, in_flight, Completed::Here), shared.queue.lock()),
+        Next::Sleep(queue, _) => (Step::Idle, queue),
+        Next::Stop(queue) => (Step::Stopped, queue),
+    };
+    queue.writer = Some(writer);
+    step
+}
+
+/// The end of a turn: sees to it that what is urgent gets written.
+///
+/// With `here`, a lone small batch is written and completed on this thread, if nobody writes just now and the disk is
+/// quick. This saves a client that waits for its acknowledgement the time that it takes to wake a thread, which is a
+/// good part of what the write itself takes. The caller may hold no lock that a completion takes.
+pub(crate) fn end_turn(shared: &Shared, here: bool) {
+    let mut queue = shared.queue.lock();
+    if !queue.writer_sleeps || queue.writer.is_none() || !(queue.has_urgent || !queue.closed.is_empty()) {
+        // Whoever writes now, or is about to, looks again before he rests.
+        return;
+    }
+    let lone = here && queue.gathers_at_most(LONE_RECORDS_MAX, LONE_BYTES_MAX) && !queue.closing && !queue.full;
+    let quick = |writer: &mut Writer| {
+        // After a fuller batch, others are likely to come by while this thread waits for the disk: it should serve them.
+        let alone = writer.in_flight.is_none() && writer.record_count <= LONE_RECORDS_MAX;
+        alone && writer.write_average <= QUICK_WRITE
+    };
+    if !lone || !shared.completion.is_idle() {
+        shared.writer_wake.notify_all();
+        return;
+    }
+    let Some(mut writer) = queue.writer.take_if(quick) else {
+        shared.writer_wake.notify_all();
+        return;
+    };
+    let mut queue = match writer.next(shared, queue, false) {
+        Next::Write(in_flight) => {
+            // What goes wrong is known to the journal, and the writer's thread sees it next.
+            writer.put(shared, in_flight, Completed::Here);
+            shared.queue.lock()
+        }
+        Next::Sleep(queue, _) | Next::Stop(queue) => queue,
+    };
+    let rests = queue.is_empty() && !queue.closing && writer.in_flight.is_none();
+    queue.writer = Some(writer);
+    // The alarm is for the marker that has to follow.
+    if queue.writer_sleeps && !(rests && queue.writer_has_alarm) {
+        shared.writer_wake.notify_all();
+    }
+}
+
+/// Who tells the sink about a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Completed {
+    Here,
+    /// The completion thread, while there is more to write.
+    ByWhoeverIsFree,
+}
+
+impl Writer {
+    /// Writes one batch and completes it.
+    fn put(&mut self, shared: &Shared, in_flight: InFlight, completed: Completed) -> Step {
         if shared.aborted.load(Ordering::Acquire) {
             return Step::Stopped;
         }
+        let started = Instant::now();
         match write(shared, &in_flight) {
             Ok(()) => {
-                self.last_write = Some(Instant::now());
+                let now = Instant::now();
+                self.write_average = (self.write_average * 7 + (now - started)) / 8;
+                self.last_write = Some(now);
+                self.record_count = in_flight.header.record_count;
                 self.marker_due = !in_flight.header.is_marker();
-                finish(shared, in_flight);
+                finish(shared, in_flight, completed);
                 Step::Worked
             }
             Err(error) if is_no_space(&error) => {
                 // Nothing was acknowledged and no sync was asked for: the same write may be tried again.
                 self.in_flight = Some(in_flight);
                 shared.set_full(true);
-                if wait {
-                    std::thread::sleep(NO_SPACE_PAUSE);
-                }
                 if shared.poisoned().is_some() || shared.queue.lock().closing { Step::Stopped } else { Step::Idle }
             }
             Err(error) => {
@@ -94,32 +215,31 @@ impl Writer {
         }
     }
 
-    /// Waits for a batch, and makes it readable before it is out of the queue's sight.
-    fn next(&mut self, shared: &Shared, wait: bool) -> Result<InFlight, Step> {
-        let mut queue = shared.queue.lock();
+    /// Looks for a batch, and makes it readable before it is out of the queue's sight.
+    fn next<'a>(&mut self, shared: &'a Shared, mut queue: MutexGuard<'a, Queue>, manual: bool) -> Next<'a> {
+        if let Some(in_flight) = self.in_flight.take() {
+            return Next::Write(in_flight);
+        }
         loop {
             if shared.aborted.load(Ordering::Acquire) || !matches!(queue.state, QueueState::Running) {
-                return Err(Step::Stopped);
+                return Next::Stop(queue);
             }
-            if self.is_due(shared, &queue, !wait) {
+            if self.is_due(shared, &queue, manual) {
                 if queue.closed.is_empty() {
                     queue.close_gathering(0);
                 }
                 match queue.closed.front().map(|batch| batch.segment) {
                     Some(number) => match shared.segment(number) {
                         Some(segment) => {
-                            let batch = queue.take(true);
-                            let Some(batch) = batch else { continue };
-                            return Ok(launch(shared, queue, batch, segment));
+                            let Some(batch) = queue.take(true) else { continue };
+                            return Next::Write(launch(shared, queue, batch, segment));
                         }
-                        None if !wait => return Err(Step::Idle),
                         None => {
-                            shared.ask(|errands| errands.prepare = true);
-                            shared.writer_wake.wait_for(&mut queue, SEGMENT_PAUSE);
                             if queue.closing && queue.full {
-                                return Err(Step::Stopped);
+                                return Next::Stop(queue);
                             }
-                            continue;
+                            shared.ask(|errands| errands.prepare = true);
+                            return Next::Sleep(queue, Some(SEGMENT_PAUSE));
                         }
                     },
                     None => {
@@ -134,33 +254,24 @@ impl Writer {
                     drop(queue);
                     if let Err(error) = shared.sync_written() {
                         shared.poison("syncing at close", &error, &[]);
-                        return Err(Step::Stopped);
+                        return Next::Stop(shared.queue.lock());
                     }
                     queue = shared.queue.lock();
                     queue.close_marker(FLAG_CLOSED);
                     continue;
                 }
                 queue.state = QueueState::Closed;
-                return Err(Step::Stopped);
+                return Next::Stop(queue);
             }
-            if self.marker_is_due(shared, !wait) {
+            if self.marker_is_due(shared, manual) {
                 self.marker_due = false;
                 // One block is kept for the closing marker.
                 if queue.segment_remaining() >= 2 * queue.block_bytes && queue.close_marker(0) {
                     continue;
                 }
             }
-            if !wait {
-                return Err(Step::Idle);
-            }
-            queue.writer_sleeps = true;
-            match self.timeout(shared, &queue) {
-                Some(timeout) => {
-                    shared.writer_wake.wait_for(&mut queue, timeout);
-                }
-                None => shared.writer_wake.wait(&mut queue),
-            }
-            queue.writer_sleeps = false;
+            let timeout = self.timeout(shared, &queue);
+            return Next::Sleep(queue, timeout);
         }
     }
 
@@ -189,12 +300,7 @@ impl Writer {
 }
 
 /// Takes a batch out of the queue: from here on it is found in the tail and in the directory.
-fn launch(
-    shared: &Shared,
-    queue: parking_lot::MutexGuard<'_, Queue>,
-    batch: ClosedBatch,
-    segment: Arc<Segment>,
-) -> InFlight {
+fn launch(shared: &Shared, queue: MutexGuard<'_, Queue>, batch: ClosedBatch, segment: Arc<Segment>) -> InFlight {
     let durable = {
         let mut written = shared.written.lock();
         if written.segment.as_ref().is_none_or(|current| current.number != segment.number) {
@@ -282,7 +388,7 @@ fn write(shared: &Shared, in_flight: &InFlight) -> std::io::Result<()> {
 }
 
 /// Lets everybody know that a batch is durable.
-fn finish(shared: &Shared, in_flight: InFlight) {
+fn finish(shared: &Shared, in_flight: InFlight, completed: Completed) {
     let InFlight { bytes, capacity, length, header, base, summary, segment, .. } = in_flight;
     segment.data_end.store(base + header.length, Ordering::Release);
     segment.record_count.fetch_add(header.record_count, Ordering::AcqRel);
@@ -316,7 +422,7 @@ fn finish(shared: &Shared, in_flight: InFlight) {
         return;
     }
     let batch = DurableBatch { bytes, length, segment: segment.number, base, groups: summary.groups };
-    if shared.options.manual || (queue_is_empty && shared.completion.is_idle()) {
+    if completed == Completed::Here || (queue_is_empty && shared.completion.is_idle()) {
         shared.sink().durable(&batch);
     } else {
         shared.completion.push(batch);
