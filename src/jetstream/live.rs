@@ -109,10 +109,11 @@ impl Live {
         for event in &outputs.events {
             match event {
                 Event::Deliver(delivery) => {
-                    match around.store.message(delivery.sequence) {
-                        Ok(message) => self.deliver(delivery, &message, outputs, publisher, cache, &mut line),
-                        Err(_) => left.unreadable.push(delivery.sequence),
-                    };
+                    let deliver =
+                        |message: &Message| self.deliver(delivery, message, outputs, publisher, cache, &mut line);
+                    if around.store.inspect(delivery.sequence, deliver).is_err() {
+                        left.unreadable.push(delivery.sequence);
+                    }
                 }
                 Event::Status { target, status } => {
                     line.clear();
@@ -129,6 +130,7 @@ impl Live {
                 Event::DeleteInactive => left.delete = true,
             }
         }
+        cache.settle();
         left
     }
 

@@ -3,6 +3,7 @@
 use headwater_storage::{MemoryMessage, Record};
 
 /// A message that was read and verified. Cheap: it shares the bytes of the store.
+#[derive(Clone)]
 pub enum Message {
     File(Record),
     Memory(MemoryMessage),

@@ -31,7 +31,23 @@ struct Reading {
     /// Sequence of the message read last.
     last: u64,
     /// The run that ends with `last`, oldest first.
-    recent: VecDeque<Record>,
+    recent: VecDeque<Message>,
+}
+
+impl Reading {
+    /// Where a message is among the recent ones.
+    fn position(&self, sequence: u64) -> Option<usize> {
+        let first = self.recent.front()?.sequence();
+        if !(first..=self.last).contains(&sequence) {
+            return None;
+        }
+        // Nearly always there is no gap.
+        let at = (sequence - first) as usize;
+        if self.recent.get(at).is_some_and(|message| message.sequence() == sequence) {
+            return Some(at);
+        }
+        self.recent.binary_search_by_key(&sequence, Message::sequence).ok()
+    }
 }
 
 /// What one pass of deliveries reads.
@@ -43,21 +59,30 @@ impl FileStore {
     }
 
     fn message(&self, sequence: u64) -> Result<Message, Unreadable> {
+        self.inspect(sequence, Clone::clone)
+    }
+
+    /// Looks at a message in its place.
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Message) -> R) -> Result<R, Unreadable> {
         let mut reading = self.reading.lock();
         if !reading.in_pass {
-            return self.look_up(sequence).map(Message::File);
+            drop(reading);
+            return self.look_up(sequence).map(|record| look(&Message::File(record)));
         }
-        let first = reading.recent.front().map_or(u64::MAX, |record| record.header.sequence);
-        if (first..=reading.last).contains(&sequence)
-            && let Ok(at) = reading.recent.binary_search_by_key(&sequence, |record| record.header.sequence)
-        {
-            return Ok(Message::File(reading.recent[at].clone()));
-        }
+        let at = match reading.position(sequence) {
+            Some(at) => at,
+            None => self.read_in_pass(&mut reading, sequence)?,
+        };
+        Ok(look(&reading.recent[at]))
+    }
+
+    /// Reads a message that is not among the recent ones, and says where it is among them now.
+    fn read_in_pass(&self, reading: &mut Reading, sequence: u64) -> Result<usize, Unreadable> {
         if sequence != reading.last + 1 {
             reading.cursor = None;
             reading.recent.clear();
         }
-        let record = match self.read_on(&mut reading, sequence) {
+        let record = match self.read_on(reading, sequence) {
             Some(record) => record,
             None => self.look_up(sequence)?,
         };
@@ -65,8 +90,8 @@ impl FileStore {
         if reading.recent.len() == RECENT_MAX {
             reading.recent.pop_front();
         }
-        reading.recent.push_back(record.clone());
-        Ok(Message::File(record))
+        reading.recent.push_back(Message::File(record));
+        Ok(reading.recent.len() - 1)
     }
 
     fn look_up(&self, sequence: u64) -> Result<Record, Unreadable> {
@@ -132,6 +157,14 @@ impl Store {
         }
     }
 
+    /// Looks at a message without taking a share of it.
+    pub fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Message) -> R) -> Result<R, Unreadable> {
+        match self {
+            Self::File(file) => file.inspect(sequence, look),
+            Self::Memory(_) => self.message(sequence).map(|message| look(&message)),
+        }
+    }
+
     /// Keeps a message of a memory stream; one of a file stream is in the journal already.
     pub fn remember(&mut self, input: &MemoryInput<'_>) {
         if let Self::Memory(log) = self
@@ -172,6 +205,10 @@ impl MessageSource for Store {
 
     fn read(&self, sequence: u64) -> Result<Message, Unreadable> {
         self.message(sequence)
+    }
+
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Message) -> R) -> Result<R, Unreadable> {
+        Store::inspect(self, sequence, look)
     }
 }
 

@@ -53,19 +53,19 @@ impl<S: MessageSource> StreamView for View<'_, S> {
         if !self.machine.is_stored(sequence) {
             return None;
         }
-        let message = self.store.read(sequence).ok()?;
-        Some(MessageSize {
+        let size = |message: &S::Message| MessageSize {
             subject: message.subject().len() as u32,
             headers: message.headers().len() as u32,
             payload: message.payload().len() as u32,
-        })
+        };
+        self.store.inspect(sequence, size).ok()
     }
 
     fn time_of(&self, sequence: u64) -> Option<i64> {
         if !self.machine.is_stored(sequence) {
             return None;
         }
-        self.store.read(sequence).ok().map(|message| message.time())
+        self.store.inspect(sequence, |message| message.time()).ok()
     }
 
     fn exists(&self, sequence: u64) -> bool {

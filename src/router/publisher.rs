@@ -43,10 +43,13 @@ impl Publisher {
         headers: &[u8],
         payload: &[&[u8]],
     ) -> usize {
-        self.publish_as(cache, subject, subject, reply, headers, payload)
+        let clients = self.publish_as(cache, subject, subject, reply, headers, payload);
+        cache.settle();
+        clients
     }
 
-    /// Matches one subject and delivers under another, as a push consumer does with the stream's subjects.
+    /// Matches one subject and delivers under another, as a push consumer does with the stream's subjects. The caller
+    /// settles the cache after a run of these.
     pub fn publish_as(
         &mut self,
         cache: &mut MatchCache,
@@ -77,7 +80,6 @@ impl Publisher {
             }
         };
         burst.line = line;
-        cache.settle();
         if burst.is_full() {
             // Only sockets: whoever publishes may hold a lock that the services take too.
             burst.flush();

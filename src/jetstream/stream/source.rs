@@ -5,6 +5,11 @@ pub trait MessageSource {
     type Message: MessageView;
 
     fn read(&self, sequence: u64) -> Result<Self::Message, Unreadable>;
+
+    /// Looks at a message. A source that has it at hand needs not share it.
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Self::Message) -> R) -> Result<R, Unreadable> {
+        self.read(sequence).map(|message| look(&message))
+    }
 }
 
 /// A stored message. Views borrow; nothing is copied.

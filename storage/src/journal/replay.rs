@@ -131,9 +131,11 @@ impl SegmentReader {
         let length = self.load(shared, offset)?;
         let at = (offset - self.start) as usize;
         let bytes = self.window.slice(at..at + length);
-        let record = parse(&bytes).map_err(|_| self.damaged(offset))?;
-        let record = Record::new(bytes.clone(), &record);
-        Ok(record)
+        let (header, erased) = match parse(&bytes) {
+            Ok(record) => (record.header, record.is_erased()),
+            Err(_) => return Err(self.damaged(offset)),
+        };
+        Ok(Record { header, bytes, erased })
     }
 
     /// The record at an offset, borrowed.
