@@ -110,7 +110,8 @@ impl BufferPool {
 struct PooledBytes {
     buffer: Option<AlignedBuffer>,
     length: usize,
-    pool: Arc<BufferPool>,
+    /// None: given back to the allocator.
+    pool: Option<Arc<BufferPool>>,
 }
 
 impl AsRef<[u8]> for PooledBytes {
@@ -121,15 +122,20 @@ impl AsRef<[u8]> for PooledBytes {
 
 impl Drop for PooledBytes {
     fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            self.pool.give(buffer);
+        if let Some((pool, buffer)) = self.pool.as_ref().zip(self.buffer.take()) {
+            pool.give(buffer);
         }
     }
 }
 
 /// Shares the first `length` bytes of a buffer without copying them.
 pub(crate) fn share(buffer: AlignedBuffer, length: usize, pool: &Arc<BufferPool>) -> Bytes {
-    Bytes::from_owner(PooledBytes { buffer: Some(buffer), length, pool: pool.clone() })
+    Bytes::from_owner(PooledBytes { buffer: Some(buffer), length, pool: Some(pool.clone()) })
+}
+
+/// The first `length` bytes of a buffer that was made for them.
+pub(crate) fn share_own(buffer: AlignedBuffer, length: usize) -> Bytes {
+    Bytes::from_owner(PooledBytes { buffer: Some(buffer), length, pool: None })
 }
 
 #[cfg(test)]

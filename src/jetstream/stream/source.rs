@@ -39,4 +39,8 @@ impl<S: MessageSource> MessageSource for &S {
     fn read(&self, sequence: u64) -> Result<Self::Message, Unreadable> {
         S::read(self, sequence)
     }
+
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Self::Message) -> R) -> Result<R, Unreadable> {
+        S::inspect(self, sequence, look)
+    }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::shared::Shared;
 use super::{Journal, Record};
+use crate::aligned::{ALIGNMENT, AlignedBuffer, share, share_own};
 use crate::directory::Directory;
 use crate::directory::group::Place;
 use crate::directory::sealed::{SealedSpan, entry_offset, message_offset, next_message};
@@ -21,6 +22,8 @@ use crate::segment::Segment;
 
 /// A first read brings this much: most records are whole then.
 const READ_BYTES: usize = 4096;
+/// Less is read into a buffer of its own: a record that somebody keeps should not keep a large one.
+const POOLED_BYTES_MIN: usize = 64 * 1024;
 
 /// A segment may be compacted away between the lookup and the read; then the lookup is repeated.
 const LOOKUPS_MAX: usize = 8;
@@ -251,10 +254,22 @@ impl Shared {
     /// Up to `length` bytes of a segment's file, less where it ends.
     pub(crate) fn read_range(&self, segment: &Segment, offset: u32, length: usize) -> std::io::Result<Bytes> {
         let file = segment.file(&*self.io)?;
-        let available = segment.length.load(Ordering::Acquire).saturating_sub(offset) as usize;
-        let mut buffer = vec![0; length.min(available)];
-        file.read_at(&mut buffer, u64::from(offset))?;
-        Ok(Bytes::from(buffer))
+        let alignment = ALIGNMENT as u32;
+        let start = offset / alignment * alignment;
+        let skip = (offset - start) as usize;
+        let available = segment.length.load(Ordering::Acquire).saturating_sub(start) as usize;
+        let wanted = (skip + length).next_multiple_of(ALIGNMENT).min(available);
+        let bytes = if wanted < POOLED_BYTES_MIN {
+            let mut buffer = AlignedBuffer::new(wanted);
+            file.read_at(&mut buffer[..wanted], u64::from(start))?;
+            share_own(buffer, wanted)
+        } else {
+            let mut buffer = self.buffers.take(wanted);
+            buffer.grow(0, wanted);
+            file.read_at(&mut buffer[..wanted], u64::from(start))?;
+            share(buffer, wanted, &self.buffers)
+        };
+        Ok(bytes.slice(skip.min(wanted)..(skip + length).min(wanted)))
     }
 
     /// The tables of a sealed span, loaded and checked when first needed; made anew from the records if damaged.
