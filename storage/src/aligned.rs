@@ -9,15 +9,22 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memmap2::MmapMut;
 use parking_lot::Mutex;
 
 /// Alignment of every buffer: the largest block size in use.
 pub(crate) const ALIGNMENT: usize = 4096;
 
+/// From this size on a buffer is a mapping of its own, which the system gets back at once when it is let go. An
+/// allocator would keep it, and after a burst there may be many megabytes of them.
+const MAPPED_BYTES_MIN: usize = 64 * 1024;
+
 /// A block of initialised memory at a multiple of [`ALIGNMENT`].
 pub(crate) struct AlignedBuffer {
     memory: NonNull<u8>,
     capacity: usize,
+    /// Owns the memory, unless the allocator does.
+    mapping: Option<MmapMut>,
 }
 
 // SAFETY: the buffer owns its memory exclusively; `&` only reads and `&mut` only writes.
@@ -29,11 +36,18 @@ impl AlignedBuffer {
     /// Allocates at least `capacity` zeroed bytes, rounded up to the alignment.
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1).next_multiple_of(ALIGNMENT);
+        if capacity >= MAPPED_BYTES_MIN
+            && let Ok(mut mapping) = MmapMut::map_anon(capacity)
+            && let Some(memory) =
+                NonNull::new(mapping.as_mut_ptr()).filter(|memory| memory.addr().get() % ALIGNMENT == 0)
+        {
+            return Self { memory, capacity, mapping: Some(mapping) };
+        }
         let layout = Self::layout(capacity);
         // SAFETY: the layout has a non-zero size.
         let memory = unsafe { alloc_zeroed(layout) };
         match NonNull::new(memory) {
-            Some(memory) => Self { memory, capacity },
+            Some(memory) => Self { memory, capacity, mapping: None },
             None => handle_alloc_error(layout),
         }
     }
@@ -55,8 +69,10 @@ impl AlignedBuffer {
 
 impl Drop for AlignedBuffer {
     fn drop(&mut self) {
-        // SAFETY: `memory` came from `alloc_zeroed` with this very layout and is freed once.
-        unsafe { dealloc(self.memory.as_ptr(), Self::layout(self.capacity)) }
+        if self.mapping.is_none() {
+            // SAFETY: `memory` came from `alloc_zeroed` with this very layout and is freed once.
+            unsafe { dealloc(self.memory.as_ptr(), Self::layout(self.capacity)) }
+        }
     }
 }
 
@@ -95,6 +111,11 @@ impl BufferPool {
             Some(at) => free.swap_remove(at),
             None => AlignedBuffer::new(capacity),
         }
+    }
+
+    /// Lets go of all free buffers: nothing is written any more.
+    pub(crate) fn trim(&self) {
+        *self.free.lock() = Vec::new();
     }
 
     pub(crate) fn give(&self, buffer: AlignedBuffer) {

@@ -519,7 +519,7 @@ impl Opening {
         let first_start = self.segments.is_empty() && self.pool.count() == 0;
         let newest = self.newest_with_data().filter(|_| self.report.clean);
         let block_bytes = self.io.block_bytes();
-        let buffers = BufferPool::new(16 * 1024 * 1024);
+        let buffers = BufferPool::new(8 * 1024 * 1024);
         let placement = newest.and_then(|newest| {
             let segment = self.segments.get(&newest).filter(|segment| segment.header.block_bytes == block_bytes)?;
             let outcome = self.scanned.get(&newest)?;

@@ -265,6 +265,8 @@ impl Writer {
             }
             if self.marker_is_due(shared, manual) {
                 self.marker_due = false;
+                // A burst is over. What it needed is needed again with the next one at the earliest.
+                shared.buffers.trim();
                 // One block is kept for the closing marker.
                 if queue.segment_remaining() >= 2 * queue.block_bytes && queue.close_marker(0) {
                     continue;
