@@ -87,6 +87,13 @@ impl Publisher {
         reached.clients
     }
 
+    /// Writes each touched connection once. Services wait for [`flush`](Self::flush), so this may be called under a lock.
+    pub fn send(&mut self) {
+        if let Some(burst) = self.burst.as_mut() {
+            burst.flush();
+        }
+    }
+
     /// Writes each touched connection once, and then calls the services that were published to.
     pub fn flush(&mut self) {
         let burst = self.burst.as_mut().expect("a publisher has its burst until it is dropped");

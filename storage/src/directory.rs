@@ -42,6 +42,7 @@ pub(crate) struct BatchSummary {
     /// Each group once, with its last index.
     pub(crate) groups: Vec<(GroupId, u64)>,
     pub(crate) controls: Vec<FooterControl>,
+    pub(crate) has_messages: bool,
 }
 
 impl Directory {
@@ -89,6 +90,7 @@ impl Directory {
             self.touch(header.group, out);
         }
         if header.kind.is_log_entry() || header.kind.is_message() {
+            out.has_messages |= header.kind.is_message();
             self.push_entry(segment, header, record.subject(), offset);
             if let Some(directory) = self.groups.get(&header.group)
                 && let Some(slot) = out.groups.get_mut(directory.stamp.1)

@@ -22,9 +22,9 @@ use crate::jetstream::workers::Job;
 use crate::router::Publisher;
 
 /// Messages one pass delivers while the stream is locked.
-const PASS_MESSAGES_MAX: usize = 256;
+const PASS_MESSAGES_MAX: usize = 128;
 /// Passes done right after an apply; longer work goes to the workers.
-const PASSES_INLINE: usize = 4;
+const PASSES_INLINE: usize = 8;
 
 /// What became of an input to a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +239,8 @@ impl Core {
             if self.deliver_pass(id, publisher) == Delivered::Idle {
                 return;
             }
+            // The client works on these while the next ones are read.
+            publisher.send();
         }
         self.shared.queue(Job::deliver(self.log.id(), id));
     }

@@ -125,6 +125,8 @@ impl GroupDirectory {
 
     fn span(&mut self, segment: &Arc<Segment>) -> &mut LiveSpan {
         if self.live.last().is_none_or(|span| span.segment.number != segment.number) {
+            // Few groups have more than one, and there may be very many groups.
+            self.live.reserve_exact(1);
             self.live.push(LiveSpan::new(segment.clone()));
         }
         self.live.last_mut().expect("a span was just pushed")

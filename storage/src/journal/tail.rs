@@ -54,6 +54,11 @@ impl Tail {
         }
     }
 
+    /// Lets go of a durable batch that holds nothing worth its memory.
+    pub(crate) fn remove(&self, segment: u32, base: u32) {
+        self.state.write().batches.remove(&(segment, base));
+    }
+
     /// The bytes from a location to the end of its batch.
     pub(crate) fn get(&self, location: Location) -> Option<Bytes> {
         let (start, bytes) = self.batch(location)?;

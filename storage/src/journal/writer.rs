@@ -419,7 +419,12 @@ fn finish(shared: &Shared, in_flight: InFlight, completed: Completed) {
         queue.bytes_waiting -= bytes.len();
         queue.is_empty()
     };
-    shared.tail.mark_durable(segment.number, base, capacity);
+    if summary.has_messages {
+        shared.tail.mark_durable(segment.number, base, capacity);
+    } else {
+        // Nobody reads what everybody has applied.
+        shared.tail.remove(segment.number, base);
+    }
     if summary.groups.is_empty() {
         return;
     }
