@@ -22,6 +22,7 @@ use super::pool::Pool;
 use crate::directory::Directory;
 use crate::error::OpenError;
 use crate::format::footer::FooterControl;
+use crate::format::record::GroupId;
 use crate::io::Io;
 use crate::options::JournalOptions;
 use crate::report::{Progress, RecoveryReport};
@@ -30,7 +31,7 @@ use crate::segment::Segment;
 use discover::Candidate;
 pub(crate) use load::read_all;
 
-pub use groups::{RecoveredCheckpoint, RecoveredGroup};
+pub use groups::{RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup};
 
 /// A journal that is open, and what it held.
 pub struct Opened {
@@ -38,6 +39,8 @@ pub struct Opened {
     pub journal: Journal,
     /// Every group that is not removed.
     pub groups: Vec<RecoveredGroup>,
+    /// Groups that were removed and of which records may be left: their numbers are used up.
+    pub removed: Vec<GroupId>,
     /// What was found.
     pub report: RecoveryReport,
 }

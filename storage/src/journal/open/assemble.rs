@@ -105,12 +105,13 @@ impl Opening {
         }
         let mut report = self.report;
         let groups = shared.recovered_groups(&mut report);
+        let removed = shared.directory.read().removed().collect();
         for damage in &report.damages {
             warn!(%damage, "found at the start");
         }
         info!(segments = report.segments, scanned = report.segments_scanned, groups = groups.len(), "journal is open");
         let journal = Journal { shared: Arc::new(shared) };
-        Ok(Opened { journal, groups, report })
+        Ok(Opened { journal, groups, removed, report })
     }
 }
 

@@ -17,14 +17,27 @@ pub struct RecoveredGroup {
     pub group: GroupId,
     /// Payload of the latest `State` record.
     pub state: Option<Bytes>,
-    /// The latest complete checkpoint.
+    /// The latest `Definition` record.
+    pub definition: Option<RecoveredDefinition>,
+    /// The latest complete checkpoint that can be read.
     pub checkpoint: Option<RecoveredCheckpoint>,
+    /// A later checkpoint is damaged: what it held is lost where the log does not reach back that far.
+    pub fell_back: bool,
     /// The lowest index of the unbroken log that ends at the last index; above the last one when there is none.
     pub first_index: u64,
     /// The last index, of the log or of the checkpoint.
     pub last_index: u64,
     /// Its term.
     pub last_term: u64,
+}
+
+/// A definition as it was written.
+#[derive(Clone, Debug)]
+pub struct RecoveredDefinition {
+    /// The last index that it reflects.
+    pub index: u64,
+    /// What the layer above wrote.
+    pub body: Bytes,
 }
 
 /// A checkpoint as it was written.
@@ -47,8 +60,11 @@ impl Shared {
         };
         let mut recovered = Vec::with_capacity(ids.len());
         for id in ids {
-            let state = self.directory.read().group(id).and_then(|group| group.state);
+            let latest = self.directory.read().group(id).map(|group| (group.state, group.definition));
+            let (state, definition) = latest.unwrap_or_default();
+            let known = report.damages.len();
             let checkpoint = self.best_checkpoint(id, report);
+            let fell_back = report.damages.len() > known;
             let last_part = self.directory.read().group(id).and_then(|group| *group.checkpoint()?.parts.last()?);
             let diverging = last_part.map_or(Vec::new(), |part| self.diverging(&[part.control]));
             let mut directory = self.directory.write();
@@ -65,17 +81,35 @@ impl Shared {
                 report.damages.push(damage);
             }
             drop(directory);
-            let state = state.and_then(|state| match self.read_location(state.location()) {
-                // A copy: a share of a mapping would keep the segment from being recycled.
-                Ok(record) => Some(Bytes::copy_from_slice(record.payload())),
-                Err(_) => {
-                    report.damages.push(control_damage(&state, DamageKind::Record));
-                    None
-                }
+            let state = state.and_then(|state| self.latest_body(&state, report));
+            let definition = definition.and_then(|definition| {
+                let body = self.latest_body(&definition, report)?;
+                Some(RecoveredDefinition { index: definition.control.index, body })
             });
-            recovered.push(RecoveredGroup { group: id, state, checkpoint, first_index, last_index, last_term });
+            recovered.push(RecoveredGroup {
+                group: id,
+                state,
+                definition,
+                checkpoint,
+                fell_back,
+                first_index,
+                last_index,
+                last_term,
+            });
         }
         recovered
+    }
+
+    /// The payload of a record of which only the latest counts.
+    fn latest_body(&self, control: &ControlRef, report: &mut RecoveryReport) -> Option<Bytes> {
+        match self.read_location(control.location()) {
+            // A copy: a share of a mapping would keep the segment from being recycled.
+            Ok(record) => Some(Bytes::copy_from_slice(record.payload())),
+            Err(_) => {
+                report.damages.push(control_damage(control, DamageKind::Record));
+                None
+            }
+        }
     }
 
     /// The latest checkpoint that is complete and readable.
