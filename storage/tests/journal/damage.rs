@@ -244,3 +244,20 @@ fn a_store_is_verified_without_a_server_and_without_a_change() {
     assert!(matches!(locked, Err(OpenError::Locked { .. })));
     opened.journal.close();
 }
+
+/// A start that could not read the tables of a sealed segment left out every entry in it, and said nothing.
+#[test]
+fn a_replay_finds_its_entries_without_the_tables_or_says_that_it_can_not() {
+    let stored = stored(true);
+    for nth in 0..40 {
+        let io = stored.io.fork();
+        let Ok(opened) = try_open(&io) else { panic!("nothing is wrong yet") };
+        io.fail(headwater_storage::io::FaultKind::Read, nth);
+        let mut replayed = 0;
+        let report = opened.journal.replay(&mut |_| {}, &mut |_, _| replayed += 1);
+        // 150 entries of group 5, and of group 6 those above its checkpoint.
+        let complete = replayed == 150 + 140;
+        let told = report.as_ref().map_or(true, |report| !report.damages.is_empty());
+        assert!(complete || told, "read {nth} failed: {replayed} entries and not a word");
+    }
+}

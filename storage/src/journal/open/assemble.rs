@@ -69,7 +69,6 @@ impl Opening {
         let active = active.and_then(|active| self.segments.get(&active)).cloned();
         let last_batch = active.as_ref().map_or(0, |segment| segment.last_batch.load(Ordering::Acquire));
         let written = Written { segment: active.clone(), written: last_batch, durable: last_batch };
-        let damages = self.report.damages.clone();
         let shared = Shared {
             io: self.io,
             path: self.path,
@@ -91,8 +90,8 @@ impl Opening {
             errands_wake: Condvar::new(),
             written: Mutex::new(written),
             counters: Counters::default(),
-            damage_count: AtomicU64::new(damages.len() as u64),
-            damages: Mutex::new(damages),
+            damage_count: AtomicU64::new(0),
+            damages: Mutex::default(),
             threads: Mutex::default(),
             rewriting: Mutex::new(None),
             aborted: AtomicBool::new(false),
@@ -106,6 +105,8 @@ impl Opening {
         let mut report = self.report;
         let groups = shared.recovered_groups(&mut report);
         let removed = shared.directory.read().removed().collect();
+        shared.damage_count.store(report.damages.len() as u64, Ordering::Relaxed);
+        shared.damages.lock().clone_from(&report.damages);
         for damage in &report.damages {
             warn!(%damage, "found at the start");
         }

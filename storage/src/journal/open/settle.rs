@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::super::pool::Spare;
 use super::Opening;
 use crate::error::OpenError;
@@ -79,14 +81,17 @@ impl Opening {
 
     /// The segment numbers in one of the journal's own records.
     fn numbers_in(&self, segment: u32, control: &FooterControl) -> Vec<u32> {
-        let read = || {
-            let segment = self.segments.get(&segment)?;
-            let mut bytes = vec![0; control.length as usize];
-            segment.file(&*self.io).ok()?.read_at(&mut bytes, u64::from(control.offset)).ok()?;
-            let record = crate::format::record::verify(&bytes, segment.seed).ok()?;
-            Some(record.payload().chunks_exact(4).map(|raw| read_u32(raw, 0)).collect())
-        };
-        read().unwrap_or_default()
+        let payload = self.control_payload(segment, control).unwrap_or_default();
+        payload.chunks_exact(4).map(|raw| read_u32(raw, 0)).collect()
+    }
+
+    /// What stands in a control record.
+    pub(crate) fn control_payload(&self, segment: u32, control: &FooterControl) -> Option<Bytes> {
+        let segment = self.segments.get(&segment)?;
+        let mut bytes = vec![0; control.length as usize];
+        segment.file(&*self.io).ok()?.read_at(&mut bytes, u64::from(control.offset)).ok()?;
+        let record = crate::format::record::verify(&bytes, segment.seed).ok()?;
+        Some(Bytes::copy_from_slice(record.payload()))
     }
 
     pub(super) fn make_spare(&mut self, number: u32) -> Result<(), OpenError> {
