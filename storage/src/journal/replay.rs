@@ -174,12 +174,12 @@ impl SegmentReader {
             return Ok(length);
         }
         let location = Location { segment: self.segment.number, offset };
-        if self.whole && self.segment.is_sealed() {
+        if self.whole && self.segment.is_mappable() {
             return self.failed(offset);
         }
         if let Some((base, bytes)) = shared.tail.batch(location) {
             (self.window, self.start, self.trusted, self.whole) = (bytes, base, true, false);
-        } else if self.segment.is_sealed() && shared.options.map_sealed {
+        } else if self.segment.is_mappable() && shared.options.map_sealed {
             (self.window, self.start, self.trusted, self.whole) = (self.segment.map(&*shared.io)?, 0, false, true);
         } else {
             self.read_window(shared, offset, WINDOW_BYTES)?;

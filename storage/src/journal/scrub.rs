@@ -171,11 +171,13 @@ fn read(shared: &Shared, segment: &Segment, offset: u32, length: usize) -> io::R
     match shared.read_range(segment, offset, length) {
         Ok(bytes) if bytes.len() == length => Ok(Some(bytes)),
         Ok(_) => {
+            segment.set_unmappable();
             note(shared, segment, Damage::at(segment.number, offset, DamageKind::Truncated));
             Ok(None)
         }
         Err(_) if segment.is_retired() => Ok(None),
         Err(_) => {
+            segment.set_unmappable();
             note(shared, segment, Damage::at(segment.number, offset, DamageKind::Unreadable));
             Ok(None)
         }

@@ -1,7 +1,8 @@
 //! Lists the files of a journal and identifies every segment by its header, its name and what the others say.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::warn;
@@ -11,7 +12,7 @@ use super::{Opening, read_all};
 use crate::error::OpenError;
 use crate::format::checksum_seed;
 use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SEAL_OFFSET, SealSlot, SegmentHeader};
-use crate::io::{IoFile, OpenMode};
+use crate::io::{Io, IoFile, OpenMode};
 use crate::report::{Damage, DamageKind};
 
 /// Where files go that nobody understands.
@@ -22,7 +23,14 @@ pub(super) struct Candidate {
     pub(super) header: SegmentHeader,
     pub(super) length: u32,
     pub(super) seal: Option<SealSlot>,
-    pub(super) file: Arc<dyn IoFile>,
+    path: PathBuf,
+}
+
+impl Candidate {
+    /// Open no longer than it is read: there may be more segments than a process may have files.
+    pub(super) fn open(&self, io: &dyn Io) -> io::Result<Arc<dyn IoFile>> {
+        io.open(&self.path, OpenMode::Journal)
+    }
 }
 
 impl Opening {
@@ -46,13 +54,13 @@ impl Opening {
                 self.next_number = self.next_number.max(header.number.saturating_add(1));
             }
             if let FileName::Segment(number) = name {
-                found.push((number, path, file, length, pages, first, second));
+                found.push((number, path, length, pages, first, second));
             } else {
                 self.pool.add(Spare { name, length });
             }
         }
-        self.journal = journal_of(found.iter().filter_map(|found| found.5.or(found.6)));
-        for (number, path, file, length, pages, first, second) in found {
+        self.journal = journal_of(found.iter().filter_map(|found| found.4.or(found.5)));
+        for (number, path, length, pages, first, second) in found {
             let header = first.or(second).filter(|header| header.number == number && header.journal == self.journal);
             if header.is_none() || first != second {
                 self.report.damages.push(Damage::at(number, 0, DamageKind::Header));
@@ -71,7 +79,7 @@ impl Opening {
             if slot == Some(None) {
                 self.report.damages.push(Damage::at(number, SEAL_OFFSET, DamageKind::SealSlot));
             }
-            self.candidates.insert(number, Candidate { header, length, seal: slot.flatten(), file });
+            self.candidates.insert(number, Candidate { header, length, seal: slot.flatten(), path });
         }
         for (number, path) in unknown {
             self.report.damages.push(Damage::at(number, 0, DamageKind::Segment));

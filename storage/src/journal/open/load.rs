@@ -13,7 +13,7 @@ use crate::format::checksum_seed;
 use crate::format::footer::{FooterControl, FooterDirectory};
 use crate::format::record::RecordKind;
 use crate::format::segment::{DATA_OFFSET, SealSlot};
-use crate::io::IoFile;
+use crate::io::{Io, IoFile};
 use crate::report::{Damage, DamageKind, Progress};
 use crate::scan::{Found, ScanInput, ScanOutcome, first_batch, scan};
 use crate::segment::Segment;
@@ -28,7 +28,7 @@ impl Opening {
     pub(crate) fn load(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), OpenError> {
         let candidates = std::mem::take(&mut self.candidates);
         let known = self.report.damages.len();
-        self.load_all(&candidates, &BTreeSet::new(), progress);
+        self.load_all(&candidates, &BTreeSet::new(), progress)?;
         let retired = self.retired();
         let back: BTreeSet<u32> = candidates.keys().copied().filter(|number| retired.contains(number)).collect();
         if back.is_empty() {
@@ -46,7 +46,7 @@ impl Opening {
         self.retired_notes.clear();
         self.followers.clear();
         self.segments.clear();
-        self.load_all(&candidates, &back, progress);
+        self.load_all(&candidates, &back, progress)?;
         self.retired_before = retired;
         for number in back {
             let segment = Segment::new(&self.path, candidates[&number].header, candidates[&number].length);
@@ -61,48 +61,54 @@ impl Opening {
         candidates: &BTreeMap<u32, Candidate>,
         without: &BTreeSet<u32>,
         progress: &mut dyn FnMut(Progress),
-    ) {
-        let ends = known_ends(candidates);
+    ) -> Result<(), OpenError> {
+        let ends = known_ends(&*self.io, candidates);
         let total = candidates.len() as u64;
         let wanted = candidates.iter().filter(|(number, _)| !without.contains(number));
         for (done, (number, candidate)) in wanted.enumerate() {
             let number = *number;
             progress(Progress { phase: "open", done: done as u64, total });
             let segment = Arc::new(Segment::new(&self.path, candidate.header, candidate.length));
-            segment.set_file(candidate.file.clone());
-            let footer = candidate.seal.and_then(|slot| self.footer(&segment, candidate, slot));
+            let file = candidate.open(&*self.io).map_err(OpenError::io("opening a segment"))?;
+            segment.set_file(file.clone());
+            if segment.is_cut() {
+                // It may go on shrinking.
+                segment.set_unmappable();
+            }
+            let footer = candidate.seal.and_then(|slot| self.footer(&segment, &*file, candidate.length, slot));
             match (footer, candidate.seal) {
                 (Some(footer), Some(slot)) => self.load_footer(&segment, slot, footer),
-                (_, None) if self.is_beyond_close(&segment, candidate) => {
+                (_, None) if self.is_beyond_close(&segment, &*file) => {
                     self.scanned.insert(number, ScanOutcome::default());
                 }
                 (_, slot) => {
                     let end = slot.map(|slot| slot.data_end).or_else(|| ends.get(&number).copied());
-                    self.load_scan(&segment, candidate, end);
+                    self.load_scan(&segment, &*file, candidate.length, end);
                 }
             }
             self.segments.insert(number, segment);
         }
+        Ok(())
     }
 
     /// True for a segment that was prepared before a clean close and never used.
-    fn is_beyond_close(&self, segment: &Segment, candidate: &Candidate) -> bool {
+    fn is_beyond_close(&self, segment: &Segment, file: &dyn IoFile) -> bool {
         let closed = self.scanned.values().next_back().is_some_and(|outcome| outcome.closed && !outcome.torn);
         let newest = self.segments.values().rev().find(|segment| !segment.header.is_compacted());
         let is_newest = newest.is_some_and(|newest| self.scanned.contains_key(&newest.number));
         let mut head = [0; 64];
         closed
             && is_newest
-            && candidate.file.read_at(&mut head, u64::from(DATA_OFFSET)).is_ok()
+            && file.read_at(&mut head, u64::from(DATA_OFFSET)).is_ok()
             && first_batch(&head, segment.number, segment.seed).is_none()
     }
 
-    fn footer(&mut self, segment: &Segment, candidate: &Candidate, slot: SealSlot) -> Option<FooterDirectory> {
+    fn footer(&mut self, segment: &Segment, file: &dyn IoFile, length: u32, slot: SealSlot) -> Option<FooterDirectory> {
         let end = slot.footer_offset.checked_add(slot.directory_length);
         let mut directory = None;
-        if end.is_some_and(|end| end <= candidate.length) {
+        if end.is_some_and(|end| end <= length) {
             let mut bytes = vec![0; slot.directory_length as usize];
-            if candidate.file.read_at(&mut bytes, u64::from(slot.footer_offset)).is_ok()
+            if file.read_at(&mut bytes, u64::from(slot.footer_offset)).is_ok()
                 && crate::format::checksum(segment.seed, &bytes) == slot.directory_checksum
             {
                 directory = FooterDirectory::decode(&bytes).filter(|directory| directory.segment == segment.number);
@@ -156,8 +162,11 @@ impl Opening {
         }
     }
 
-    fn load_scan(&mut self, segment: &Arc<Segment>, candidate: &Candidate, known_end: Option<u32>) {
-        let (bytes, unreadable) = read_all(&*candidate.file, candidate.length);
+    fn load_scan(&mut self, segment: &Arc<Segment>, file: &dyn IoFile, length: u32, known_end: Option<u32>) {
+        let (bytes, unreadable) = read_all(file, length);
+        if !unreadable.is_empty() {
+            segment.set_unmappable();
+        }
         for offset in unreadable {
             self.report.damages.push(Damage::at(segment.number, offset, DamageKind::Unreadable));
         }
@@ -203,7 +212,7 @@ impl Opening {
 }
 
 /// Where the data of each unsealed segment ends, as the first batch of the next one says.
-fn known_ends(candidates: &BTreeMap<u32, Candidate>) -> BTreeMap<u32, u32> {
+fn known_ends(io: &dyn Io, candidates: &BTreeMap<u32, Candidate>) -> BTreeMap<u32, u32> {
     let mut ends = BTreeMap::new();
     let logs: Vec<(&u32, &Candidate)> =
         candidates.iter().filter(|(_, candidate)| !candidate.header.is_compacted()).collect();
@@ -213,7 +222,7 @@ fn known_ends(candidates: &BTreeMap<u32, Candidate>) -> BTreeMap<u32, u32> {
         }
         for (next_number, next) in &logs[at + 1..] {
             let mut page = [0; 64];
-            if next.file.read_at(&mut page, u64::from(DATA_OFFSET)).is_err() {
+            if next.open(io).and_then(|file| file.read_at(&mut page, u64::from(DATA_OFFSET))).is_err() {
                 continue;
             }
             let seed = checksum_seed(next.header.journal, **next_number);

@@ -89,7 +89,11 @@ impl Opening {
     pub(crate) fn control_payload(&self, segment: u32, control: &FooterControl) -> Option<Bytes> {
         let segment = self.segments.get(&segment)?;
         let mut bytes = vec![0; control.length as usize];
-        segment.file(&*self.io).ok()?.read_at(&mut bytes, u64::from(control.offset)).ok()?;
+        let read = segment.file(&*self.io).and_then(|file| file.read_at(&mut bytes, u64::from(control.offset)));
+        if segment.is_sealed() {
+            segment.close_file();
+        }
+        read.ok()?;
         let record = crate::format::record::verify(&bytes, segment.seed).ok()?;
         Some(Bytes::copy_from_slice(record.payload()))
     }
