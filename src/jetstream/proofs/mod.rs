@@ -7,6 +7,7 @@ mod bursts;
 mod damage;
 mod determinism;
 mod disk_faults;
+mod inspection;
 mod leader;
 mod node_rig;
 mod power_cuts;
