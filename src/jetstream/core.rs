@@ -4,6 +4,7 @@
 //! durable and committed. Acks, answers and deliveries come out of the second pass only.
 
 mod consumers;
+mod incomplete;
 mod publish;
 mod subjects;
 mod unlogged;
@@ -341,7 +342,8 @@ impl Core {
         last: Location,
         publisher: &mut Publisher,
     ) {
-        if self.closed {
+        // A memory stream has nothing in the journal but its definition.
+        if self.closed || self.is_memory() {
             return;
         }
         let committed = self.log.on_durable(last);

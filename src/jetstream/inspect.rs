@@ -4,7 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headwater_storage::{OpenError, Progress, RealIo, verify};
+use headwater_storage::verify::{self, GroupSummary};
+use headwater_storage::{OpenError, Progress, RealIo};
+use prost::Message;
+
+use super::meta::{META_GROUP, StreamDefinition};
 
 /// Why a store could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -32,10 +36,23 @@ pub fn report(directory: &Path, every_record: bool, out: &mut impl Write) -> Res
             eprintln!("{}: {} segments", progress.phase, progress.total);
         }
     };
-    let report = verify::verify(io, &journal, every_record, &mut progress)?;
+    let mut report = verify::verify(io, &journal, every_record, &mut progress)?;
+    report.groups.iter_mut().for_each(|group| group.label = label(group));
     writeln!(out, "store {}", journal.display())?;
     write!(out, "{report}")?;
     Ok(report.damages.is_empty())
+}
+
+/// What a group is, in a line.
+fn label(group: &GroupSummary) -> String {
+    if group.group == META_GROUP {
+        return "the list of streams".to_owned();
+    }
+    let Some(definition) = group.definition.clone().and_then(|body| StreamDefinition::decode(body).ok()) else {
+        return "a stream that does not say its name".to_owned();
+    };
+    let StreamDefinition { account, name, config, .. } = definition;
+    format!("stream {name} of account {account}: {}", String::from_utf8_lossy(&config))
 }
 
 /// The journal below a store directory, a `jetstream` directory, or the directory itself.

@@ -154,6 +154,27 @@ impl<'a> MetaGuard<'a> {
         Ok(())
     }
 
+    /// How many streams are in the list.
+    #[cfg(test)]
+    pub fn listed(&self) -> usize {
+        self.meta.machine.streams().count()
+    }
+
+    /// A stream is served that the list has lost.
+    pub fn list_again(&mut self, definition: StreamDefinition) {
+        let stream = definition.name.clone();
+        if let Err(error) = self.append(MetaChange::Created(definition)) {
+            tracing::error!(stream, problem = %error, "the list of streams can not be repaired");
+        }
+    }
+
+    /// A stream is gone whose deletion the list has lost.
+    pub fn delete_again(&mut self, group: GroupId) {
+        if let Err(error) = self.append(MetaChange::Deleted(group.0)) {
+            tracing::error!(group = group.0, problem = %error, "the list of streams can not be repaired");
+        }
+    }
+
     fn append(&mut self, change: MetaChange) -> Result<u64, ApiError> {
         let body = Bytes::from(MetaEntry { change: Some(change) }.encode_to_vec());
         let now = self.node.now().max(self.meta.log.time() + 1);
@@ -187,6 +208,10 @@ impl<'a> MetaGuard<'a> {
     fn carry_out(&mut self, effect: MetaEffect) -> Result<(), ApiError> {
         match effect {
             MetaEffect::Start(definition) => {
+                if self.node.replica(GroupId(definition.group)).is_some() {
+                    // Listed again after damage: it is served already.
+                    return Ok(());
+                }
                 let key = (definition.account.clone(), definition.name.clone());
                 let config = self.meta.creating.get(&key).map(|creating| creating.config.clone());
                 self.node.start_stream(&definition, config)?;

@@ -1,5 +1,6 @@
 //! JetStream on this server: the journal, the meta group, the streams, and the services that reach them.
 
+mod definitions;
 mod recovery;
 
 use std::path::Path;
@@ -114,6 +115,7 @@ impl Node {
             });
             node.serve(&replica);
         }
+        node.repair(recovered.repairs);
         node.finish_removals();
         shared.journal.wake();
         node.watch_interest()?;
@@ -227,7 +229,10 @@ impl Node {
             store,
         });
         let replica = Arc::new(Replica::new(core, definition.created));
-        replica.with(|core, _| core.lead());
+        replica.with(|core, _| {
+            core.lead();
+            self.define(&replica, core);
+        });
         self.replicas.write().insert(group, replica.clone());
         self.serve(&replica);
         Ok(())

@@ -70,6 +70,11 @@ impl Directory {
         self.removed.contains_key(&group)
     }
 
+    /// Groups that are gone and of which something may be left.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = GroupId> + '_ {
+        self.removed.keys().copied()
+    }
+
     pub(crate) fn residents(&self, segment: u32) -> &[GroupId] {
         self.residents.get(&segment).map_or(&[], Vec::as_slice)
     }
@@ -174,7 +179,8 @@ impl Directory {
         }
         let directory = self.groups.entry(control.group).or_default();
         match control.kind {
-            RecordKind::State => directory.set_state(reference),
+            RecordKind::State => set_latest(&mut directory.state, reference),
+            RecordKind::Definition => set_latest(&mut directory.definition, reference),
             RecordKind::Checkpoint => directory.add_checkpoint_part(reference, keep_older),
             _ => {}
         }
@@ -211,6 +217,14 @@ impl Directory {
             return self.removed.get(&control.group).is_some_and(|note| note.location() == reference.location());
         }
         self.groups.get(&control.group).is_some_and(|directory| directory.needs_control(&reference))
+    }
+}
+
+/// Enters a durable record of which only the latest counts.
+fn set_latest(known: &mut Option<ControlRef>, record: ControlRef) {
+    // An equal number is the same record at its new place.
+    if known.is_none_or(|old| old.control.number <= record.control.number) {
+        *known = Some(record);
     }
 }
 

@@ -48,7 +48,7 @@ use writer::Step;
 
 pub use cursor::{MessageCursor, SubjectFilter};
 pub(crate) use look::look;
-pub use open::{Opened, RecoveredCheckpoint, RecoveredGroup};
+pub use open::{Opened, RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup};
 pub use replay::ReplayReport;
 pub use sink::{DurableBatch, DurableSink, IgnoringSink};
 

@@ -33,7 +33,7 @@ pub use format::record::{GroupId, RecordHeader, RecordKind, RecordRef};
 pub use io::{Io, IoError, RealIo, SimIo};
 pub use journal::{
     AppendClass, Appender, DurableBatch, DurableSink, IgnoringSink, Journal, MessageCursor, Opened, Record,
-    RecoveredCheckpoint, RecoveredGroup, ReplayReport, SubjectFilter, Urgency,
+    RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup, ReplayReport, SubjectFilter, Urgency,
 };
 pub use location::Location;
 pub use memory::{MemoryAppendError, MemoryInput, MemoryLog, MemoryMessage};

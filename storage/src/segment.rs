@@ -29,6 +29,9 @@ pub(crate) struct Segment {
     retired: AtomicBool,
     /// It holds a damaged record that somebody may repair: it stays where it is.
     unmovable: AtomicBool,
+    /// Part of the file can not be read, or it is shorter than it was: touching a page of a mapping that the disk does not
+    /// give ends the process, where a read is only refused.
+    unmappable: AtomicBool,
     file: Mutex<Option<Arc<dyn IoFile>>>,
     mapping: Mutex<Option<Bytes>>,
     /// One clone per mapping in use, so that the file is not recycled under a reader.
@@ -60,6 +63,7 @@ impl Segment {
             sealed: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             unmovable: AtomicBool::new(false),
+            unmappable: AtomicBool::new(false),
             file: Mutex::new(None),
             mapping: Mutex::new(None),
             readers: Arc::new(()),
@@ -95,6 +99,17 @@ impl Segment {
 
     pub(crate) fn set_unmovable(&self) {
         self.unmovable.store(true, Ordering::Release);
+    }
+
+    /// True when it may be read by way of a mapping.
+    pub(crate) fn is_mappable(&self) -> bool {
+        self.is_sealed() && !self.unmappable.load(Ordering::Acquire)
+    }
+
+    /// From now on it is read by system calls.
+    pub(crate) fn set_unmappable(&self) {
+        self.unmappable.store(true, Ordering::Release);
+        self.unmap();
     }
 
     /// True when no reader holds bytes of the mapping.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::error::OpenError;
 use crate::format::record::GroupId;
 use crate::io::Io;
@@ -64,6 +66,10 @@ pub struct GroupSummary {
     pub checkpoint: Option<u64>,
     /// A state record is there.
     pub has_state: bool,
+    /// What the group says that it is, in the words of the layer above.
+    pub definition: Option<Bytes>,
+    /// What that means, for who reads the report; for the layer above to fill in.
+    pub label: String,
 }
 
 /// Reads a store. With `every_record` all records are checked, not only what a start looks at.
@@ -111,6 +117,9 @@ impl fmt::Display for StoreReport {
             match group.checkpoint {
                 Some(index) => writeln!(formatter, ", checkpoint at {index}")?,
                 None => writeln!(formatter, ", no checkpoint")?,
+            }
+            if !group.label.is_empty() {
+                writeln!(formatter, "  {:>14}  {}", "", group.label)?;
             }
         }
         if self.damages.is_empty() {

@@ -1,22 +1,24 @@
 //! A start: checkpoints are restored, entries after them applied, in one pass over the journal.
+//!
+//! The list of streams is the meta group's. Where that is damaged, what each stream's group says about itself takes its
+//! place: no stream is lost with the list.
 
-use std::collections::BTreeMap;
+mod recovering;
+mod reporter;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use headwater_raft::{CheckpointBody, EntryKind, GroupState, RecoverError, TermLog};
-use headwater_storage::{
-    GroupId, Io, Journal, JournalOptions, MemoryLog, Opened, Progress, Record, RecoveredGroup, RecoveryReport,
-};
+use headwater_storage::{GroupId, Io, Journal, JournalOptions, MemoryLog, Opened, Record, RecoveredGroup};
 
 use super::super::api::account_info::AccountLimits;
 use super::super::api::stream_config::StorageType;
 use super::super::api::{StreamConfig, json};
-use super::super::checkpoint;
 use super::super::consumer_table::ConsumerTable;
 use super::super::core::{Core, Start};
-use super::super::group_log::{GroupLog, raft_kind};
+use super::super::group_log::GroupLog;
 use super::super::meta::{META_GROUP, MetaMachine, StreamDefinition};
 use super::super::meta_group::MetaGroup;
 use super::super::replica::Replica;
@@ -24,34 +26,31 @@ use super::super::shared::{NodeOptions, Shared};
 use super::super::store::Store;
 use super::super::stream::StreamMachine;
 use super::super::usage::Usage;
+use super::definitions::definition_of;
 use super::{StartError, identity};
 use crate::account::Account;
-
-/// Work longer than this is reported while it goes on.
-const QUIET: Duration = Duration::from_secs(1);
+use recovering::Recovering;
+use reporter::{QUIET, Reporter, announce};
 
 pub struct Recovered {
     pub shared: Arc<Shared>,
     pub meta: MetaGroup,
     pub replicas: Vec<Arc<Replica>>,
     pub usages: BTreeMap<String, Arc<Usage>>,
+    pub repairs: Repairs,
 }
 
-/// A group between its checkpoint and its last entry.
-struct Recovering {
-    state: GroupState,
-    log: TermLog,
-    time: i64,
-    machine: Option<(StreamMachine, ConsumerTable)>,
-    /// Entries of a group whose stream is not known (yet): the definition comes first in the journal.
-    core: Option<Core>,
-    created: i64,
-    /// The last index of the log, and its term: the entry itself may be damaged.
-    last: (u64, u64),
-    /// Entries since the last message that could not be read.
-    damaged: u64,
-    /// Why the group can not be served.
-    broken: Option<String>,
+/// What the node does about damage once it can write again.
+#[derive(Default)]
+pub struct Repairs {
+    /// Streams that the list has lost: they enter it again.
+    pub listed_again: Vec<StreamDefinition>,
+    /// Streams that are gone, and whose deletion the list has lost.
+    pub deleted_again: Vec<GroupId>,
+    /// Streams whose own group does not say what they are, or not the latest.
+    pub undefined: Vec<GroupId>,
+    /// Groups that have lost entries. A checkpoint ends the matter: otherwise each start would stumble over it anew.
+    pub incomplete: Vec<GroupId>,
 }
 
 pub fn recover(
@@ -63,11 +62,13 @@ pub fn recover(
 ) -> Result<Recovered, StartError> {
     let started = Instant::now();
     let mut reporter = Reporter::new();
-    let Opened { journal, groups, report } =
+    let Opened { journal, groups, removed, report } =
         Journal::open(io, directory, journal_options, &mut |progress| reporter.report(progress))?;
     announce(&report);
     let shared = Arc::new(Shared::new(journal.clone(), options));
-    let mut recovery = Recovery { shared, accounts, usages: BTreeMap::new(), meta: None, groups: BTreeMap::new() };
+    let removed: BTreeSet<GroupId> = removed.into_iter().collect();
+    let (usages, groups_by_id) = (BTreeMap::new(), BTreeMap::new());
+    let mut recovery = Recovery { shared, accounts, usages, meta: None, groups: groups_by_id, removed };
     for group in groups {
         recovery.restore(group)?;
     }
@@ -94,30 +95,22 @@ pub fn recover(
     Ok(recovered)
 }
 
-fn announce(report: &RecoveryReport) {
-    if report.torn_tail {
-        tracing::warn!("the last batch was not complete and never acknowledged: it was cut off");
-    }
-    for damage in &report.damages {
-        tracing::error!(%damage, "the store is damaged");
-    }
-}
-
 struct Recovery<'a> {
     shared: Arc<Shared>,
     accounts: &'a [(Arc<Account>, Option<AccountLimits>)],
     usages: BTreeMap<String, Arc<Usage>>,
     meta: Option<MetaGroup>,
     groups: BTreeMap<GroupId, Recovering>,
+    /// Groups that the journal has given up.
+    removed: BTreeSet<GroupId>,
 }
 
 impl Recovery<'_> {
-    /// Takes in what the journal knows of a group: its state and its checkpoint. A stream of which that can not be
-    /// understood is kept and not served; the others are.
+    /// Takes in what the journal knows of a group. A stream of which that can not be understood is kept and not served;
+    /// the others are.
     fn restore(&mut self, recovered: RecoveredGroup) -> Result<(), StartError> {
         let group = recovered.group;
-        let last = (recovered.last_index, recovered.last_term);
-        let recovering = match Self::restored(recovered, group == META_GROUP) {
+        let recovering = match Recovering::restore(recovered) {
             Ok((recovering, meta)) => {
                 if let Some(machine) = meta {
                     // The log is completed by the replay; until then this one stands for it.
@@ -127,46 +120,13 @@ impl Recovery<'_> {
                 recovering
             }
             Err(problem) if group == META_GROUP => return Err(problem),
-            Err(problem) => {
-                let state = GroupState::bootstrap(&[GroupLog::peer()]);
-                Recovering { broken: Some(problem.to_string()), ..Recovering::new(state, TermLog::new(0, 0)) }
-            }
+            Err(problem) => Recovering { broken: Some(problem.to_string()), ..Recovering::new() },
         };
-        self.groups.insert(group, Recovering { last, ..recovering });
+        self.groups.insert(group, recovering);
         Ok(())
     }
 
-    fn restored(recovered: RecoveredGroup, is_meta: bool) -> Result<(Recovering, Option<MetaMachine>), StartError> {
-        let group = recovered.group;
-        let mut state = match &recovered.state {
-            Some(body) => GroupState::decode(body).map_err(|problem| unreadable(group, &problem))?,
-            None => GroupState::bootstrap(&[GroupLog::peer()]),
-        };
-        let mut log = TermLog::new(0, 0);
-        let mut body = None;
-        if let Some(checkpoint) = recovered.checkpoint {
-            let wrapped = CheckpointBody::decode(checkpoint.body).map_err(|problem| unreadable(group, &problem))?;
-            state = state.with_checkpoint(checkpoint.index, &wrapped);
-            log = TermLog::new(checkpoint.index, checkpoint.term);
-            body = Some(wrapped.machine);
-        }
-        let mut recovering = Recovering::new(state, log);
-        if is_meta {
-            let machine = match body {
-                Some(body) => MetaMachine::restore(&body).map_err(|problem| unreadable(group, &problem))?,
-                None => MetaMachine::new(),
-            };
-            return Ok((recovering, Some(machine)));
-        }
-        if let Some(body) = body {
-            let restored = checkpoint::restore(body).map_err(|problem| unreadable(group, &problem))?;
-            recovering.time = restored.time;
-            recovering.machine = Some((restored.machine, restored.consumers));
-        }
-        Ok((recovering, None))
-    }
-
-    /// Makes the cores of streams that the meta checkpoint knows.
+    /// Makes the cores of streams that the list has.
     fn start_known(&mut self) {
         let definitions: Vec<StreamDefinition> =
             self.meta.iter().flat_map(|meta| meta.machine.streams().cloned()).collect();
@@ -175,14 +135,22 @@ impl Recovery<'_> {
         }
     }
 
+    /// Makes the core of a stream that says itself what it is. The list comes first in the journal: if the stream was in
+    /// it, that entry is lost, and so may be others of its time.
+    fn start_unlisted(&mut self, group: GroupId) {
+        let Some(recovering) = self.groups.get_mut(&group).filter(|recovering| recovering.core.is_none()) else {
+            return;
+        };
+        let Some((_, definition)) = recovering.definition.clone() else { return };
+        recovering.incomplete = true;
+        self.start(&definition);
+    }
+
     fn start(&mut self, definition: &StreamDefinition) {
         let group = GroupId(definition.group);
         let account = self.account(&definition.account);
         let usage = self.usages.entry(definition.account.clone()).or_default().clone();
-        let recovering = self
-            .groups
-            .entry(group)
-            .or_insert_with(|| Recovering::new(GroupState::bootstrap(&[GroupLog::peer()]), TermLog::new(0, 0)));
+        let recovering = self.groups.entry(group).or_insert_with(Recovering::new);
         if recovering.core.is_some() {
             return;
         }
@@ -202,7 +170,7 @@ impl Recovery<'_> {
         };
         let Ok(log) = GroupLog::create(group) else { return };
         recovering.created = definition.created;
-        recovering.core = Some(Core::new(Start {
+        let mut core = Core::new(Start {
             shared: self.shared.clone(),
             account,
             usage,
@@ -211,7 +179,11 @@ impl Recovery<'_> {
             machine,
             consumers,
             store,
-        }));
+        });
+        if recovering.incomplete {
+            core.suspend_limits();
+        }
+        recovering.core = Some(core);
     }
 
     /// The account of that name, or one that nobody connects to when there is none.
@@ -222,150 +194,149 @@ impl Recovery<'_> {
 
     /// Applies one entry after the checkpoint of its group.
     fn replay(&mut self, record: &Record) -> Result<(), StartError> {
-        let header = &record.header;
-        let Some(recovering) = self.groups.get_mut(&header.group).filter(|group| group.broken.is_none()) else {
+        let group = record.header.group;
+        if group != META_GROUP {
+            self.start_unlisted(group);
+        }
+        let Some(recovering) = self.groups.get_mut(&group).filter(|group| group.broken.is_none()) else {
             return Ok(());
         };
         if let Err(problem) = recovering.take_in(record) {
-            let problem = unreadable(header.group, &problem);
-            if header.group == META_GROUP {
+            let problem = unreadable(group, &problem);
+            if group == META_GROUP {
                 return Err(problem);
             }
             recovering.broken = Some(problem.to_string());
             return Ok(());
         }
-        if header.group == META_GROUP {
-            if let Some(meta) = &mut self.meta {
-                meta.replay(&record.as_ref());
-            }
-            self.start_known();
-        } else if let Some(core) = &mut recovering.core {
-            core.replay(&record.as_ref(), recovering.damaged);
-            if header.sequence > 0 {
-                recovering.damaged = 0;
-            }
+        if group != META_GROUP {
+            recovering.apply(record);
+            return Ok(());
         }
+        if let Some(meta) = &mut self.meta {
+            meta.replay(&record.as_ref());
+        }
+        self.start_known();
         Ok(())
     }
 
     /// Everything is applied: the groups go on from where their logs end.
     fn finish(mut self) -> Result<Recovered, StartError> {
-        let mut meta = match self.meta.take() {
-            Some(meta) => meta,
-            None => {
-                let log = GroupLog::create(META_GROUP).map_err(|problem| unreadable(META_GROUP, &problem))?;
-                MetaGroup::new(MetaMachine::new(), log)
+        let mut repairs = Repairs::default();
+        let mut meta = self.finish_meta(&mut repairs)?;
+        let (meta_incomplete, unlisted) = (repairs.incomplete.contains(&META_GROUP), self.unlisted(&meta));
+        // Of two streams with one name the older one was deleted.
+        for (group, definition) in unlisted.into_iter().rev() {
+            let name = definition.name.clone();
+            let is_taken = meta.machine.find(&definition.account, &name).is_some()
+                || repairs
+                    .listed_again
+                    .iter()
+                    .any(|other| (&other.account, &other.name) == (&definition.account, &name));
+            if !meta_incomplete || is_taken {
+                continue;
             }
-        };
+            tracing::error!(group = group.0, stream = name, "the list of streams had lost a stream: it is in it again");
+            self.start_unlisted(group);
+            repairs.listed_again.push(definition);
+        }
         let mut replicas = Vec::new();
-        for (group, mut recovering) in std::mem::take(&mut self.groups) {
-            meta.reserve(group);
-            recovering.fill_end(group);
-            let Recovering { state, log, time, core, created, broken, .. } = recovering;
-            if let Some(problem) = broken {
-                tracing::error!(group = group.0, problem, "a stream can not be read: it is kept and not served");
+        for (group, recovering) in std::mem::take(&mut self.groups) {
+            let definition = meta.machine.streams().find(|definition| definition.group == group.0);
+            if definition.is_some() && self.removed.contains(&group) {
+                tracing::error!(group = group.0, "the list of streams had lost the deletion of a stream");
+                repairs.deleted_again.push(group);
                 continue;
             }
-            let restarted =
-                GroupLog::restart(group, state, log, time).map_err(|problem| unreadable(group, &problem))?;
-            if group == META_GROUP {
-                meta.log = restarted;
-                continue;
-            }
-            let Some(mut core) = core else {
-                let deleted = meta.machine.deleted().any(|deleted| deleted == group);
-                if !deleted {
+            let is_deleted = meta.machine.deleted().any(|deleted| deleted == group);
+            let is_listed = definition.is_some() || repairs.listed_again.iter().any(|other| other.group == group.0);
+            if !is_listed {
+                if !is_deleted {
                     tracing::error!(group = group.0, "records of a stream that is not in the list of streams are kept");
                 }
                 continue;
-            };
-            let known = meta.machine.streams().any(|definition| definition.group == group.0);
-            if !known {
-                continue;
             }
-            if !core.is_memory() {
-                core.log = restarted;
-                core.release_with_next_checkpoint();
+            match finish_stream(group, recovering, &mut repairs) {
+                Ok(replica) => replicas.push(replica),
+                Err(problem) => {
+                    tracing::error!(group = group.0, %problem, "a stream can not be read: it is kept and not served");
+                }
             }
-            replicas.push(Arc::new(Replica::new(core, created)));
         }
-        Ok(Recovered { shared: self.shared, meta, replicas, usages: self.usages })
+        for group in self.removed {
+            meta.reserve(group);
+        }
+        Ok(Recovered { shared: self.shared, meta, replicas, usages: self.usages, repairs })
+    }
+
+    fn finish_meta(&mut self, repairs: &mut Repairs) -> Result<MetaGroup, StartError> {
+        let unreadable = |problem| unreadable(META_GROUP, &problem);
+        let mut meta = match self.meta.take() {
+            Some(meta) => meta,
+            None => MetaGroup::new(MetaMachine::new(), GroupLog::create(META_GROUP).map_err(unreadable)?),
+        };
+        self.groups.keys().for_each(|group| meta.reserve(*group));
+        match self.groups.remove(&META_GROUP) {
+            Some(mut recovering) => {
+                recovering.fill_end(META_GROUP);
+                if recovering.incomplete {
+                    repairs.incomplete.push(META_GROUP);
+                }
+                let Recovering { state, log, time, .. } = recovering;
+                meta.log = GroupLog::restart(META_GROUP, state, log, time).map_err(unreadable)?;
+            }
+            // Nothing at all is left of the list where there are streams.
+            None if !self.groups.is_empty() => repairs.incomplete.push(META_GROUP),
+            None => {}
+        }
+        Ok(meta)
+    }
+
+    /// Streams that say themselves what they are, and of which the list knows nothing.
+    fn unlisted(&self, meta: &MetaGroup) -> Vec<(GroupId, StreamDefinition)> {
+        let deleted: BTreeSet<GroupId> = meta.machine.deleted().collect();
+        let listed: BTreeSet<u64> = meta.machine.streams().map(|definition| definition.group).collect();
+        let unknown = |group: &GroupId| !deleted.contains(group) && !listed.contains(&group.0);
+        let groups = self.groups.iter().filter(|(group, recovering)| unknown(group) && recovering.broken.is_none());
+        groups.filter_map(|(group, recovering)| Some((*group, recovering.definition.clone()?.1))).collect()
     }
 }
 
-impl Recovering {
-    /// Takes the entry into the log. Entries before it that can not be read are gone: this server holds the only copy.
-    ///
-    /// # Errors
-    /// When the log contradicts itself.
-    fn take_in(&mut self, record: &Record) -> Result<(), RecoverError> {
-        let Record { header, .. } = record;
-        let after = self.log.last();
-        if header.index > after + 1 {
-            self.fill(header.index - 1, self.log.last_term())?;
-            let (group, first, last) = (header.group.0, after + 1, header.index - 1);
-            tracing::error!(group, first, last, "entries of a log can not be read: what they changed is lost");
-        }
-        self.log.recover(header.index, header.term, raft_kind(header.tag), record.payload())?;
-        self.time = self.time.max(header.time);
-        Ok(())
+/// The stream that a group holds.
+fn finish_stream(
+    group: GroupId,
+    mut recovering: Recovering,
+    repairs: &mut Repairs,
+) -> Result<Arc<Replica>, StartError> {
+    recovering.fill_end(group);
+    let Recovering { state, log, time, core, created, definition, updated, incomplete, broken, .. } = recovering;
+    if let Some(problem) = broken {
+        return Err(StartError::Recover(problem));
     }
-
-    fn fill(&mut self, last: u64, term: u64) -> Result<(), RecoverError> {
-        for index in self.log.last() + 1..=last {
-            self.log.recover(index, term, EntryKind::Normal, b"")?;
-            self.damaged += 1;
+    let Some(mut core) = core else {
+        return Err(StartError::Recover("its definition can not be understood".to_owned()));
+    };
+    let latest = definition.as_ref().filter(|(index, _)| core.is_memory() || *index >= updated);
+    let latest = latest.and_then(|(_, definition)| json::read::<StreamConfig>(&definition.config, false).ok());
+    if core.is_memory() {
+        // Its log is gone with the process, and updates with it.
+        core.resume_limits(latest.map(Arc::new));
+    } else {
+        core.log = GroupLog::restart(group, state, log, time).map_err(|problem| unreadable(group, &problem))?;
+        if incomplete {
+            core.resume_limits(latest.map(Arc::new));
+            repairs.incomplete.push(group);
         }
-        Ok(())
+        core.release_with_next_checkpoint();
     }
-
-    /// The end of the log may be what is damaged. Its indexes and sequences were given, and are not given again.
-    fn fill_end(&mut self, group: GroupId) {
-        let (last, term) = self.last;
-        let after = self.log.last();
-        if self.broken.is_some() || last <= after {
-            return;
-        }
-        if let Err(problem) = self.fill(last, term) {
-            self.broken = Some(unreadable(group, &problem).to_string());
-            return;
-        }
-        tracing::error!(
-            group = group.0,
-            first = after + 1,
-            last,
-            "the end of a log is damaged: what it changed is lost"
-        );
-        if let Some(core) = &mut self.core {
-            let next = core.machine.last_sequence() + 1 + self.damaged;
-            core.lose(next, self.damaged);
-        }
+    let replica = Arc::new(Replica::new(core, created));
+    let expected = definition_of(&replica, replica.lock().config());
+    if definition.is_none_or(|(_, known)| known != expected) {
+        repairs.undefined.push(group);
     }
-
-    fn new(state: GroupState, log: TermLog) -> Self {
-        Self { state, log, time: 0, machine: None, core: None, created: 0, last: (0, 0), damaged: 0, broken: None }
-    }
+    Ok(replica)
 }
 
 fn unreadable(group: GroupId, problem: &dyn std::fmt::Display) -> StartError {
     StartError::Recover(format!("group {}: {problem}", group.0))
-}
-
-/// Tells how far a long start has come, once a second.
-struct Reporter {
-    next: Instant,
-}
-
-impl Reporter {
-    fn new() -> Self {
-        Self { next: Instant::now() + QUIET }
-    }
-
-    fn report(&mut self, progress: Progress) {
-        if Instant::now() >= self.next {
-            self.next = Instant::now() + QUIET;
-            let Progress { phase, done, total } = progress;
-            tracing::info!(phase, done, total, "recovering the store");
-        }
-    }
 }

@@ -3,9 +3,11 @@
 //!
 //! Seeds are printed and replayable: `SEED=42 cargo test -p headwater proofs::`.
 
+mod bursts;
 mod damage;
 mod determinism;
 mod disk_faults;
+mod inspection;
 mod leader;
 mod node_rig;
 mod power_cuts;

@@ -111,6 +111,21 @@ impl Rig {
         request
     }
 
+    /// Sends requests as one connection does that reads them at once.
+    pub fn send_burst(&mut self, messages: &[(String, &[u8])]) -> Vec<String> {
+        let mut publisher = Publisher::new(&self.account);
+        let mut requests = Vec::new();
+        for (subject, payload) in messages {
+            self.next_request += 1;
+            let request = self.next_request.to_string();
+            let reply = format!("{INBOX}{request}");
+            publisher.publish(subject.as_bytes(), Some(reply.as_bytes()), b"", &[payload]);
+            requests.push(request);
+        }
+        publisher.flush();
+        requests
+    }
+
     pub fn take(&self, request: &str) -> Vec<Received> {
         self.inbox.0.lock().remove(request).unwrap_or_default()
     }

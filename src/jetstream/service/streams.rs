@@ -60,11 +60,12 @@ impl Request<'_> {
         })?;
         let stream = stream.ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())?;
         let answer = self.answer();
-        let of_answer = stream.clone();
+        let (node, of_answer) = (self.node.clone(), stream.clone());
         // New subjects first: whoever has the answer may publish to them. Old ones are left once the update is applied.
         self.node.subscribe_to(&stream, &config);
         stream.propose(Control::Update { config: Box::new(config) }, move |core, publisher, outcome| {
             let reply = outcome.map(|_| StreamUpdated(Some(of_answer.info_locked(core, false))));
+            node.define(&of_answer, core);
             answer.send_on(publisher, reply);
             core.shared.queue(Job::updated(of_answer.group()));
         });

@@ -142,6 +142,7 @@ impl StreamMachine {
         Ok(Self {
             config,
             rules,
+            limits_suspended: false,
             content,
             subjects,
             dedupe,

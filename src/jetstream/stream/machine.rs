@@ -18,6 +18,8 @@ const DEDUPE_IDS_MAX: usize = 8 * 1024 * 1024;
 pub struct StreamMachine {
     pub(super) config: Arc<StreamConfig>,
     pub(super) rules: Rules,
+    /// Entries of the log are lost: see [`suspend_limits`](Self::suspend_limits).
+    pub(super) limits_suspended: bool,
     pub(super) content: Content,
     pub(super) subjects: SubjectIndex,
     pub(super) dedupe: DedupeWindow,
@@ -60,6 +62,7 @@ impl StreamMachine {
         Self {
             config,
             rules,
+            limits_suspended: false,
             content,
             subjects: SubjectIndex::new(),
             dedupe,
@@ -104,6 +107,9 @@ impl StreamMachine {
 
     pub(super) fn set_config(&mut self, config: Arc<StreamConfig>) {
         self.rules = Rules::of(&config);
+        if self.limits_suspended {
+            self.rules.suspend_limits();
+        }
         self.config = config;
     }
 

@@ -23,6 +23,7 @@ mod decide;
 mod effects;
 mod expire;
 mod in_flight;
+mod incomplete;
 mod interest;
 mod links;
 mod machine;

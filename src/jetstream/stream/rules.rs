@@ -50,4 +50,12 @@ impl Rules {
             dedupes: config.duplicate_window > 0 && config.mirror.is_none(),
         }
     }
+
+    /// Takes out whatever makes messages leave by themselves.
+    pub fn suspend_limits(&mut self) {
+        (self.messages_max, self.bytes_max, self.per_subject_max, self.age_max) = (None, None, None, None);
+        if self.retention == Retention::Interest {
+            self.retention = Retention::Limits;
+        }
+    }
 }

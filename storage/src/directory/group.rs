@@ -1,6 +1,6 @@
 //! HOT PATH: no lock, no log above trace.
 //!
-//! One group's records: where its entries and messages lie, and its latest state and checkpoint.
+//! One group's records: where its entries and messages lie, and its latest state, definition and checkpoint.
 //!
 //! ```text
 //! sealed spans (numbers; tables in footers)  |  live spans (tables in memory)  -> segment number
@@ -72,6 +72,7 @@ pub(crate) struct GroupDirectory {
     /// Messages below are released.
     pub(crate) first_live: u64,
     pub(crate) state: Option<ControlRef>,
+    pub(crate) definition: Option<ControlRef>,
     /// By number; the last complete one counts.
     pub(crate) checkpoints: Vec<CheckpointRef>,
     pub(crate) bytes_since_checkpoint: u64,
@@ -153,7 +154,8 @@ impl GroupDirectory {
     /// True when no record of the group is left.
     pub(crate) fn is_empty(&self) -> bool {
         let in_live = self.live.iter().any(|span| span.entries.len() + span.message_count() > 0);
-        !in_live && self.sealed.is_empty() && self.state.is_none() && self.checkpoints.is_empty()
+        let has_controls = self.state.is_some() || self.definition.is_some() || !self.checkpoints.is_empty();
+        !in_live && self.sealed.is_empty() && !has_controls
     }
 
     /// Adds a sealed span, keeping the order.
@@ -265,14 +267,6 @@ impl GroupDirectory {
         self.checkpoint().map_or(0, |checkpoint| checkpoint.index)
     }
 
-    /// Enters a durable state record; true when it is the latest.
-    pub(crate) fn set_state(&mut self, state: ControlRef) {
-        // An equal number is the same record at its new place.
-        if self.state.is_none_or(|old| old.control.number <= state.control.number) {
-            self.state = Some(state);
-        }
-    }
-
     /// Enters a durable part of a checkpoint. Older checkpoints go when a newer one is complete.
     pub(crate) fn add_checkpoint_part(&mut self, part: ControlRef, keep_older: bool) {
         let FooterControl { number, index, term, part: at, parts, .. } = part.control;
@@ -313,10 +307,11 @@ impl GroupDirectory {
 
     /// True when this control record is the latest of its kind, or part of a checkpoint that is or may become it.
     pub(crate) fn needs_control(&self, control: &ControlRef) -> bool {
-        let is_state = self.state.is_some_and(|state| state.location() == control.location());
+        let is_latest =
+            [self.state, self.definition].iter().flatten().any(|latest| latest.location() == control.location());
         let latest = self.checkpoint().map_or(0, |checkpoint| checkpoint.number);
         let wanted = |checkpoint: &&CheckpointRef| checkpoint.number >= latest;
-        is_state
+        is_latest
             || self.checkpoints.iter().filter(wanted).any(|checkpoint| {
                 let slot = checkpoint.parts.get(control.control.part as usize);
                 slot.is_some_and(|slot| slot.is_some_and(|part| part.location() == control.location()))

@@ -34,6 +34,8 @@ pub enum RecordKind {
     Segments = 7,
     /// The journal's own note that segments hold nothing any more.
     Retired = 8,
+    /// What the group is, in the words of the layer above, as of its index: the latest wins.
+    Definition = 9,
 }
 
 impl RecordKind {
@@ -48,6 +50,7 @@ impl RecordKind {
             6 => Self::Copied,
             7 => Self::Segments,
             8 => Self::Retired,
+            9 => Self::Definition,
             _ => return None,
         })
     }

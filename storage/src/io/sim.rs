@@ -55,6 +55,10 @@ struct Disk {
     faults: Vec<(FaultKind, u64)>,
     counts: [u64; 3],
     mutations: u64,
+    bytes_read: u64,
+    open_files: usize,
+    open_files_max: usize,
+    bad_sectors: Vec<(u64, std::ops::Range<u64>)>,
     crash_at: Option<u64>,
     crashed: bool,
     /// Grows at each crash: handles of an earlier life fail.
@@ -114,6 +118,25 @@ impl SimIo {
     /// Mutating operations so far: writes, syncs, renames, allocations.
     pub fn mutations(&self) -> u64 {
         self.disk.lock().mutations
+    }
+
+    /// Bytes read so far through file handles; mappings are not counted.
+    pub fn bytes_read(&self) -> u64 {
+        self.disk.lock().bytes_read
+    }
+
+    /// The most files that were open at one time.
+    pub fn open_files_max(&self) -> usize {
+        self.disk.lock().open_files_max
+    }
+
+    /// From now on these bytes of a file can not be read. Mapping the file panics, where a real mapping would end the
+    /// process as soon as the page is touched.
+    pub fn break_sectors(&self, path: &Path, range: std::ops::Range<u64>) {
+        let mut disk = self.disk.lock();
+        if let Some(id) = disk.names.get(path).copied() {
+            disk.bad_sectors.push((id, range));
+        }
     }
 
     /// Cuts the power at the given mutation: it and all later operations fail.
@@ -221,6 +244,8 @@ impl Io for SimIo {
             }
             (None, _) => return Err(io::ErrorKind::NotFound.into()),
         };
+        disk.open_files += 1;
+        disk.open_files_max = disk.open_files_max.max(disk.open_files);
         Ok(Arc::new(SimFile { disk: self.disk.clone(), id, life: disk.life }))
     }
 
@@ -265,6 +290,7 @@ impl Io for SimIo {
         disk.alive()?;
         disk.count(FaultKind::Read)?;
         let id = disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        assert!(disk.bad_sectors.iter().all(|(bad, _)| bad != id), "a mapping of a file with bad sectors");
         Ok(Bytes::from(disk.files[id].current.clone()))
     }
 
@@ -308,6 +334,12 @@ struct SimFile {
     life: u64,
 }
 
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.lock().open_files -= 1;
+    }
+}
+
 impl SimFile {
     fn with<T>(&self, work: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
         let mut disk = self.disk.lock();
@@ -346,6 +378,14 @@ impl IoFile for SimFile {
             let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
             let end = start.checked_add(buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
             buffer.copy_from_slice(content.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
+            let read = offset..offset + buffer.len() as u64;
+            let is_bad = |(id, bad): &(u64, std::ops::Range<u64>)| {
+                *id == self.id && bad.start < read.end && read.start < bad.end
+            };
+            if disk.bad_sectors.iter().any(is_bad) {
+                return Err(io::Error::other("a bad sector"));
+            }
+            disk.bytes_read += buffer.len() as u64;
             Ok(())
         })
     }

@@ -46,7 +46,10 @@ pub(crate) fn look(
         });
     }
     for (group, directory) in opening.directory.groups().filter(|(_, group)| !group.is_empty()) {
-        report.groups.push(summary(group, directory));
+        let definition = directory
+            .definition
+            .and_then(|definition| opening.control_payload(definition.segment, &definition.control));
+        report.groups.push(GroupSummary { definition, ..summary(group, directory) });
     }
     report.groups.sort_by_key(|group| group.group);
     report.damages = opening.report.damages.clone();

@@ -217,7 +217,7 @@ impl Shared {
             let length = record.bytes().len();
             return Ok(Record::new(bytes.slice(..length), &record));
         }
-        let outcome = if segment.is_sealed() && self.options.map_sealed {
+        let outcome = if segment.is_mappable() && self.options.map_sealed {
             self.read_mapped(segment, offset)
         } else {
             self.read_file(segment, offset)
@@ -280,7 +280,7 @@ impl Shared {
         let segment = &span.segment;
         let start = span.footer_offset + span.numbers.section_offset;
         let length = span.numbers.section_length as usize;
-        let bytes = if self.options.map_sealed {
+        let bytes = if segment.is_mappable() && self.options.map_sealed {
             let bytes = segment.map(&*self.io)?;
             let range = start as usize..start as usize + length;
             if range.end > bytes.len() { Bytes::new() } else { bytes.slice(range) }

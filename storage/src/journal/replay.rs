@@ -7,7 +7,7 @@ use super::{Journal, Record};
 use crate::error::ReadError;
 use crate::format::record::{GroupId, parse, verify};
 use crate::location::Location;
-use crate::report::{Damage, Progress};
+use crate::report::{Damage, DamageKind, Progress};
 use crate::segment::Segment;
 use bytes::Bytes;
 
@@ -42,7 +42,7 @@ impl Journal {
             if segment.header.is_compacted() {
                 continue;
             }
-            let entries = shared.entries_to_replay(segment);
+            let entries = shared.entries_to_replay(segment, &mut report.damages);
             if entries.is_empty() {
                 continue;
             }
@@ -70,7 +70,9 @@ impl Journal {
 
 impl Shared {
     /// Offset, group and index of each entry above its group's checkpoint, by offset.
-    fn entries_to_replay(&self, segment: &Arc<Segment>) -> Vec<(u32, GroupId, u64)> {
+    ///
+    /// Tables that can not be read are made anew from the records; what can not be read at all is reported.
+    fn entries_to_replay(&self, segment: &Arc<Segment>, damages: &mut Vec<Damage>) -> Vec<(u32, GroupId, u64)> {
         let mut entries = Vec::new();
         let mut sealed = Vec::new();
         {
@@ -96,7 +98,22 @@ impl Shared {
             }
         }
         for (group, from, span) in sealed {
-            let Ok(section) = self.section(&span) else { continue };
+            let section = match self.section(&span) {
+                Ok(section) => section,
+                Err(_) => {
+                    let footer = span.footer_offset + span.numbers.section_offset;
+                    self.note_damage(Damage::at(segment.number, footer, DamageKind::Footer));
+                    match self.rebuild_section(&span) {
+                        Some(section) => span.set_section(section),
+                        None => {
+                            let mut damage = Damage::at(segment.number, footer, DamageKind::Unreadable);
+                            (damage.group, damage.index) = (Some(group), Some(from.max(span.numbers.first_index)));
+                            damages.push(damage);
+                            continue;
+                        }
+                    }
+                }
+            };
             for (at, run) in section.index_runs.iter().enumerate() {
                 let end = section.index_runs.get(at + 1).map_or(section.entry_count(), |next| next.start as usize);
                 let positions = (run.start as usize..end).zip(run.first..);
@@ -159,12 +176,12 @@ impl SegmentReader {
             return Ok(length);
         }
         let location = Location { segment: self.segment.number, offset };
-        if self.whole && self.segment.is_sealed() {
+        if self.whole && self.segment.is_mappable() {
             return self.failed(offset);
         }
         if let Some((base, bytes)) = shared.tail.batch(location) {
             (self.window, self.start, self.trusted, self.whole) = (bytes, base, true, false);
-        } else if self.segment.is_sealed() && shared.options.map_sealed {
+        } else if self.segment.is_mappable() && shared.options.map_sealed {
             (self.window, self.start, self.trusted, self.whole) = (self.segment.map(&*shared.io)?, 0, false, true);
         } else {
             self.read_window(shared, offset, WINDOW_BYTES)?;

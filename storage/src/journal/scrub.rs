@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Journal;
 use super::shared::Shared;
@@ -18,8 +18,8 @@ use crate::stats::add;
 #[derive(Default)]
 pub(crate) struct Scrub {
     last: Option<Instant>,
-    /// Bytes that may be read by now.
-    allowance: u64,
+    /// Bytes that may be read by now. Below zero after a batch that was larger than what was left: it is paid back.
+    allowance: i64,
     segment: Option<Arc<Segment>>,
     /// The segment done last.
     done: u32,
@@ -27,7 +27,9 @@ pub(crate) struct Scrub {
 }
 
 /// The allowance never grows beyond this: after a pause there is no burst.
-const ALLOWANCE_MAX: u64 = 4 * 1024 * 1024;
+const ALLOWANCE_MAX: i64 = 4 * 1024 * 1024;
+/// So much is waited for before the next batch.
+const ALLOWANCE_MIN: i64 = 64 * 1024;
 
 impl Journal {
     /// Checks every sealed segment now, and returns all damages known.
@@ -51,10 +53,16 @@ impl Scrub {
         if rate == 0 || shared.options.manual {
             return Ok(false);
         }
-        let elapsed = self.last.map_or(0.0, |last| last.elapsed().as_secs_f64());
+        let elapsed = self.last.map_or(Duration::ZERO, |last| last.elapsed());
         self.last = Some(Instant::now());
-        self.allowance = (self.allowance + (elapsed * rate as f64) as u64).min(ALLOWANCE_MAX);
-        if self.allowance < 64 * 1024 {
+        self.advance(shared, rate, elapsed)
+    }
+
+    /// Checks one batch, if what the time since the last call allows is enough for it.
+    fn advance(&mut self, shared: &Shared, rate: u64, elapsed: Duration) -> io::Result<bool> {
+        let gained = elapsed.as_secs_f64() * rate as f64;
+        self.allowance = self.allowance.saturating_add(gained as i64).min(ALLOWANCE_MAX);
+        if self.allowance < ALLOWANCE_MIN {
             return Ok(false);
         }
         let Some(segment) = self.current(shared) else { return Ok(false) };
@@ -64,7 +72,7 @@ impl Scrub {
         }
         if self.offset < segment.data_end() {
             let next = check_batch(shared, &segment, self.offset)?;
-            self.allowance = self.allowance.saturating_sub(u64::from(next - self.offset));
+            self.allowance -= i64::from(next - self.offset);
             self.offset = next;
         } else {
             segment.close_file();
@@ -163,11 +171,13 @@ fn read(shared: &Shared, segment: &Segment, offset: u32, length: usize) -> io::R
     match shared.read_range(segment, offset, length) {
         Ok(bytes) if bytes.len() == length => Ok(Some(bytes)),
         Ok(_) => {
+            segment.set_unmappable();
             note(shared, segment, Damage::at(segment.number, offset, DamageKind::Truncated));
             Ok(None)
         }
         Err(_) if segment.is_retired() => Ok(None),
         Err(_) => {
+            segment.set_unmappable();
             note(shared, segment, Damage::at(segment.number, offset, DamageKind::Unreadable));
             Ok(None)
         }
@@ -177,5 +187,59 @@ fn read(shared: &Shared, segment: &Segment, offset: u32, length: usize) -> io::R
 fn note(shared: &Shared, segment: &Segment, damage: Damage) {
     if !segment.is_retired() {
         shared.note_damage(damage);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::format::record::{GroupId, RecordHeader, RecordKind};
+    use crate::io::SimIo;
+    use crate::journal::{AppendClass, Urgency};
+    use crate::options::JournalOptions;
+
+    const BATCH_BYTES: usize = 1024 * 1024;
+
+    /// A batch that was larger than what the rate had allowed was read all the same and the rest forgotten: with large
+    /// batches the scrubber read without a pause.
+    #[test]
+    fn the_scrubber_keeps_to_its_rate_whatever_the_size_of_batches() {
+        let options = JournalOptions {
+            segment_bytes: Some(4 * 1024 * 1024),
+            first_segment_bytes: 4 * 1024 * 1024,
+            manual: true,
+            ..JournalOptions::default()
+        };
+        let io = Arc::new(SimIo::new());
+        let journal = Journal::open(io, Path::new("journal"), options, &mut |_| {}).unwrap().journal;
+        for index in 1..=20 {
+            let header = RecordHeader {
+                group: GroupId(5),
+                index,
+                term: 1,
+                kind: RecordKind::Entry,
+                tag: 0,
+                sequence: 0,
+                time: 0,
+                subject_len: 0,
+                headers_len: 0,
+                payload_len: BATCH_BYTES as u32,
+            };
+            let mut appender = journal.append(AppendClass::Message).unwrap();
+            appender.record(&header, &[&vec![7; BATCH_BYTES]]);
+            appender.finish(Urgency::Wake);
+            journal.drive();
+        }
+        let (mut scrub, rate) = (Scrub::default(), 256 * 1024);
+        let seconds = 60;
+        for _ in 0..seconds * 100 {
+            scrub.advance(&journal.shared, rate, Duration::from_millis(10)).unwrap();
+        }
+        let allowed = rate * seconds + BATCH_BYTES as u64 + 4096;
+        let read = journal.stats().scrubbed_bytes;
+        assert!(read <= allowed, "{read} bytes read in {seconds} s at {rate} a second");
+        assert!(read >= allowed / 2, "{read} bytes are too few: it goes on");
     }
 }

@@ -72,7 +72,9 @@ impl Shared {
     /// The tables of a group in a sealed segment whose footer section is damaged, from the records themselves.
     pub(crate) fn rebuild_section(&self, span: &SealedSpan) -> Option<Section> {
         let segment = &span.segment;
-        let bytes = self.read_range(segment, 0, segment.length.load(Ordering::Acquire) as usize).ok()?;
+        let file = segment.file(&*self.io).ok()?;
+        // What the disk does not give is zero, and loses only the records that lie there.
+        let (bytes, _) = super::open::read_all(&*file, segment.length.load(Ordering::Acquire));
         let input = ScanInput {
             bytes: &bytes,
             segment: segment.number,

@@ -233,3 +233,32 @@ fn lazy_records_go_out_by_themselves_and_syncs_may_come_later() {
     assert_eq!(opened.report.damages, []);
     assert_eq!(opened.groups[0].last_index, 2000);
 }
+
+/// A start reads of each sealed segment its fixed pages and its footer's directory, and scans the active one alone. And it
+/// has few files open at a time, however many there are.
+#[test]
+fn a_start_does_not_read_sealed_segments_and_keeps_no_files_open() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let body = vec![7; 3000];
+    for sequence in 1..=2000 {
+        append(&journal, 5, sequence, sequence, &body);
+        journal.drive();
+    }
+    append_checkpoint(&journal, 5, 2000, b"checkpoint");
+    journal.drive();
+    let segments = journal.stats().segments;
+    assert!(segments > 80, "{segments}");
+    journal.close();
+    let io = io.fork();
+    let opened = open(&io, manual());
+    assert_eq!((opened.report.segments_scanned, opened.report.damages.len()), (1, 0));
+    let files = segments + opened.journal.stats().spares;
+    let (pages, directories) = (12 * 1024 * files, 4096 * segments);
+    let allowed = pages + directories + 64 * 1024 * 2;
+    assert!(io.bytes_read() <= allowed, "{} bytes read, not {allowed}", io.bytes_read());
+    assert!(io.open_files_max() < 10, "{} files at a time", io.open_files_max());
+    let before = io.bytes_read();
+    let report = opened.journal.replay(&mut |_| {}, &mut |_, _| {}).unwrap();
+    assert_eq!((report.segments, io.bytes_read()), (0, before), "nothing lies above the checkpoint");
+}

@@ -244,3 +244,70 @@ fn a_store_is_verified_without_a_server_and_without_a_change() {
     assert!(matches!(locked, Err(OpenError::Locked { .. })));
     opened.journal.close();
 }
+
+/// A start that could not read the tables of a sealed segment left out every entry in it, and said nothing.
+#[test]
+fn a_replay_finds_its_entries_without_the_tables_or_says_that_it_can_not() {
+    let stored = stored(true);
+    for nth in 0..40 {
+        let io = stored.io.fork();
+        let Ok(opened) = try_open(&io) else { panic!("nothing is wrong yet") };
+        io.fail(headwater_storage::io::FaultKind::Read, nth);
+        let mut replayed = 0;
+        let report = opened.journal.replay(&mut |_| {}, &mut |_, _| replayed += 1);
+        // 150 entries of group 5, and of group 6 those above its checkpoint.
+        let complete = replayed == 150 + 140;
+        let told = report.as_ref().map_or(true, |report| !report.damages.is_empty());
+        assert!(complete || told, "read {nth} failed: {replayed} entries and not a word");
+    }
+}
+
+/// A sector that can not be read any more ended the process of whoever touched it by way of a mapping.
+#[test]
+fn a_segment_with_a_bad_sector_is_not_mapped_once_that_is_known() {
+    let stored = stored(true);
+    let opened = try_open(&stored.io).unwrap();
+    opened.journal.drive();
+    let (group, sequence, place, length) = stored.messages[20];
+    let path = Path::new(DIRECTORY).join(format!("{:010}.segment", place.segment));
+    stored.io.break_sectors(&path, u64::from(place.offset)..u64::from(place.offset) + length as u64);
+    let damages = opened.journal.scrub_now().unwrap();
+    assert!(damages.iter().any(|damage| damage.kind == DamageKind::Unreadable), "{damages:?}");
+    assert!(matches!(opened.journal.read_message(GroupId(group), sequence), Err(ReadError::Io(_))));
+    let others = stored.messages.iter().filter(|(_, _, other, _)| other.offset.abs_diff(place.offset) > 8192);
+    for (group, sequence, ..) in others {
+        let record = opened.journal.read_message(GroupId(*group), *sequence).unwrap();
+        assert_eq!(record.payload(), payload(*sequence));
+    }
+}
+
+/// The directory of a footer is written anew after the start that found it damaged, so that the next one is quick again.
+#[test]
+fn a_damaged_footer_is_written_again() {
+    let stored = stored(true);
+    let sealed: Vec<PathBuf> = {
+        let opened = try_open(&stored.io).unwrap();
+        opened.journal.drive();
+        opened.journal.close();
+        let magic = |path: &PathBuf| {
+            let content = stored.io.content(path).unwrap();
+            content.windows(8).any(|window| window == b"HWFOOTER")
+        };
+        files(&stored.io).into_iter().filter(|path| path.extension().unwrap() == "segment").filter(magic).collect()
+    };
+    assert!(sealed.len() > 2);
+    for path in sealed {
+        let io = stored.io.fork();
+        let mut content = io.content(&path).unwrap();
+        let at = content.windows(8).position(|window| window == b"HWFOOTER").unwrap();
+        content[at + 30] ^= 1;
+        io.set_content(&path, content);
+        let opened = try_open(&io).unwrap();
+        assert!(opened.report.damages.iter().any(|damage| damage.kind == DamageKind::Footer), "{}", path.display());
+        opened.journal.drive();
+        opened.journal.close();
+        let opened = try_open(&io).unwrap();
+        assert_eq!(opened.report.damages, [], "{}", path.display());
+        opened.journal.close();
+    }
+}

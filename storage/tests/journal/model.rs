@@ -28,6 +28,7 @@ impl Random {
 enum Action {
     Entry { group: u64, index: u64, sequence: u64, body: Vec<u8> },
     State { group: u64, body: Vec<u8> },
+    Definition { group: u64, body: Vec<u8> },
     Checkpoint { group: u64, index: u64, body: Vec<u8> },
     Release { group: u64, below: u64 },
     Remove { group: u64 },
@@ -38,6 +39,7 @@ struct Group {
     log: BTreeMap<u64, (u64, Vec<u8>)>,
     messages: BTreeMap<u64, Vec<u8>>,
     state: Option<Vec<u8>>,
+    definition: Option<Vec<u8>>,
     checkpoint: Option<(u64, Vec<u8>)>,
     released: u64,
 }
@@ -62,6 +64,9 @@ impl Model {
                 }
             }
             Action::State { group, body } => self.groups.entry(*group).or_default().state = Some(body.clone()),
+            Action::Definition { group, body } => {
+                self.groups.entry(*group).or_default().definition = Some(body.clone());
+            }
             Action::Checkpoint { group, index, body } => {
                 self.groups.entry(*group).or_default().checkpoint = Some((*index, body.clone()));
             }
@@ -87,7 +92,8 @@ impl Model {
         let floor = state.checkpoint.as_ref().map_or(0, |(index, _)| *index);
         let body = format!("{group}/{stamp} ").repeat(1 + random.below(60) as usize).into_bytes();
         match random.below(100) {
-            0..3 => Action::State { group, body },
+            0..2 => Action::State { group, body },
+            2 => Action::Definition { group, body },
             3..8 if last > 0 => {
                 let index = floor.max(last.saturating_sub(random.below(10)));
                 Action::Checkpoint { group, index: index.max(1), body }
@@ -137,6 +143,11 @@ fn perform(journal: &Journal, action: &Action) -> u64 {
             let Ok(mut appender) = journal.append(AppendClass::Control) else { return 0 };
             let state = RecordHeader { kind: RecordKind::State, ..header(*group, 0, 0, 0, b"", body) };
             appender.record(&state, &[body]);
+        }
+        Action::Definition { group, body } => {
+            let Ok(mut appender) = journal.append(AppendClass::Control) else { return 0 };
+            let definition = RecordHeader { kind: RecordKind::Definition, ..header(*group, 7, 0, 0, b"", body) };
+            appender.record(&definition, &[body]);
         }
         Action::Checkpoint { group, index, body } => {
             let Ok(mut appender) = journal.append(AppendClass::Control) else { return 0 };
@@ -237,6 +248,10 @@ fn difference(opened: &Opened, model: &Model) -> Option<String> {
         let state = &model.groups[&id.0];
         if group.state.as_deref() != state.state.as_deref() {
             return Some(format!("{id:?} state"));
+        }
+        let definition = group.definition.as_ref().map(|definition| (definition.index, definition.body.to_vec()));
+        if definition != state.definition.clone().map(|body| (7, body)) {
+            return Some(format!("{id:?} definition"));
         }
         let checkpoint = group.checkpoint.as_ref().map(|checkpoint| (checkpoint.index, checkpoint.body.to_vec()));
         if checkpoint != state.checkpoint {

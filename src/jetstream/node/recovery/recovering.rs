@@ -1,0 +1,163 @@
+//! One group between its checkpoint and its last entry.
+
+use headwater_raft::{CheckpointBody, EntryKind, GroupState, RecoverError, TermLog};
+use headwater_storage::{GroupId, Record, RecoveredGroup};
+
+use super::super::super::checkpoint;
+use super::super::super::consumer_table::ConsumerTable;
+use super::super::super::core::Core;
+use super::super::super::group_log::{GroupLog, raft_kind};
+use super::super::super::meta::{META_GROUP, MetaMachine, StreamDefinition};
+use super::super::super::stream::StreamMachine;
+use super::super::StartError;
+use super::unreadable;
+
+pub struct Recovering {
+    pub state: GroupState,
+    pub log: TermLog,
+    pub time: i64,
+    pub machine: Option<(StreamMachine, ConsumerTable)>,
+    /// None while the stream is not known (yet): the list of streams comes first in the journal.
+    pub core: Option<Core>,
+    pub created: i64,
+    /// What the group itself says that it is, and the last index that this reflects.
+    pub definition: Option<(u64, StreamDefinition)>,
+    /// The last entry that gave the stream another configuration.
+    pub updated: u64,
+    /// Entries since the last message that could not be read.
+    pub damaged: u64,
+    /// Something of the log is lost: what is known of the stream's limits may be outdated.
+    pub incomplete: bool,
+    /// Why the group can not be served.
+    pub broken: Option<String>,
+    /// The last index of the log, and its term: the entry itself may be damaged.
+    pub last: (u64, u64),
+}
+
+impl Recovering {
+    pub fn new() -> Self {
+        Self {
+            state: GroupState::bootstrap(&[GroupLog::peer()]),
+            log: TermLog::new(0, 0),
+            time: 0,
+            machine: None,
+            core: None,
+            created: 0,
+            definition: None,
+            updated: 0,
+            damaged: 0,
+            incomplete: false,
+            broken: None,
+            last: (0, 0),
+        }
+    }
+
+    /// What the journal knows of a group: its state, its checkpoint and its definition; for the meta group its machine,
+    /// too.
+    ///
+    /// # Errors
+    /// When this version does not understand it.
+    pub fn restore(recovered: RecoveredGroup) -> Result<(Self, Option<MetaMachine>), StartError> {
+        let group = recovered.group;
+        let mut recovering = Self::new();
+        recovering.last = (recovered.last_index, recovered.last_term);
+        let covered = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
+        let has_gap = recovered.last_index > covered && recovered.first_index > covered + 1;
+        recovering.incomplete = recovered.fell_back || has_gap;
+        if let Some(definition) = recovered.definition {
+            match <StreamDefinition as prost::Message>::decode(definition.body) {
+                Ok(known) if known.group == group.0 => recovering.definition = Some((definition.index, known)),
+                _ => tracing::error!(group = group.0, "a stream's own definition can not be understood"),
+            }
+        }
+        if let Some(body) = &recovered.state {
+            recovering.state = GroupState::decode(body).map_err(|problem| unreadable(group, &problem))?;
+        }
+        let mut body = None;
+        if let Some(checkpoint) = recovered.checkpoint {
+            let wrapped = CheckpointBody::decode(checkpoint.body).map_err(|problem| unreadable(group, &problem))?;
+            recovering.state = recovering.state.with_checkpoint(checkpoint.index, &wrapped);
+            recovering.log = TermLog::new(checkpoint.index, checkpoint.term);
+            body = Some(wrapped.machine);
+        }
+        if group == META_GROUP {
+            let machine = match body {
+                Some(body) => MetaMachine::restore(&body).map_err(|problem| unreadable(group, &problem))?,
+                None => MetaMachine::new(),
+            };
+            return Ok((recovering, Some(machine)));
+        }
+        if let Some(body) = body {
+            let restored = checkpoint::restore(body).map_err(|problem| unreadable(group, &problem))?;
+            recovering.time = restored.time;
+            recovering.machine = Some((restored.machine, restored.consumers));
+        }
+        Ok((recovering, None))
+    }
+
+    /// Takes the entry into the log. Entries before it that can not be read are gone: this server holds the only copy.
+    ///
+    /// # Errors
+    /// When the log contradicts itself.
+    pub fn take_in(&mut self, record: &Record) -> Result<(), RecoverError> {
+        let Record { header, .. } = record;
+        let after = self.log.last();
+        if header.index > after + 1 {
+            self.fill(header.index - 1, self.log.last_term())?;
+            let (group, first, last) = (header.group.0, after + 1, header.index - 1);
+            tracing::error!(group, first, last, "entries of a log can not be read: what they changed is lost");
+        }
+        self.log.recover(header.index, header.term, raft_kind(header.tag), record.payload())?;
+        self.time = self.time.max(header.time);
+        Ok(())
+    }
+
+    fn fill(&mut self, last: u64, term: u64) -> Result<(), RecoverError> {
+        self.incomplete = true;
+        if let Some(core) = &mut self.core {
+            // One of them may have raised a limit: nothing more may leave because of the old one.
+            core.suspend_limits();
+        }
+        for index in self.log.last() + 1..=last {
+            self.log.recover(index, term, EntryKind::Normal, b"")?;
+            self.damaged += 1;
+        }
+        Ok(())
+    }
+
+    /// Applies an entry that was taken in.
+    pub fn apply(&mut self, record: &Record) {
+        let Some(core) = &mut self.core else { return };
+        let config = core.config().clone();
+        core.replay(&record.as_ref(), self.damaged);
+        if record.header.sequence > 0 {
+            self.damaged = 0;
+        }
+        if !std::sync::Arc::ptr_eq(&config, core.config()) {
+            self.updated = record.header.index;
+        }
+    }
+
+    /// The end of the log may be what is damaged. Its indexes and sequences were given, and are not given again.
+    pub fn fill_end(&mut self, group: GroupId) {
+        let (last, term) = self.last;
+        let after = self.log.last();
+        if self.broken.is_some() || last <= after {
+            return;
+        }
+        if let Err(problem) = self.fill(last, term) {
+            self.broken = Some(unreadable(group, &problem).to_string());
+            return;
+        }
+        tracing::error!(
+            group = group.0,
+            first = after + 1,
+            last,
+            "the end of a log is damaged: what it changed is lost"
+        );
+        if let Some(core) = &mut self.core {
+            let next = core.machine.last_sequence() + 1 + self.damaged;
+            core.lose(next, self.damaged);
+        }
+    }
+}
