@@ -1,3 +1,5 @@
+//! Batches message by message: what is staged, given out, refused and abandoned.
+
 use super::*;
 
 const ID: &str = "b1";
