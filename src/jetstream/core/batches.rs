@@ -12,7 +12,7 @@ use crate::jetstream::api::error_codes;
 use crate::jetstream::group_log::Placed;
 use crate::jetstream::stream::{
     Abandoned, Accept, Commit, MESSAGE, MESSAGE_OF_BATCH, MessageEntry, Outcome, Publish, PublishHeaders, Refusal,
-    StagedMessage, Step,
+    StagedMessage, Step, is_of_fast_batch,
 };
 use crate::router::Publisher;
 
@@ -51,10 +51,12 @@ impl Held {
 // Staging and committing.
 
 impl Core {
-    /// Whether the message belongs to a batch. A stream without batches refuses it like any other message.
+    /// Whether the message belongs to a batch. A stream without batches refuses it like any other message, and a reply
+    /// subject of fast batches counts before any header.
     pub(super) fn is_of_batch(&self, message: &InternalMessage<'_>) -> bool {
         !message.headers.is_empty()
             && self.config().allow_atomic
+            && !message.reply.is_some_and(is_of_fast_batch)
             && PublishHeaders::parse(message.headers).batch_id.is_some()
     }
 

@@ -87,7 +87,7 @@ impl StreamMachine {
         if self.rules.sealed {
             return refuse(&error_codes::STREAM_SEALED);
         }
-        if publish.reply.is_some_and(|reply| reply.ends_with(FAST_BATCH_SUFFIX)) {
+        if publish.reply.is_some_and(is_of_fast_batch) {
             self.check_size(publish)?;
             return refuse(&error_codes::BATCH_PUBLISH_DISABLED);
         }
@@ -331,6 +331,11 @@ pub(super) fn check_schedules(own_subject: &[u8], asked: &PublishHeaders<'_>) ->
         }
         _ => refuse(&error_codes::MESSAGE_SCHEDULES_SCHEDULER_INVALID),
     }
+}
+
+/// Whether a message with this reply subject belongs to a fast batch (P-12).
+pub fn is_of_fast_batch(reply: &[u8]) -> bool {
+    reply.ends_with(FAST_BATCH_SUFFIX)
 }
 
 fn is_integer(text: &[u8]) -> bool {

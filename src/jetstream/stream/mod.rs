@@ -44,7 +44,7 @@ pub use checkpoint::MalformedCheckpoint;
 pub use consumers::{Consumers, Interest, NoConsumers};
 pub use content::message_bytes;
 pub use control::{ConsumerChange, Control, MESSAGE, MESSAGE_OF_BATCH, MalformedControl};
-pub use decide::{Accept, Publish, Refusal, Room};
+pub use decide::{Accept, Publish, Refusal, Room, is_of_fast_batch};
 pub use effects::{Effects, Outcome, Removed};
 pub use in_flight::IN_FLIGHT_MAX;
 pub use machine::{MessageEntry, StreamMachine};
