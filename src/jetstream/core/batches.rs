@@ -231,7 +231,7 @@ impl Core {
         }
     }
 
-    /// As [`apply_held`](Self::apply_held) at a restart, when nobody waits and nobody listens.
+    /// As `apply_held`, at a restart, when nobody waits and nobody listens.
     pub fn replay_held(&mut self) {
         for held in std::mem::take(&mut self.held.0) {
             self.machine.apply_message(&held.as_entry(), &self.store, &self.consumers, &mut self.effects);
