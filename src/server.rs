@@ -6,6 +6,7 @@ mod settings;
 
 pub use runtime::runtime;
 
+use crate::auth::nkey;
 use crate::config::Options;
 use crate::connection::{ClosedConnection, Connection, ConnectionSnapshot, Hub, TlsListener, serve};
 use crate::jetstream::Node;
@@ -45,6 +46,8 @@ pub struct Server {
 pub struct ServerIdentity {
     /// Public server nkey, `N...`.
     pub id: String,
+    /// Public curve key, `X...`.
+    pub xkey: String,
     pub name: String,
     pub start: SystemTime,
     pub started: Instant,
@@ -306,8 +309,18 @@ impl ServerIdentity {
     fn new(name: &str) -> ServerIdentity {
         let id = nkeys::KeyPair::new_server().public_key();
         let name = if name.is_empty() { id.clone() } else { name.to_string() };
-        ServerIdentity { id, name, start: SystemTime::now(), started: Instant::now() }
+        let xkey = curve_key();
+        ServerIdentity { id, xkey, name, start: SystemTime::now(), started: Instant::now() }
     }
+}
+
+/// A public curve key that auth services could encrypt requests to. Nothing is encrypted to it yet, so its private half
+/// is not kept.
+fn curve_key() -> String {
+    let random = ring::rand::SystemRandom::new();
+    let key = ring::agreement::EphemeralPrivateKey::generate(&ring::agreement::X25519, &random);
+    let public = key.and_then(|key| key.compute_public_key());
+    public.map(|public| nkey::encode_curve(public.as_ref())).unwrap_or_default()
 }
 
 fn first_info(identity: &ServerIdentity, options: &Options) -> Info {
@@ -320,6 +333,8 @@ fn first_info(identity: &ServerIdentity, options: &Options) -> Info {
         go: info::GO_VERSION.into(),
         headers: !options.no_header_support,
         max_payload: i64::from(options.payload_bytes_max),
+        domain: options.jetstream.domain.clone().unwrap_or_default(),
+        xkey: identity.xkey.clone(),
         api_lvl: info::API_LEVEL,
         ..Info::default()
     }

@@ -2,7 +2,7 @@
 //! name none. A [`Directory`] is built from the settings and never changes; a reload builds another.
 
 mod certificate;
-mod nkey;
+pub mod nkey;
 mod password;
 
 pub use certificate::{CertificateNames, DistinguishedName};

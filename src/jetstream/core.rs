@@ -3,6 +3,7 @@
 //! Everything that changes the stream passes here twice: once to be decided and appended, once to be applied when it is
 //! durable and committed. Acks, answers and deliveries come out of the second pass only.
 
+mod batches;
 mod consumers;
 mod incomplete;
 mod publish;
@@ -25,7 +26,7 @@ use super::group_log::{GroupLog, raft_kind};
 use super::live::Live;
 use super::shared::Shared;
 use super::store::Store;
-use super::stream::{Control, Effects, MessageEntry, Outcome, Releases, StreamMachine};
+use super::stream::{Control, Effects, MESSAGE_OF_BATCH, MessageEntry, OpenBatches, Outcome, Releases, StreamMachine};
 use super::usage::Usage;
 use super::view::View;
 use super::workers::Job;
@@ -72,6 +73,10 @@ pub struct Core {
     subject_rules: subjects::SubjectRules,
     /// Duplicates, within a burst, of messages on their way: answered after the burst's own.
     duplicates: Vec<(u64, Reply)>,
+    /// Atomic batches that are being published.
+    batches: OpenBatches,
+    /// Messages of a batch whose end has not been applied yet.
+    held: batches::Held,
     /// Removed messages that wait for a checkpoint.
     releases: Releases,
     /// Checkpoints written and not yet durable.
@@ -94,6 +99,13 @@ enum Waiting {
         sequence: u64,
         reply: Reply,
     },
+    /// The publisher of a batch, whose last message this entry is.
+    Batch {
+        index: u64,
+        id: Box<[u8]>,
+        count: u64,
+        reply: Reply,
+    },
     Control {
         index: u64,
         done: Done,
@@ -110,6 +122,7 @@ impl Waiting {
         match self {
             Self::Stored { index, .. }
             | Self::Duplicate { index, .. }
+            | Self::Batch { index, .. }
             | Self::Control { index, .. }
             | Self::Acked { index, .. } => *index,
         }
@@ -124,7 +137,7 @@ enum Cause {
     Other,
 }
 
-/// A stored message that is published again.
+/// A stored message, which may be published again.
 #[derive(Clone, Copy)]
 struct Republish<'a> {
     subject: &'a [u8],
@@ -132,6 +145,13 @@ struct Republish<'a> {
     payload: &'a [u8],
     sequence: u64,
     time: i64,
+}
+
+impl<'a> Republish<'a> {
+    fn as_entry(&self) -> MessageEntry<'a> {
+        let Self { subject, headers, sequence, time, .. } = *self;
+        MessageEntry { sequence, time, subject, headers, payload_len: self.payload.len() }
+    }
 }
 
 const REPLY_INLINE: usize = 78;
@@ -177,6 +197,7 @@ pub struct Start {
 impl Core {
     pub fn new(start: Start) -> Self {
         let Start { shared, account, usage, name, log, machine, consumers, store } = start;
+        let batches = OpenBatches::new(shared.options.batches, shared.batch_budget.clone());
         Self {
             pub_ack: PubAck::new(&name, shared.options.domain.as_deref()),
             shared,
@@ -201,6 +222,8 @@ impl Core {
             accepted: Vec::new(),
             subject_rules: subjects::SubjectRules::default(),
             duplicates: Vec::new(),
+            batches,
+            held: batches::Held::default(),
             releases: Releases::default(),
             checkpoints_begun: 0,
             usage,
@@ -229,6 +252,8 @@ impl Core {
 
     /// Takes the lead and takes up the consumers.
     pub fn lead(&mut self) {
+        // The first entry of a new leader ends what the one before it left open.
+        self.drop_held();
         let shared = self.shared.clone();
         if self.is_memory() {
             self.log.lead(None);
@@ -416,8 +441,18 @@ impl Core {
     pub fn replay(&mut self, record: &RecordRef<'_>, damaged: u64) {
         let header = &record.header;
         self.log.set_time(header.time);
-        if damaged > 0 && header.kind == RecordKind::Message {
-            self.lose(header.sequence, damaged);
+        if damaged > 0 {
+            // The end of a batch may be among what is damaged. It was there, since the log goes on: what can be read of the
+            // batch counts.
+            self.replay_held();
+            if header.kind == RecordKind::Message {
+                self.lose(header.sequence, damaged);
+            }
+        }
+        match (header.kind, header.tag) {
+            (RecordKind::Message, MESSAGE_OF_BATCH) => return self.hold(record),
+            (RecordKind::Message, _) => self.replay_held(),
+            _ => self.drop_held(),
         }
         self.apply_entry(record);
         self.release_effects();
@@ -458,22 +493,18 @@ impl Core {
 
     fn apply_record(&mut self, record: &RecordRef<'_>, publisher: &mut Publisher) -> Outcome {
         let header = &record.header;
-        if header.kind == RecordKind::Message {
-            let again = self.about_to_republish(record.subject());
-            self.apply_entry(record);
-            let outcome = self.after_effects(Cause::Other, publisher);
-            if let (Some(again), Outcome::Stored { .. }) = (again, outcome) {
-                let (subject, headers) = (record.subject(), record.headers());
-                let message = Republish {
-                    subject,
-                    headers,
-                    payload: record.payload(),
-                    sequence: header.sequence,
-                    time: header.time,
-                };
-                self.republish(&again, &message, publisher);
+        match (header.kind, header.tag) {
+            (RecordKind::Message, MESSAGE_OF_BATCH) => {
+                self.hold(record);
+                return Outcome::Done;
             }
-            return outcome;
+            (RecordKind::Message, _) => {
+                self.apply_held(publisher);
+                let (subject, headers, payload) = (record.subject(), record.headers(), record.payload());
+                let (sequence, time) = (header.sequence, header.time);
+                return self.apply_message(&Republish { subject, headers, payload, sequence, time }, publisher);
+            }
+            _ => self.drop_held(),
         }
         match decode(record) {
             Some(control) => self.apply_control(&control, header.time, publisher),
@@ -525,6 +556,9 @@ impl Core {
         let outcome = self.after_effects(cause, publisher);
         if matches!(control, Control::Update { .. }) {
             self.subject_rules = subjects::SubjectRules::of(self.config());
+            if !self.config().allow_atomic {
+                self.batches.clear();
+            }
         }
         self.follow_consumer(control, publisher);
         outcome
@@ -597,11 +631,12 @@ impl Core {
         while self.waiting.front().is_some_and(|waiting| waiting.index() <= index) {
             let Some(waiting) = self.waiting.pop_front() else { return };
             match waiting {
+                Waiting::Batch { id, count, reply, .. } => {
+                    let sequence = self.sequence_of(outcome);
+                    self.acknowledge_batch(reply.as_slice(), sequence, &id, count, publisher);
+                }
                 Waiting::Stored { reply, .. } => {
-                    let sequence = match outcome {
-                        Outcome::Stored { sequence, .. } | Outcome::Skipped { sequence, .. } => sequence,
-                        _ => self.machine.last_sequence(),
-                    };
+                    let sequence = self.sequence_of(outcome);
                     self.line.clear();
                     self.pub_ack.stored(&mut self.line, sequence);
                     publisher.publish_cached(&mut self.cache, reply.as_slice(), None, &[], &[&self.line]);
@@ -621,12 +656,20 @@ impl Core {
         }
     }
 
+    /// The sequence of the message that an entry stored.
+    fn sequence_of(&self, outcome: Outcome) -> u64 {
+        match outcome {
+            Outcome::Stored { sequence, .. } | Outcome::Skipped { sequence, .. } => sequence,
+            _ => self.machine.last_sequence(),
+        }
+    }
+
     /// Nothing more will become durable: everybody who waits gets the reason.
     pub fn fail(&mut self, error: &ApiError, publisher: &mut Publisher) {
         self.failed = true;
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
-                Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } => {
+                Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } | Waiting::Batch { reply, .. } => {
                     self.refuse(reply.as_slice(), error, publisher);
                 }
                 Waiting::Control { done, .. } => done(self, publisher, Err(error.clone())),
@@ -681,6 +724,7 @@ impl Core {
         } else if let Some(at) = self.machine.next_expiry(&self.store) {
             self.set_timer(at);
         }
+        self.abandon_idle_batches(now, publisher);
         self.log_unlogged(publisher);
         self.consumer_timers(now, publisher);
     }
@@ -693,6 +737,10 @@ impl Core {
     /// A checkpoint of everything that the log up to `applied` made: index, term, body.
     /// It must be written at once, since what was removed up to here is released when it is durable.
     pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
+        if !self.held.is_empty() {
+            // What is held is in no checkpoint; it must be read from the log again.
+            return None;
+        }
         let index = self.log.applied();
         let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
         let body = super::checkpoint::encode(&self.machine, &self.consumers, self.log.time());

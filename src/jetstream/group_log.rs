@@ -102,7 +102,12 @@ impl GroupLog {
 
     /// Reserves the place of the next entry; it must be written before anything else happens to the group.
     pub fn propose(&mut self) -> Result<Placed, ProposeError> {
-        let proposed = self.group.propose(1)?;
+        self.propose_many(1)
+    }
+
+    /// Reserves the places of the next `count` entries, which follow each other; gives the first.
+    pub fn propose_many(&mut self, count: u64) -> Result<Placed, ProposeError> {
+        let proposed = self.group.propose(count)?;
         Ok(Placed { index: proposed.first_index, term: proposed.term })
     }
 

@@ -1,12 +1,13 @@
 //! What every stream of the node needs of it: the journal, the clock, timers and workers.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_storage::{GroupId, Journal};
 
 use super::api::validate::ServerLimits;
+use super::stream::{BatchBudget, BatchLimits};
 use super::timers::Timers;
 use super::workers::{Job, Workers};
 
@@ -21,12 +22,16 @@ pub struct NodeOptions {
     /// Bytes after which a connection counts as slow; also the largest batch of a direct get.
     pub pending_bytes_max: usize,
     pub limits: ServerLimits,
+    /// Of atomic batches.
+    pub batches: BatchLimits,
 }
 
 /// Shared by the node and its streams.
 pub struct Shared {
     pub journal: Journal,
     pub options: NodeOptions,
+    /// What the open batches of all streams take.
+    pub batch_budget: Arc<BatchBudget>,
     timers: OnceLock<Timers>,
     workers: OnceLock<Workers>,
     /// Somebody waits for the journal's queue to shorten.
@@ -40,7 +45,14 @@ pub const QUEUE_BYTES_LOW: usize = 2 * 1024 * 1024;
 
 impl Shared {
     pub fn new(journal: Journal, options: NodeOptions) -> Self {
-        Self { journal, options, timers: OnceLock::new(), workers: OnceLock::new(), gated: AtomicBool::new(false) }
+        Self {
+            journal,
+            options,
+            batch_budget: Arc::default(),
+            timers: OnceLock::new(),
+            workers: OnceLock::new(),
+            gated: AtomicBool::new(false),
+        }
     }
 
     pub fn start(&self, timers: Timers, workers: Workers) {

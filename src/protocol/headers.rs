@@ -8,7 +8,7 @@ pub const VERSION: &[u8] = b"NATS/1.0";
 
 const LINE_END: &[u8] = b"\r\n";
 
-/// Iterates over `(key, value)` of a header block; values are trimmed of surrounding spaces.
+/// Iterates over `(key, value)` of a header block; spaces before a value are not part of it, those behind it are.
 pub fn iter(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let body = match memchr::memmem::find(block, LINE_END) {
         Some(end) => &block[end + LINE_END.len()..],
@@ -16,7 +16,9 @@ pub fn iter(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     };
     Lines { rest: body }.filter_map(|line| {
         let colon = memchr::memchr(b':', line)?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+        let value = &line[colon + 1..];
+        let spaces = value.iter().take_while(|byte| **byte == b' ').count();
+        Some((&line[..colon], &value[spaces..]))
     })
 }
 

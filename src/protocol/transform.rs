@@ -101,12 +101,7 @@ pub fn check(source: &str, destination: &str) -> Result<(), TransformError> {
         if token.is_empty() || tail_seen {
             return Err(TransformError::InvalidTransform(token.to_owned()));
         }
-        if let Some((name, _)) = function(token) {
-            // Two functions are known to the engine but not to configurations.
-            if matches!(name, "left" | "right") {
-                return Err(TransformError::UnknownFunction(token.to_owned()));
-            }
-        } else if is_mustache(token) {
+        if is_mustache(token) && function(token).is_none() {
             return Err(TransformError::UnknownFunction(token.to_owned()));
         }
         tail_seen = token == ">";

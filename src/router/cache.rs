@@ -284,9 +284,9 @@ fn verdict(subject: &[u8], rights: &Rights) -> Verdict {
     }
 }
 
-/// Subjects that gateways use for mapped replies.
+/// Subjects that gateways use for mapped replies, of old ones too.
 fn is_gateway_reply(subject: &[u8]) -> bool {
-    subject.len() > 5 && subject.starts_with(b"_GR_.")
+    subject.len() > 5 && subject.starts_with(b"_GR_.") || subject.len() > 4 && subject.starts_with(b"$GR.")
 }
 
 /// A reply subject that only the server may hand out.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use headwater_storage::{JournalOptions, RealIo};
 
 use crate::account::{Account, GLOBAL};
-use crate::config::{AccountJetStreamLimits, Options, SyncPolicy};
+use crate::config::{AccountJetStreamLimits, JetStreamLimits, Options, SyncPolicy};
 use crate::connection::Hub;
 use crate::jetstream::api::account_info::AccountLimits;
 use crate::jetstream::api::validate::ServerLimits;
+use crate::jetstream::stream::BatchLimits;
 use crate::jetstream::{Node, NodeOptions, StartError};
 
 /// Opens the store and serves it; takes as long as recovery does.
@@ -58,6 +59,18 @@ fn node_options(options: &Options, directory: &Path, server_name: &str) -> NodeO
             reserved_memory: 0,
             reserved_storage: 0,
         },
+        batches: batch_limits(limits),
+    }
+}
+
+fn batch_limits(limits: &JetStreamLimits) -> BatchLimits {
+    let defaults = BatchLimits::default();
+    let number = |limit: Option<u64>, default| limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default);
+    BatchLimits {
+        open_per_stream: number(limits.batch_inflight_per_stream_max, defaults.open_per_stream),
+        open_per_server: number(limits.batch_inflight_total_max, defaults.open_per_server),
+        messages: limits.batch_messages_max,
+        idle: nanoseconds(limits.batch_timeout),
     }
 }
 

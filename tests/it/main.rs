@@ -1,5 +1,6 @@
 //! Tests against a running server over real sockets, one module per area of behaviour.
 
+mod batch;
 mod clients;
 mod consumer;
 mod core;

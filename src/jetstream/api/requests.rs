@@ -234,6 +234,23 @@ pub struct UnpinRequest {
     pub group: String,
 }
 
+impl UnpinRequest {
+    /// Reads the body and checks what can be told without the consumer.
+    ///
+    /// # Errors
+    /// When it is not JSON, an empty body included, or names no group.
+    pub fn read(body: &[u8]) -> Result<Self, ApiError> {
+        if body.is_empty() {
+            return Err(error_codes::INVALID_JSON.with("unexpected end of JSON input"));
+        }
+        let request: Self = read(body, false)?;
+        match request.group.as_str() {
+            "" => Err(error_codes::INVALID_JSON.with("consumer group not specified")),
+            _ => Ok(request),
+        }
+    }
+}
+
 impl Fields for UnpinRequest {
     const NAME: &'static str = "JSApiConsumerUnpinRequest";
 

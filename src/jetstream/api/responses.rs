@@ -79,6 +79,10 @@ success_bodies! {
     ConsumerSteppedDown = "consumer_leader_stepdown";
     /// STREAM.PEER.REMOVE.
     PeerRemoved = "stream_remove_peer";
+    /// STREAM.PEER.EVACUATE.
+    PeerEvacuated = "stream_evacuate_peer";
+    /// STREAM.CANCEL_MOVE.
+    MoveCancelled = "stream_cancel_move";
     /// META.LEADER.STEPDOWN.
     MetaSteppedDown = "meta_leader_stepdown";
     /// SERVER.REMOVE.

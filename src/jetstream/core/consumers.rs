@@ -83,7 +83,8 @@ impl Core {
                     self.creating.remove(&name);
                     self.take_up(*id);
                     self.advise_consumer(&name, "create", "CREATED", publisher);
-                    self.deliver(*id, publisher);
+                    // Not at once: the answer tells of the consumer before its first delivery.
+                    self.shared.queue(Job::deliver(self.log.id(), *id));
                 } else {
                     self.creating.retain(|_, (creating, _)| creating != id);
                 }
@@ -357,7 +358,8 @@ impl Core {
         while name.is_empty() || (stored.is_empty() && self.consumers.id(&name).is_some()) {
             name = names::consumer();
         }
-        if config.name.is_empty() {
+        // A name that the server makes up stands beside the configuration, not in it.
+        if config.name.is_empty() && config.is_durable() {
             config.name.clone_from(&name);
         }
         let id = self.consumers.next_id().max(self.creating.values().map(|(id, _)| id + 1).max().unwrap_or(0));
@@ -480,10 +482,13 @@ impl Core {
         let (id, record) = self.consumers.find(name)?;
         let (created, config, stored_name) = (record.created, record.config.clone(), record.name.clone());
         let mut info = None;
+        let mut config = (*config).clone();
         self.with_consumer(id, publisher, |live, context, outputs| {
             info = Some(live.consumer.info(context, outputs));
+            config.pause_until = live.consumer.state().pause_until().map(Timestamp);
         });
         let mut info = info?;
+        validate::set_static_consumer(&mut config);
         info.stream_name = self.name.to_string();
         info.name = stored_name;
         info.created = Timestamp(created);

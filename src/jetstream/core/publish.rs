@@ -11,6 +11,14 @@ use crate::jetstream::group_log::Placed;
 use crate::jetstream::stream::{Accept, MESSAGE, MessageEntry, Outcome, Publish, Refusal, Room};
 use crate::router::Publisher;
 
+/// What is stored of a message.
+pub(super) struct Record<'a> {
+    pub subject: &'a [u8],
+    pub headers: &'a [u8],
+    pub payload: &'a [u8],
+    pub tag: u8,
+}
+
 /// A message of a burst that was accepted, by its place in the burst.
 pub(super) struct Accepted {
     message: usize,
@@ -51,13 +59,23 @@ impl Core {
         }
         let mut accepted = std::mem::take(&mut self.accepted);
         let room = self.room();
+        let mut queued = 0;
         for (at, message) in messages.iter().enumerate() {
+            if self.is_of_batch(message) {
+                if let Some(commit) = self.stage(message, publisher) {
+                    // What came before the batch is in the log before it.
+                    self.append_burst(messages, &accepted, publisher);
+                    accepted.clear();
+                    queued = self.commit(&commit, message, publisher);
+                }
+                continue;
+            }
             match self.decide(message, &room, publisher) {
                 Some(accept) => accepted.push(Accepted { message: at, accept }),
                 None => continue,
             }
         }
-        let queued = self.append_burst(messages, &accepted, publisher);
+        queued = queued.max(self.append_burst(messages, &accepted, publisher));
         accepted.clear();
         self.accepted = accepted;
         let index = self.log.group().last_index();
@@ -113,25 +131,26 @@ impl Core {
 
     fn write(&mut self, message: &InternalMessage<'_>, accept: &Accept, placed: Placed, appender: &mut Appender<'_>) {
         let headers = accept.headers.as_deref().unwrap_or(message.headers);
-        self.write_parts(message.subject, headers, message.payload, accept, placed, appender);
+        let record = Record { subject: message.subject, headers, payload: message.payload, tag: MESSAGE };
+        self.write_record(&record, accept, placed, appender);
     }
 
-    fn write_parts(
+    #[inline]
+    pub(super) fn write_record(
         &mut self,
-        subject: &[u8],
-        headers: &[u8],
-        payload: &[u8],
+        record: &Record<'_>,
         accept: &Accept,
         placed: Placed,
         appender: &mut Appender<'_>,
     ) {
+        let Record { subject, headers, payload, tag } = *record;
         // Subjects are bounded by the control line, headers and payloads by the largest payload.
         let header = RecordHeader {
             group: self.log.id(),
             index: placed.index,
             term: placed.term,
             kind: RecordKind::Message,
-            tag: MESSAGE,
+            tag,
             sequence: accept.sequence,
             time: accept.time,
             subject_len: subject.len() as u16,
@@ -163,13 +182,19 @@ impl Core {
     }
 
     /// What the account may still store in streams of this kind.
-    fn room(&self) -> Room {
+    pub(super) fn room(&self) -> Room {
         Room { account_bytes: self.usage.room(self.config().storage), server_is_full: false }
     }
 
     fn publish_to_memory(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) {
         let wants_ack = !self.machine.config().no_ack;
         for message in messages {
+            if self.is_of_batch(message) {
+                if let Some(commit) = self.stage(message, publisher) {
+                    self.commit(&commit, message, publisher);
+                }
+                continue;
+            }
             let room = self.room();
             let Some(accept) = self.decide(message, &room, publisher) else { continue };
             let headers = accept.headers.as_deref().unwrap_or(message.headers);
@@ -187,7 +212,7 @@ impl Core {
     }
 
     /// Stores a message of a memory stream: durable in the sense of such a stream at once, hence applied at once.
-    fn remember(
+    pub(super) fn remember(
         &mut self,
         subject: &[u8],
         headers: &[u8],
@@ -231,13 +256,14 @@ impl Core {
                 self.machine.reset_in_flight();
                 return;
             };
-            self.write_parts(&marker.subject, &marker.headers, &[], &marker.accept, placed, &mut appender);
+            let record = Record { subject: &marker.subject, headers: &marker.headers, payload: &[], tag: MESSAGE };
+            self.write_record(&record, &marker.accept, placed, &mut appender);
             self.log.written();
             appender.finish(Urgency::Lazy);
         }
     }
 
-    fn refused(&mut self, message: &InternalMessage<'_>, refusal: Refusal, publisher: &mut Publisher) {
+    pub(super) fn refused(&mut self, message: &InternalMessage<'_>, refusal: Refusal, publisher: &mut Publisher) {
         let wants_ack = !self.machine.config().no_ack;
         match refusal {
             Refusal::Busy => self.refuse_message(message, &error_codes::STREAM_TOO_MANY_REQUESTS.error(), publisher),
@@ -256,7 +282,12 @@ impl Core {
         }
     }
 
-    fn refuse_message(&mut self, message: &InternalMessage<'_>, error: &ApiError, publisher: &mut Publisher) {
+    pub(super) fn refuse_message(
+        &mut self,
+        message: &InternalMessage<'_>,
+        error: &ApiError,
+        publisher: &mut Publisher,
+    ) {
         if let Some(reply) = message.reply.filter(|_| !self.machine.config().no_ack) {
             self.refuse(reply, error, publisher);
         }

@@ -4,6 +4,7 @@
 //! Seeds are printed and replayable: `SEED=42 cargo test -p headwater proofs::`.
 
 mod bursts;
+mod batches;
 mod damage;
 mod determinism;
 mod disk_faults;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::super::api::validate::ServerLimits;
+use super::super::stream::BatchLimits;
 use super::super::{Node, NodeOptions, Replica};
 use crate::account::{Account, InternalMessage, InternalSubscriber};
 use crate::protocol::headers;
@@ -86,6 +87,7 @@ impl Rig {
             strict: true,
             pending_bytes_max: 1 << 26,
             limits: ServerLimits::default(),
+            batches: BatchLimits::default(),
         };
         let disk: Arc<dyn Io> = Arc::new(io.clone());
         let accounts = vec![(account.clone(), None)];

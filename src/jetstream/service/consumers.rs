@@ -39,7 +39,6 @@ impl Request<'_> {
         let (stream_name, name) = match self.tokens {
             ["CONSUMER", "CREATE", stream] => (*stream, ConsumerName::Absent),
             ["CONSUMER", "DURABLE", "CREATE", stream, name] => (*stream, ConsumerName::Durable(name)),
-            ["CONSUMER", "DURABLE", ..] => return Err(error_codes::CONSUMER_DURABLE_NAME_NOT_IN_SUBJECT.error()),
             ["CONSUMER", "CREATE", stream, name, rest @ ..] => {
                 filter = rest.join(".");
                 (*stream, ConsumerName::Named { name, filter: &filter })
@@ -112,7 +111,12 @@ impl Request<'_> {
         let stream = self.stream(stream)?;
         let names: Vec<String> = stream.consumer_configs().into_iter().map(|(name, _)| name).collect();
         let (paging, range) = Paging::of(names.len(), request.offset, LIST_LIMIT);
-        let consumers = names[range].iter().filter_map(|name| stream.consumer_info(name)).collect();
+        let info = |name: &String| {
+            let mut info = stream.consumer_info(name)?;
+            info.config.iter_mut().for_each(|config| validate::remove_dynamic(&mut config.metadata));
+            Some(info)
+        };
+        let consumers = names[range].iter().filter_map(info).collect();
         Ok(ConsumerList { paging, consumers, ..ConsumerList::default() })
     }
 
@@ -172,9 +176,15 @@ impl Request<'_> {
     }
 
     fn try_consumer_reset(&self, stream: &str, consumer: &str) -> Result<(), ApiError> {
+        // Each consumer has this subject to itself: without the consumer nobody answers.
+        let Some(stream) = self.account.find(stream).filter(|stream| stream.has_consumer(consumer)) else {
+            return Ok(());
+        };
         self.check_level()?;
-        let request: ResetRequest = requests::read_optional(self.body, self.is_strict())?;
-        let stream = self.stream(stream)?;
+        let request: ResetRequest = match self.body {
+            [] => ResetRequest::default(),
+            body => requests::read(body, false)?,
+        };
         let answer = self.answer();
         stream.reset_consumer(consumer, request.seq, move |_, publisher, outcome| answer.send_on(publisher, outcome));
         Ok(())
@@ -186,7 +196,7 @@ impl Request<'_> {
 
     fn consumer_unpin_reply(&self, stream: &str, consumer: &str) -> Result<ConsumerUnpinned, ApiError> {
         self.check_level()?;
-        let request: UnpinRequest = requests::read_optional(self.body, self.is_strict())?;
+        let request = UnpinRequest::read(self.body)?;
         let stream = self.stream(stream)?;
         stream.unpin_consumer(consumer, &request.group)?;
         Ok(ConsumerUnpinned {})

@@ -58,7 +58,9 @@ impl Request<'_> {
     pub(super) fn no_responders(&self) {
         let Some(reply) = self.reply else { return };
         let mut block = headers::status(503, "");
-        headers::append(&mut block, "Nats-Subject", self.subject.as_bytes());
+        // On a domain's prefix, too, it is the subject without the domain that nobody listens to.
+        let subject = format!("{}{}", super::PREFIX, self.tokens.join("."));
+        headers::append(&mut block, "Nats-Subject", subject.as_bytes());
         let mut publisher = Publisher::new(self.account.account());
         publisher.publish(reply, None, &block, &[]);
         publisher.flush();
@@ -81,7 +83,7 @@ impl<'a> Sender<'a> {
     fn answer(&mut self, request: &MessageGetRequest) {
         if !request.multi_last.is_empty() {
             self.multi_last(request);
-        } else if request.batch > 0 {
+        } else if request.batch != 0 {
             self.batch(request);
         } else {
             match self.stream.select(&Selection::of(request)) {
@@ -104,16 +106,19 @@ impl<'a> Sender<'a> {
         let bytes_max = self.bytes_max(request);
         let (mut last_sequence, mut bytes, mut sent) = (0, 0, 0);
         while sent < wanted && bytes < bytes_max {
-            let Some(message) = self.stream.select(&selection) else { break };
-            pending = pending.saturating_sub(1);
+            let Some(message) = self.stream.select(&selection) else {
+                if sent == 0 {
+                    return self.status(DirectStatus::MESSAGE_NOT_FOUND);
+                }
+                break;
+            };
+            // Counted only where it is told with each message.
+            pending = pending.saturating_sub(u64::from(!request.no_hdr));
             self.message(&message, request.no_hdr, Some(BatchPosition { pending, last_sequence }));
             last_sequence = message.sequence();
             bytes += message.len();
             sent += 1;
             selection = selection.after(last_sequence);
-        }
-        if sent == 0 {
-            return self.status(DirectStatus::MESSAGE_NOT_FOUND);
         }
         self.end_of_batch(pending, last_sequence, None);
     }

@@ -8,6 +8,7 @@ use crate::jetstream::api::message_get::MessageGetRequest;
 use crate::jetstream::api::requests::{self, MessageDeleteRequest};
 use crate::jetstream::api::responses::{MessageDeleted, MessageReply, StoredMessage};
 use crate::jetstream::api::{ApiError, Timestamp, error_codes};
+use crate::jetstream::core::Core;
 use crate::jetstream::messages::Message;
 use crate::jetstream::replica::Selection;
 use crate::jetstream::stream::{Control, Outcome};
@@ -48,17 +49,27 @@ impl Request<'_> {
         }
         let answer = self.answer();
         let sequence = request.seq;
-        stream.propose(Control::Delete { sequence, erase: !request.no_erase }, move |_, publisher, outcome| {
+        stream.propose(Control::Delete { sequence, erase: !request.no_erase }, move |core, publisher, outcome| {
             answer.send_on(
                 publisher,
                 outcome.and_then(|outcome| match outcome {
                     Outcome::Deleted(true) => Ok(MessageDeleted::SUCCESS),
-                    _ => Err(error_codes::SEQUENCE_NOT_FOUND.with(sequence)),
+                    _ => Err(not_deleted(core, sequence)),
                 }),
             );
         });
         Ok(())
     }
+}
+
+/// There is no such message; file and memory streams have different words for it.
+fn not_deleted(core: &Core, sequence: u64) -> ApiError {
+    let kept = core.machine.first_sequence()..=core.machine.last_sequence();
+    if core.is_memory() || kept.contains(&sequence) {
+        return error_codes::SEQUENCE_NOT_FOUND.with(sequence);
+    }
+    let beyond = sequence > *kept.end();
+    error_codes::STREAM_MSG_DELETE_FAILED.with(if beyond { "stream store EOF" } else { "no message found" })
 }
 
 fn stored(message: &Message, no_headers: bool) -> StoredMessage {

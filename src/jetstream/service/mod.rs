@@ -82,6 +82,7 @@ impl Request<'_> {
     fn dispatch(&self) {
         match self.tokens {
             ["CONSUMER", "MSG", "NEXT", stream, consumer] => self.next_message(stream, consumer),
+            ["CONSUMER", "MSG", "NEXT", ..] => self.no_responders(),
             ["DIRECT", "GET", stream] => self.direct_get(stream),
             ["DIRECT", "GET", stream, ..] => self.direct_get_last(stream),
             ["INFO"] => self.account_info(),
@@ -96,8 +97,10 @@ impl Request<'_> {
             ["STREAM", "MSG", "DELETE", stream] => self.message_delete(stream),
             ["STREAM", "LEADER", "STEPDOWN", _] => self.refuse::<responses::StreamSteppedDown>(no_cluster()),
             ["STREAM", "PEER", "REMOVE", _] => self.refuse::<responses::PeerRemoved>(no_cluster()),
+            ["STREAM", "PEER", "EVACUATE", _] => self.refuse::<responses::PeerEvacuated>(no_cluster()),
+            ["STREAM", "CANCEL_MOVE", _] => self.refuse::<responses::MoveCancelled>(no_cluster()),
             ["CONSUMER", "CREATE", ..] => self.consumer_create(),
-            ["CONSUMER", "DURABLE", "CREATE", ..] => self.consumer_create(),
+            ["CONSUMER", "DURABLE", "CREATE", _, _] => self.consumer_create(),
             ["CONSUMER", "NAMES", stream] => self.consumer_names(stream),
             ["CONSUMER", "LIST", stream] => self.consumer_list(stream),
             ["CONSUMER", "INFO", stream, consumer] => self.consumer_info(stream, consumer),

@@ -1,6 +1,7 @@
 //! `STREAM.*`: create, update, names, list, info, delete, purge (J-02 to J-08).
 
 use super::Request;
+use crate::jetstream::api::cluster_info::ClusterInfo;
 use crate::jetstream::api::requests::{
     self, PurgeRequest, StreamConfigRequest, StreamInfoRequest, StreamListRequest, StreamNamesRequest,
 };
@@ -93,7 +94,12 @@ impl Request<'_> {
         let StreamListRequest(request) = requests::read_optional(self.body, self.is_strict())?;
         let streams = self.matching_streams(&request.subject);
         let (paging, range) = Paging::of(streams.len(), request.offset, LIST_LIMIT);
-        let infos = streams[range].iter().map(|stream| stream.info(false)).collect();
+        let info = |stream: &Arc<Replica>| {
+            let mut info = stream.info(false);
+            validate::remove_dynamic(&mut info.config.metadata);
+            info
+        };
+        let infos = streams[range].iter().map(info).collect();
         Ok(StreamList { paging, streams: infos, ..StreamList::default() })
     }
 
@@ -116,6 +122,7 @@ impl Request<'_> {
         let request: StreamInfoRequest = requests::read_optional(self.body, self.is_strict())?;
         let stream = self.stream(name)?;
         let mut info = stream.info(request.deleted_details);
+        info.cluster = Some(ClusterInfo { leader: self.node.server_name().to_owned(), ..ClusterInfo::default() });
         let mut paging = Paging::default();
         if !request.subjects_filter.is_empty() {
             let offset = u64::try_from(request.offset).unwrap_or(0);

@@ -62,6 +62,22 @@ impl StreamMachine {
         }
     }
 
+    /// Uses up the sequence of a message without storing it: it belongs to a batch whose end was never written (P-11).
+    pub fn skip_message(&mut self, entry: &MessageEntry<'_>, effects: &mut Effects) {
+        effects.clear();
+        let (sequence, time) = (entry.sequence, entry.time);
+        if sequence <= self.content.last {
+            // The checkpoint held it already.
+            return;
+        }
+        self.in_flight.applied(sequence);
+        self.clock = self.clock.max(time);
+        self.next_sequence = self.next_sequence.max(sequence + 1);
+        effects.outcome = Outcome::Skipped { sequence, time };
+        self.content.skip(sequence, time);
+        effects.remove(sequence, entry.subject);
+    }
+
     /// Applies any other entry.
     pub fn apply_control<S: MessageSource>(
         &mut self,

@@ -15,6 +15,9 @@ const CONSUMER_CREATE: u8 = 5;
 const CONSUMER_UPDATE: u8 = 6;
 const CONSUMER_DELETE: u8 = 7;
 const CONSUMER_DELTA: u8 = 8;
+/// A message of a batch that is not its last one: it counts only together with all that follow, up to and with the next
+/// [`MESSAGE`]. Any entry of another kind in between says that the end of the batch was never written.
+pub const MESSAGE_OF_BATCH: u8 = 9;
 
 /// An entry that is not a message.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,7 @@ use super::source::MessageSource;
 use crate::protocol::{headers, subject};
 
 /// Larger header blocks are refused (P-17).
-const HEADER_BYTES_MAX: usize = u16::MAX as usize;
+pub(super) const HEADER_BYTES_MAX: usize = u16::MAX as usize;
 /// What the reply subject of a fast batch ends in.
 const FAST_BATCH_SUFFIX: &[u8] = b".$FI";
 
@@ -87,7 +87,7 @@ impl StreamMachine {
         if self.rules.sealed {
             return refuse(&error_codes::STREAM_SEALED);
         }
-        if publish.reply.is_some_and(|reply| reply.ends_with(FAST_BATCH_SUFFIX)) {
+        if publish.reply.is_some_and(is_of_fast_batch) {
             self.check_size(publish)?;
             return refuse(&error_codes::BATCH_PUBLISH_DISABLED);
         }
@@ -96,18 +96,30 @@ impl StreamMachine {
         if !publish.headers.is_empty() {
             self.check_headers(publish, &asked, time, source)?;
         }
+        self.accept(publish, &asked, time, room, source)
+    }
+
+    /// Gives a message whose headers were checked its sequence, if sizes and limits let it pass.
+    #[inline]
+    pub(super) fn accept<S: MessageSource>(
+        &mut self,
+        publish: &Publish<'_>,
+        asked: &PublishHeaders<'_>,
+        time: i64,
+        room: &Room,
+        source: &S,
+    ) -> Result<Accept, Refusal> {
         self.check_size(publish)?;
         if room.server_is_full {
             return refuse(&error_codes::INSUFFICIENT_RESOURCES);
         }
-        let size =
-            message_bytes(self.rules.storage, publish.subject.len(), publish.headers.len(), publish.payload.len());
+        let size = self.bytes_of_publish(publish);
         if size > room.account_bytes {
             return refuse(&error_codes::ACCOUNT_RESOURCES_EXCEEDED);
         }
-        let headers = self.headers_to_store(publish.headers, &asked)?;
+        let headers = self.headers_to_store(publish.headers, asked)?;
         let (messages, bytes) = match self.rules.refuses_at_limits {
-            true => self.check_limits(publish, &asked, size, source)?,
+            true => self.check_limits(publish, asked, size, source)?,
             false => (1, size as i64),
         };
         let sequence = self.next_sequence;
@@ -130,14 +142,7 @@ impl StreamMachine {
             self.check_size(publish)?;
             return refuse(&error_codes::ATOMIC_PUBLISH_DISABLED);
         }
-        if let Some(increment) = asked.increment {
-            let known = is_integer(increment);
-            return refuse(if known {
-                &error_codes::MESSAGE_INCR_DISABLED
-            } else {
-                &error_codes::MESSAGE_INCR_INVALID
-            });
-        }
+        check_increment(asked)?;
         if asked.expected_stream.is_some_and(|name| name != self.config.name.as_bytes()) {
             return refuse(&error_codes::STREAM_NOT_MATCH);
         }
@@ -159,7 +164,7 @@ impl StreamMachine {
     }
 
     /// Compare-and-set on a subject (P-04), or on what a filter matches (P-05).
-    fn check_last_of_subject<S: MessageSource>(
+    pub(super) fn check_last_of_subject<S: MessageSource>(
         &mut self,
         subject: &[u8],
         asked: &PublishHeaders<'_>,
@@ -184,7 +189,7 @@ impl StreamMachine {
         if last == expected { Ok(()) } else { Err(error_codes::STREAM_WRONG_LAST_SEQUENCE.with(last).into()) }
     }
 
-    fn check_duplicate(&self, asked: &PublishHeaders<'_>, time: i64) -> Result<(), Refusal> {
+    pub(super) fn check_duplicate(&self, asked: &PublishHeaders<'_>, time: i64) -> Result<(), Refusal> {
         let Some(id) = asked.message_id.filter(|_| self.rules.dedupes) else {
             return Ok(());
         };
@@ -207,7 +212,7 @@ impl StreamMachine {
         }
     }
 
-    fn check_rollup(&self, asked: &PublishHeaders<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_rollup(&self, asked: &PublishHeaders<'_>) -> Result<(), Refusal> {
         let Some(value) = asked.rollup else {
             return Ok(());
         };
@@ -222,11 +227,20 @@ impl StreamMachine {
         Ok(())
     }
 
-    fn check_size(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
+    pub(super) fn bytes_of_publish(&self, publish: &Publish<'_>) -> u64 {
+        message_bytes(self.rules.storage, publish.subject.len(), publish.headers.len(), publish.payload.len())
+    }
+
+    pub(super) fn check_message_size(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
         let size = publish.headers.len() + publish.payload.len();
         if self.rules.message_size_max.is_some_and(|max| size > max) {
             return refuse(&error_codes::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
         }
+        Ok(())
+    }
+
+    fn check_size(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
+        self.check_message_size(publish)?;
         if publish.headers.len() > HEADER_BYTES_MAX {
             return refuse(&error_codes::STREAM_HEADER_EXCEEDS_MAXIMUM);
         }
@@ -296,8 +310,17 @@ impl StreamMachine {
     }
 }
 
+/// Counters are refused at creation, so whatever asks for one is refused here.
+pub(super) fn check_increment(asked: &PublishHeaders<'_>) -> Result<(), Refusal> {
+    match asked.increment {
+        None => Ok(()),
+        Some(increment) if is_integer(increment) => refuse(&error_codes::MESSAGE_INCR_DISABLED),
+        Some(_) => refuse(&error_codes::MESSAGE_INCR_INVALID),
+    }
+}
+
 /// Schedules (T-35) are refused at creation, so whatever asks for one is refused here.
-fn check_schedules(own_subject: &[u8], asked: &PublishHeaders<'_>) -> Result<(), Refusal> {
+pub(super) fn check_schedules(own_subject: &[u8], asked: &PublishHeaders<'_>) -> Result<(), Refusal> {
     if asked.schedule.is_some() {
         return refuse(&error_codes::MESSAGE_SCHEDULES_DISABLED);
     }
@@ -310,12 +333,17 @@ fn check_schedules(own_subject: &[u8], asked: &PublishHeaders<'_>) -> Result<(),
     }
 }
 
+/// Whether a message with this reply subject belongs to a fast batch (P-12).
+pub fn is_of_fast_batch(reply: &[u8]) -> bool {
+    reply.ends_with(FAST_BATCH_SUFFIX)
+}
+
 fn is_integer(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
-fn refuse<T>(error: &ErrorTemplate) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(error: &ErrorTemplate) -> Result<T, Refusal> {
     Err(Refusal::Error(error.error()))
 }
 

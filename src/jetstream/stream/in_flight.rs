@@ -137,6 +137,23 @@ impl InFlight {
         }
     }
 
+    /// Forgets all but the first `len` again: what came after them is not appended after all. Rare.
+    pub fn truncate(&mut self, len: usize) {
+        let Some(first) = self.entries.get(len) else { return };
+        let text_len = (first.text_at - self.text_start) as usize;
+        for number in self.left + len as u64..self.left + self.entries.len() as u64 {
+            self.untrack_id(number);
+        }
+        for entry in self.entries.drain(len..) {
+            self.messages -= i64::from(entry.messages);
+            self.bytes -= entry.bytes;
+        }
+        self.text.truncate(text_len);
+        // What was the latest entry of a subject before is not known any more.
+        self.subjects.clear();
+        self.tracks_subjects = false;
+    }
+
     /// Forgets everything: this replica leads no more, or the log did not take what was accepted.
     pub fn clear(&mut self) {
         let hasher = std::mem::take(&mut self.hasher);
@@ -186,12 +203,7 @@ impl InFlight {
         if self.tracks_subjects {
             self.untrack_subject(number);
         }
-        if entry.id_len > 0 {
-            let hash = self.hasher.hash_one(self.id_of(number));
-            if let Ok(found) = self.ids.find_entry(hash, |other| *other == number) {
-                found.remove();
-            }
-        }
+        self.untrack_id(number);
         self.messages -= i64::from(entry.messages);
         self.bytes -= entry.bytes;
         self.entries.pop_front();
@@ -251,6 +263,15 @@ impl InFlight {
         self.ids = ids;
     }
 
+    fn untrack_id(&mut self, number: u64) {
+        if self.entry(number).id_len > 0 {
+            let hash = self.hasher.hash_one(self.id_of(number));
+            if let Ok(found) = self.ids.find_entry(hash, |other| *other == number) {
+                found.remove();
+            }
+        }
+    }
+
     fn entry(&self, number: u64) -> &Entry {
         &self.entries[(number - self.left) as usize]
     }
@@ -305,6 +326,25 @@ mod tests {
         assert_eq!(in_flight.len(), 0);
         assert_eq!(in_flight.of_subject(b"a.b"), OfSubject::default());
         assert_eq!(in_flight.last_id(), None);
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace() {
+        let mut in_flight = InFlight::new();
+        push(&mut in_flight, 5, "a", "x");
+        assert_eq!(in_flight.of_subject(b"a").last, 5);
+        push(&mut in_flight, 6, "a", "y");
+        push(&mut in_flight, 7, "b", "");
+        in_flight.truncate(1);
+        in_flight.truncate(3);
+        assert_eq!(in_flight.of_subject(b"a"), OfSubject { messages: 1, last: 5 });
+        assert_eq!(in_flight.of_subject(b"b"), OfSubject::default());
+        assert_eq!((in_flight.find_id(b"y"), in_flight.last_id()), (None, Some(&b"x"[..])));
+        assert_eq!((in_flight.len(), in_flight.messages(), in_flight.bytes()), (1, 1, 10));
+        push(&mut in_flight, 6, "b", "y");
+        assert_eq!((in_flight.find_id(b"y"), in_flight.of_subject(b"b").last), (Some(6), 6));
+        in_flight.applied(6);
+        assert_eq!(in_flight.len(), 0);
     }
 
     #[test]

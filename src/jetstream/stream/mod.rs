@@ -15,11 +15,13 @@
 //! `last < next_sequence`, the difference being in flight.
 
 mod apply;
+mod batch;
 mod checkpoint;
 mod consumers;
 mod content;
 mod control;
 mod decide;
+mod decide_batch;
 mod effects;
 mod expire;
 mod in_flight;
@@ -38,11 +40,12 @@ mod source;
 #[cfg(test)]
 pub mod tests;
 
+pub use batch::{Abandoned, BatchBudget, BatchLimits, Commit, OpenBatches, StagedMessage, Step};
 pub use checkpoint::MalformedCheckpoint;
 pub use consumers::{Consumers, Interest, NoConsumers};
 pub use content::message_bytes;
-pub use control::{ConsumerChange, Control, MESSAGE, MalformedControl};
-pub use decide::{Accept, Publish, Refusal, Room};
+pub use control::{ConsumerChange, Control, MESSAGE, MESSAGE_OF_BATCH, MalformedControl};
+pub use decide::{Accept, Publish, Refusal, Room, is_of_fast_batch};
 pub use effects::{Effects, Outcome, Removed};
 pub use in_flight::IN_FLIGHT_MAX;
 pub use machine::{MessageEntry, StreamMachine};

@@ -16,6 +16,10 @@ pub struct PublishHeaders<'a> {
     pub ttl: Option<&'a [u8]>,
     pub increment: Option<&'a [u8]>,
     pub batch_id: Option<&'a [u8]>,
+    pub batch_sequence: Option<u64>,
+    /// Here an empty value is a value, one that means nothing.
+    pub batch_commit: Option<&'a [u8]>,
+    pub required_level: Option<&'a [u8]>,
     pub schedule: Option<&'a [u8]>,
     pub scheduler: Option<&'a [u8]>,
     pub schedule_next: Option<&'a [u8]>,
@@ -28,6 +32,9 @@ pub const ROLLUP: &str = "Nats-Rollup";
 pub const TTL: &str = "Nats-TTL";
 pub const MARKER_REASON: &str = "Nats-Marker-Reason";
 pub const REQUEST_INFO: &str = "Nats-Request-Info";
+pub const BATCH_COMMIT: &str = "Nats-Batch-Commit";
+pub const REQUIRED_LEVEL: &str = "Nats-Required-Api-Level";
+pub const EXPECTED_LAST_MESSAGE_ID: &str = "Nats-Expected-Last-Msg-Id";
 const KV_OPERATION: &str = "KV-Operation";
 
 impl<'a> PublishHeaders<'a> {
@@ -53,6 +60,13 @@ impl<'a> PublishHeaders<'a> {
                 b"TTL" => set(&mut found.ttl),
                 b"Incr" => set(&mut found.increment),
                 b"Batch-Id" => set(&mut found.batch_id),
+                // What is not a number is no sequence at all here.
+                b"Batch-Sequence" => {
+                    let number = text.map(parse_sequence).filter(|number| *number != u64::MAX);
+                    found.batch_sequence = found.batch_sequence.or(number);
+                }
+                b"Batch-Commit" => found.batch_commit = found.batch_commit.or(Some(value)),
+                b"Required-Api-Level" => set(&mut found.required_level),
                 b"Schedule" => set(&mut found.schedule),
                 b"Scheduler" => set(&mut found.scheduler),
                 b"Schedule-Next" => set(&mut found.schedule_next),

@@ -59,7 +59,7 @@ impl StreamMachine {
     pub fn state<S: MessageSource>(&self, source: &S, deleted_details: bool, consumer_count: u64) -> StreamState {
         let content = &self.content;
         let time_of = |sequence| source.read(sequence).ok().map(|message| Timestamp(message.time()));
-        let is_fresh = content.last == 0 && content.messages == 0;
+        let is_fresh = content.last == 0 && content.messages == 0 && self.config.first_seq != 1;
         let lost = !self.lost.is_empty();
         StreamState {
             messages: content.messages,

@@ -90,7 +90,6 @@ fn what_is_not_there_yet_is_refused_and_named() {
         (r#""mirror":{"name":"O"}"#, "stream mirrors"),
         (r#""sources":[{"name":"O"}]"#, "stream sources"),
         (r#""allow_msg_counter":true"#, "message counters"),
-        (r#""allow_atomic":true"#, "atomic batch publishing"),
         (r#""allow_batched":true"#, "fast batch publishing"),
         (r#""allow_msg_schedules":true"#, "message schedules"),
     ] {

@@ -91,7 +91,8 @@ fn set_dynamic(metadata: &mut BTreeMap<String, String>) {
     metadata.insert(LEVEL.to_owned(), API_LEVEL.to_string());
 }
 
-fn remove_dynamic(metadata: &mut BTreeMap<String, String>) {
+/// Lists show assets as they are stored: without version and level of the server.
+pub fn remove_dynamic(metadata: &mut BTreeMap<String, String>) {
     metadata.remove(VERSION);
     metadata.remove(LEVEL);
 }

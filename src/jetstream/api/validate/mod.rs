@@ -21,7 +21,7 @@ pub use consumer_update::check_consumer_update;
 pub use environment::{AccountTiers, Environment, ServerLimits};
 pub use limits::reserved_bytes;
 pub use metadata::{
-    API_LEVEL, SERVER_VERSION, required_level_is_met, set_static_consumer, set_static_stream, supports,
+    API_LEVEL, SERVER_VERSION, remove_dynamic, required_level_is_met, set_static_consumer, set_static_stream, supports,
     with_dynamic_consumer, with_dynamic_stream,
 };
 pub use names::{is_valid_group_name, is_valid_name};

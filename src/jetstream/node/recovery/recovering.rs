@@ -156,6 +156,7 @@ impl Recovering {
             "the end of a log is damaged: what it changed is lost"
         );
         if let Some(core) = &mut self.core {
+            core.replay_held();
             let next = core.machine.last_sequence() + 1 + self.damaged;
             core.lose(next, self.damaged);
         }
