@@ -1,5 +1,6 @@
 //! Tests against a running server over real sockets, one module per area of behaviour.
 
+mod circles;
 mod clients;
 mod consumer;
 mod core;
