@@ -15,3 +15,4 @@ mod monitor;
 mod security;
 mod stream;
 mod tls;
+mod tls_choices;
