@@ -9,6 +9,7 @@ mod fuzz;
 #[path = "../fuzz/src/bodies.rs"]
 mod fuzz_bodies;
 mod harness;
+mod interest;
 mod jetstream;
 mod kv;
 mod monitor;
