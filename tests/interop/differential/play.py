@@ -336,7 +336,11 @@ def _shape(value):
     if isinstance(value, dict):
         return {key: _shape(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_shape(value[0])] if value else []
+        shapes = [_shape(item) for item in value]
+        # The order of a list may be random: what any of its objects has counts.
+        if shapes and all(isinstance(item, dict) for item in shapes):
+            return [dict(sorted(pair for item in shapes for pair in item.items()))]
+        return shapes[:1]
     # A number that happens to be zero in one run is still a number.
     return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value).__name__
 
