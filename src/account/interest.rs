@@ -2,17 +2,17 @@
 
 use super::Subscription;
 use super::trie::Trie;
+use super::watches::{WatchKey, Watches};
 use parking_lot::RwLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
 pub struct Interest {
     subscriptions: RwLock<Trie<Arc<Subscription>>>,
     /// Goes up after every change, so that whoever read it before a look-up never keeps a result for too long.
     generation: AtomicU64,
-    /// Woken by every change.
-    watcher: OnceLock<Thread>,
+    watches: Watches,
     inserts: AtomicU64,
     removes: AtomicU64,
     matches: AtomicU64,
@@ -36,7 +36,7 @@ impl Default for Interest {
         Interest {
             subscriptions: RwLock::default(),
             generation: AtomicU64::new(generation),
-            watcher: OnceLock::new(),
+            watches: Watches::default(),
             inserts: AtomicU64::new(0),
             removes: AtomicU64::new(0),
             matches: AtomicU64::new(0),
@@ -47,11 +47,12 @@ impl Default for Interest {
 impl Interest {
     pub fn insert(&self, subscription: Arc<Subscription>) {
         let mut subscriptions = self.subscriptions.write();
-        let subject = Arc::clone(&subscription);
-        subscriptions.insert(&subject.subject, subscription);
+        let inserted = Arc::clone(&subscription);
+        subscriptions.insert(&inserted.subject, subscription);
         drop(subscriptions);
         self.inserts.fetch_add(1, Ordering::Relaxed);
         self.touch();
+        self.watches.note(std::iter::once(&*inserted.subject));
     }
 
     /// False when it was not there any more.
@@ -60,35 +61,44 @@ impl Interest {
         if removed.is_some() {
             self.removes.fetch_add(1, Ordering::Relaxed);
             self.touch();
+            self.watches.note(std::iter::once(&*subscription.subject));
         }
         removed.is_some()
     }
 
     /// Removes many under one lock, as at the end of a connection.
-    pub fn remove_all<'a>(&self, gone: impl Iterator<Item = &'a Arc<Subscription>>) {
+    pub fn remove_all<'a>(&self, gone: impl Iterator<Item = &'a Arc<Subscription>> + Clone) {
         let mut removed = 0;
         let mut subscriptions = self.subscriptions.write();
-        for subscription in gone {
+        for subscription in gone.clone() {
             removed += u64::from(subscriptions.remove(&subscription.subject, subscription.id()).is_some());
         }
         drop(subscriptions);
         if removed > 0 {
             self.removes.fetch_add(removed, Ordering::Relaxed);
             self.touch();
+            self.watches.note(gone.map(|subscription| &*subscription.subject));
         }
     }
 
     /// Makes every match cache of the account forget, for changes that are not in the graph itself.
     pub fn touch(&self) {
         self.generation.fetch_add(1, Ordering::Release);
-        if let Some(watcher) = self.watcher.get() {
-            watcher.unpark();
-        }
     }
 
-    /// From now on this thread is unparked after every change. Only the first to ask is heard.
-    pub fn watch(&self, thread: Thread) {
-        let _ = self.watcher.set(thread);
+    pub(super) fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// From now on this thread is unparked when a [`Watch`](super::Watch) has something to look at. Only the first to
+    /// ask is heard.
+    pub fn report_to(&self, thread: Thread) {
+        self.watches.report_to(thread);
+    }
+
+    /// The watches whose subjects were subscribed to or unsubscribed from since they were last taken.
+    pub fn take_changed(&self) -> Vec<WatchKey> {
+        self.watches.take_changed()
     }
 
     #[inline]

@@ -10,6 +10,7 @@ mod replies;
 mod subscription;
 mod subscriptions;
 mod trie;
+mod watches;
 
 pub use budget::EgressBudget;
 pub use gate::Gate;
@@ -20,6 +21,7 @@ pub use replies::ReplyTracker;
 pub use subscription::{ClientIdentity, ClientKind, Counted, InternalMessage, InternalSubscriber, Sink, Subscription};
 pub use subscriptions::SubscriptionSet;
 pub use trie::{Keyed, Trie};
+pub use watches::{Watch, WatchKey};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;

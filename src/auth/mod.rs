@@ -26,6 +26,8 @@ pub struct AuthSettings {
     pub default_permissions: Option<PermissionRules>,
     /// Certificate names are user names (`verify_and_map`).
     pub map_certificates: bool,
+    /// The single user and the token are good only behind a trusted proxy.
+    pub proxy_required: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -87,6 +89,7 @@ pub struct Directory {
     token: Option<Secret>,
     no_auth_user: Option<String>,
     map_certificates: bool,
+    proxy_required: bool,
     permissions: Option<Arc<Permissions>>,
 }
 
@@ -162,6 +165,7 @@ impl Directory {
             token: settings.token.clone(),
             no_auth_user: settings.no_auth_user.clone(),
             map_certificates: settings.map_certificates,
+            proxy_required: settings.proxy_required,
             permissions: permissions.clone(),
         };
         for entry in &settings.users {
@@ -301,6 +305,9 @@ impl Directory {
     }
 
     fn check_single(&self, options: &ConnectOptions) -> Outcome {
+        if self.proxy_required {
+            return Outcome::Denied(ClosedReason::ProxyRequired);
+        }
         let grant = Grant { account: GLOBAL.into(), permissions: self.permissions.clone(), user: shown_user(options) };
         if let Some(token) = &self.token {
             return compare(token, &options.token, grant);

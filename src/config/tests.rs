@@ -279,6 +279,32 @@ fn what_has_no_effect_is_named() {
 }
 
 #[test]
+fn what_is_read_and_changes_nothing_is_named() {
+    let loaded = check(
+        "write_timeout: retry\nno_sublist_cache: true\nfeature_flags { a: true, b: false }\njetstream {\n \
+         max_buffered_msgs: 10, max_buffered_size: 1M, request_queue_limit: 5, info_queue_limit: 6, \
+         max_concurrent_io: 64 }",
+    )
+    .unwrap();
+    let named: Vec<_> = loaded.unsupported.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(
+        named,
+        [
+            "write_timeout",
+            "no_sublist_cache",
+            "feature_flags.a",
+            "jetstream.max_buffered_msgs",
+            "jetstream.max_buffered_size",
+            "jetstream.request_queue_limit",
+            "jetstream.info_queue_limit",
+            "jetstream.max_concurrent_io",
+        ]
+    );
+    let loaded = check("write_timeout: close\nno_sublist_cache: false\nfeature_flags {}").unwrap();
+    assert_eq!(loaded.unsupported, []);
+}
+
+#[test]
 fn variables_excuse_unknown_keys() {
     assert_eq!(options("MY_PORT: 4333\nport: $MY_PORT").listen.port, 4333);
     assert_eq!(

@@ -18,7 +18,7 @@ pub use accept::serve;
 pub use connection::{Connection, TlsInfo, Update};
 pub use hub::{ConnectionObserver, Hub, HubCounters};
 pub use register::Register;
-pub use settings::Settings;
+pub use settings::{Settings, Trace};
 pub use snapshot::{ClosedConnection, ConnectionSnapshot, SubscriptionSnapshot};
 pub use timers::Alarm;
 pub use tls::{CertificateFiles, HandshakeFirst, TlsError, TlsListener, TlsSettings};

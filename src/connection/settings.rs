@@ -21,6 +21,15 @@ pub struct Settings {
     pub headers: bool,
     /// Plain connections are welcome beside TLS ones.
     pub allow_plain: bool,
+    pub trace: Trace,
+}
+
+/// What a trace shows of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// None shows them whole.
+    pub message_bytes_max: Option<usize>,
+    pub headers_only: bool,
 }
 
 impl Default for Settings {
@@ -40,6 +49,7 @@ impl Default for Settings {
             stall_publishers: true,
             headers: true,
             allow_plain: false,
+            trace: Trace::default(),
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 pub struct TlsSettings {
     /// Chains with their keys. The name that a client asks for chooses (S-65); the first is for all others.
     pub certificates: Vec<CertificateFiles>,
+    /// Who may vouch for clients; without it, those whom the system trusts.
     pub ca_file: Option<PathBuf>,
     /// Clients must present a certificate.
     pub verify: bool,
@@ -54,6 +55,15 @@ pub enum HandshakeFirst {
     Within(Duration),
 }
 
+/// Where systems keep the certificates that they trust.
+const SYSTEM_ROOTS: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+];
+
 pub struct TlsListener {
     acceptor: TlsAcceptor,
     settings: TlsSettings,
@@ -70,6 +80,8 @@ pub enum TlsError {
     NoCertificate,
     #[error("certificate or key not usable: {0}")]
     Unusable(#[from] rustls::Error),
+    #[error("client certificates can't be verified: there is no 'ca_file' and the system has no list either")]
+    NoRoots,
     #[error("client certificates can't be verified: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
@@ -96,16 +108,12 @@ impl TlsListener {
             &[&rustls::version::TLS13, &rustls::version::TLS12]
         };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions)?;
-        let builder = match &settings.ca_file {
-            Some(ca_file) if settings.verify => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(ca_file)? {
-                    roots.add(certificate)?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-                builder.with_client_cert_verifier(verifier)
-            }
-            _ => builder.with_no_client_auth(),
+        let builder = if settings.verify {
+            let roots = Arc::new(roots(settings.ca_file.as_deref())?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build()?;
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
         };
         let config = builder.with_cert_resolver(resolver);
         Ok(TlsListener { acceptor: TlsAcceptor::from(Arc::new(config)), settings, rate: Mutex::default() })
@@ -155,6 +163,26 @@ impl TlsListener {
         let pinned = &self.settings.pinned_keys;
         pinned.is_empty() || info.key_hash.as_ref().is_some_and(|hash| pinned.contains(hash))
     }
+}
+
+/// Who may vouch for clients: those of the file, or those that the system trusts.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(ca_file) => {
+            for certificate in certificates(ca_file)? {
+                roots.add(certificate)?;
+            }
+        }
+        None => {
+            let chosen = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+            let known = SYSTEM_ROOTS.iter().map(PathBuf::from).find(|path| path.exists());
+            let bundle = chosen.or(known).ok_or(TlsError::NoRoots)?;
+            // Systems ship certificates that not everybody can read; they vouch for nobody here.
+            roots.add_parsable_certificates(certificates(&bundle)?);
+        }
+    }
+    Ok(roots)
 }
 
 fn provider(settings: &TlsSettings) -> CryptoProvider {

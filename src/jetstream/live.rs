@@ -11,7 +11,7 @@ use super::messages::Message;
 use super::names;
 use super::store::Store;
 use super::{advisory, consumer_advisory};
-use crate::account::Account;
+use crate::account::{Account, Watch};
 use crate::protocol::headers;
 use crate::router::{MatchCache, Publisher};
 use bytes::Bytes;
@@ -23,6 +23,8 @@ pub struct Live {
     pub config: Arc<ConsumerConfig>,
     /// The account's generation of interest when it was last asked who listens.
     pub interest_seen: u64,
+    /// On the deliver subject.
+    pub watch: Option<Watch>,
 }
 
 /// Whether somebody listens to a push consumer, as of a generation of the account's interest.

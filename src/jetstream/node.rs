@@ -487,15 +487,16 @@ impl Node {
     fn watch_interest(self: &Arc<Self>) -> Result<(), StartError> {
         let weak = Arc::downgrade(self);
         std::thread::Builder::new().name("interest".into()).spawn(move || {
-            let mut seen: HashMap<String, u64> = HashMap::default();
             while let Some(node) = weak.upgrade().filter(|node| !node.stopped.load(Ordering::Relaxed)) {
                 let began = Instant::now();
                 for account in node.accounts() {
-                    // Registered first: a change after the look below wakes this thread.
-                    account.account().interest.watch(std::thread::current());
-                    let generation = account.account().interest_generation();
-                    if seen.insert(account.name().to_owned(), generation) != Some(generation) {
-                        account.streams().iter().for_each(|stream| stream.look_for_interest());
+                    let interest = &account.account().interest;
+                    // Named first: a change after the look below wakes this thread.
+                    interest.report_to(std::thread::current());
+                    for (group, consumer) in interest.take_changed() {
+                        if let Some(replica) = node.replica(GroupId(group)) {
+                            replica.look_for_interest(consumer);
+                        }
                     }
                 }
                 drop(node);

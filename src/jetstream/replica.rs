@@ -162,8 +162,8 @@ impl Replica {
         self.with(|core, publisher| core.fail(error, publisher));
     }
 
-    pub fn look_for_interest(&self) {
-        self.with(|core, publisher| core.look_for_interest(publisher));
+    pub fn look_for_interest(&self, consumer: u64) {
+        self.with(|core, publisher| core.look_for_interest(consumer, publisher));
     }
 
     /// Goes on with the deliveries of a consumer. True when there is more to do.

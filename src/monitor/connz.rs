@@ -24,7 +24,8 @@ pub struct Connz {
     total: usize,
     offset: usize,
     limit: usize,
-    connections: Vec<Entry>,
+    /// None, and so null, for an account that nobody knows.
+    connections: Option<Vec<Entry>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -134,9 +135,6 @@ impl<'a> Selection<'a> {
         let order = Order::parse(query.text("sort"), state)?;
         let (account, filter) = (query.text("acc"), query.text("filter_subject"));
         let subject = if filter == ">" { "" } else { filter };
-        if !subject.is_empty() && account.is_empty() {
-            return Err(BadRequest("filter by subject only valid with account filtering".into()));
-        }
         Ok(Selection {
             state,
             order,
@@ -196,16 +194,17 @@ pub fn connz(context: &Context<'_>) -> Result<Connz, BadRequest> {
     selection.order.sort(&mut found);
     let page = found.into_iter().skip(selection.offset).take(selection.limit);
     let mut subscriptions_left = SUBSCRIPTIONS_MAX;
+    let is_known = selection.account.is_empty() || context.server.hub().account(selection.account).is_some();
     let connections: Vec<Entry> =
         page.map(|found| Entry::of(context, found, &selection.details, &mut subscriptions_left)).collect();
     Ok(Connz {
         server_id: context.server_id(),
         now: format::now(),
         num_connections: connections.len(),
+        connections: Some(connections).filter(|_| is_known),
         total,
         offset: selection.offset,
         limit: selection.limit,
-        connections,
     })
 }
 

@@ -87,6 +87,9 @@ impl JetStreamUsage {
     }
 }
 
+/// What the genuine server shows when it syncs always: its default, which then means nothing.
+const SYNC_INTERVAL: i64 = 120_000_000_000;
+
 #[derive(Default, Serialize)]
 pub struct JetStreamSettings {
     max_memory: i64,
@@ -110,7 +113,7 @@ impl JetStreamSettings {
         let jetstream = &options.jetstream;
         let limits = &node.options().limits;
         let (sync_interval, sync_always) = match jetstream.sync {
-            SyncPolicy::BeforeAck => (0, true),
+            SyncPolicy::BeforeAck => (SYNC_INTERVAL, true),
             SyncPolicy::Interval(interval) => (format::nanoseconds(interval), false),
         };
         JetStreamSettings {

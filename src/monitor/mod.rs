@@ -58,11 +58,13 @@ enum Page {
     Routez,
     Leafz,
     Gatewayz,
+    Ipqueuesz,
+    Raftz,
     Metrics,
 }
 
 impl Page {
-    const ALL: [(Page, &'static str); 12] = [
+    const ALL: [(Page, &'static str); 14] = [
         (Page::Root, "/"),
         (Page::Varz, "/varz"),
         (Page::Connz, "/connz"),
@@ -74,6 +76,8 @@ impl Page {
         (Page::Routez, "/routez"),
         (Page::Leafz, "/leafz"),
         (Page::Gatewayz, "/gatewayz"),
+        (Page::Ipqueuesz, "/ipqueuesz"),
+        (Page::Raftz, "/raftz"),
         (Page::Metrics, "/metrics"),
     ];
 
@@ -185,6 +189,9 @@ impl Context<'_> {
             Page::Routez => Answer::json(&links::routez(self)),
             Page::Leafz => Answer::json(&links::leafz(self)),
             Page::Gatewayz => Answer::json(&links::gatewayz(self)),
+            // The genuine server's queues between its threads, and its Raft groups of more than one: none here.
+            Page::Ipqueuesz => Answer::json(&BTreeMap::<(), ()>::new()),
+            Page::Raftz => Ok(Answer::text(StatusCode::NOT_FOUND, "No Raft nodes registered")),
             Page::Metrics => metrics::page(self),
         }
     }

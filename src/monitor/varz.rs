@@ -11,6 +11,9 @@ use crate::config::WriteTimeout;
 use crate::jetstream::api::Timestamp;
 use crate::protocol::info;
 
+/// Flags of the genuine server. None of what they switch on is here, whatever the configuration says.
+const FEATURE_FLAGS: [&str; 4] = ["js_ack_fc_v2", "js_api_reply_v2", "js_raft_delete_range", "js_snapshot_sources"];
+
 #[derive(Serialize)]
 pub struct Varz {
     server_id: String,
@@ -86,8 +89,7 @@ pub struct Varz {
     tags: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    feature_flags: BTreeMap<String, bool>,
+    feature_flags: BTreeMap<&'static str, bool>,
     system_account: String,
     slow_consumer_stats: ByKind,
     stale_connection_stats: ByKind,
@@ -208,7 +210,7 @@ pub fn varz(context: &Context<'_>) -> Varz {
         config_digest: options.config_digest.clone(),
         tags: options.server_tags.clone(),
         metadata: options.server_metadata.clone(),
-        feature_flags: options.feature_flags.clone(),
+        feature_flags: FEATURE_FLAGS.map(|flag| (flag, false)).into(),
         system_account: hub.system_account().name().to_owned(),
         slow_consumer_stats: ByKind { clients: slow_consumers, ..ByKind::default() },
         stale_connection_stats: ByKind { clients: stale_connections, ..ByKind::default() },

@@ -252,9 +252,13 @@ fn parse_any<'a>(buffer: &'a [u8], limits: &Limits) -> Step<'a> {
         Some(_) => {}
     }
     let start = seen + buffer[seen..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    // Blanks are no part of the line, but must not be gathered without end either.
+    if start - seen > limits.control_line_bytes_max {
+        return Step::Fault(Fault::ControlLine);
+    }
     let Some(line_len) = memchr::memchr(b'\n', &buffer[start..]) else {
         // What can't be a line any more must not be gathered further.
-        if buffer.len() - seen > limits.control_line_bytes_max + 2 {
+        if buffer.len() - start > limits.control_line_bytes_max + 2 {
             return Step::Fault(Fault::ControlLine);
         }
         return MORE;

@@ -93,6 +93,21 @@ fn faults_are_found_as_early_as_in_nats_server() {
     assert_eq!(parse(b"HPUB f 12 12\r\n", &limits), Step::Fault(Fault::HeadersNotSupported));
 }
 
+/// Blanks in front of a line were counted as long as its end was not there: the same line was taken in one read and
+/// refused in two.
+#[test]
+fn a_line_behind_many_blanks_is_the_same_however_it_arrives() {
+    let line = |blanks: usize| [b"-ERR".as_slice(), &vec![b'\t'; blanks], &[b'x'; 300], b"\n"].concat();
+    let taken = line(4000);
+    assert_eq!(op(&taken), Op::Err(&[b'x'; 300]));
+    let refused = line(4097);
+    assert_eq!(fault(&refused), Fault::ControlLine);
+    for arrived in 1..taken.len() {
+        assert_eq!(parse(&taken[..arrived], &LIMITS), Step::More { bytes_needed: 0 }, "{arrived}");
+    }
+    assert_eq!(parse(&refused[..refused.len() - 1], &LIMITS), Step::Fault(Fault::ControlLine));
+}
+
 #[test]
 fn control_lines_are_limited_before_they_are_complete() {
     let mut line = b"SUB ".to_vec();

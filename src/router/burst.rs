@@ -6,9 +6,9 @@
 //!
 //! Bursts come from a pool of the thread, because a flush may call a service that publishes in turn.
 
-use crate::account::{
-    Account, ClientIdentity, Delivered, InternalMessage, InternalSubscriber, Outbound, STALL_BYTES, Traffic,
-};
+use super::mail::{Letter, Mail};
+use super::nesting;
+use crate::account::{Account, ClientIdentity, Delivered, InternalSubscriber, Outbound, STALL_BYTES, Traffic};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::cell::RefCell;
@@ -23,8 +23,6 @@ const KEPT_SLOT_BYTES_MAX: usize = 256 * 1024;
 /// After so many bursts that used less than a quarter of the slots, the others are let go.
 const QUIET_BURSTS_MAX: u32 = 1000;
 const POOL_MAX: usize = 4;
-/// A burst of more messages is the work of somebody who does not wait for each.
-const LONE_MESSAGES_MAX: usize = 2;
 
 #[derive(Default)]
 pub struct Burst {
@@ -34,10 +32,7 @@ pub struct Burst {
     used: usize,
     slot_of: HashMap<u64, u32, RandomState>,
     staged_bytes: usize,
-    /// Copies of messages whose bytes don't live in the publisher's buffer until the end of the burst.
-    arena: Vec<u8>,
-    deferred: Vec<Deferred>,
-    services: Vec<Arc<dyn InternalSubscriber>>,
+    mail: Mail,
     traffic: Traffic,
     /// The most loaded peer that was flushed to, and the most loaded one that is worth waiting for.
     loaded: Option<Loaded>,
@@ -70,33 +65,6 @@ impl Loaded {
     }
 }
 
-/// A message for a service, by place.
-struct Deferred {
-    service: u32,
-    subject: Span,
-    reply: Option<Span>,
-    headers: Span,
-    payload: Span,
-}
-
-/// A piece of the publisher's buffer or of the arena.
-#[derive(Clone, Copy)]
-struct Span {
-    start: u32,
-    len: u32,
-    in_arena: bool,
-}
-
-/// A message on its way to services, as slices of the publisher's buffer or not.
-#[derive(Clone, Copy)]
-pub struct Letter<'a> {
-    pub subject: &'a [u8],
-    pub reply: Option<&'a [u8]>,
-    pub headers: &'a [u8],
-    /// In pieces, so that a publisher inside the server needs no copy of its own.
-    pub payload: &'a [&'a [u8]],
-}
-
 thread_local! {
     #[expect(clippy::vec_box, reason = "bursts move between the pool and their users")]
     static POOL: RefCell<Vec<Box<Burst>>> = const { RefCell::new(Vec::new()) };
@@ -115,7 +83,7 @@ impl Burst {
 
     /// Gives a flushed burst back.
     pub fn give_back(mut self: Box<Self>) {
-        debug_assert!(self.used == 0 && self.deferred.is_empty(), "only flushed bursts go back");
+        debug_assert!(self.used == 0 && self.mail.is_empty(), "only flushed bursts go back");
         self.traffic = Traffic::default();
         self.loaded = None;
         self.worth_waiting = None;
@@ -173,7 +141,7 @@ impl Burst {
     /// True when it is time to flush before the burst is over.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.staged_bytes + self.arena.len() >= STAGED_BYTES_MAX
+        self.staged_bytes + self.mail.copied_bytes() >= STAGED_BYTES_MAX
     }
 
     /// A random number below `bound`; good enough to spread load.
@@ -189,34 +157,7 @@ impl Burst {
 
     /// Remembers a message for a service until the end of the burst. `buffer` is where its slices may point to.
     pub fn defer(&mut self, service: &Arc<dyn InternalSubscriber>, letter: &Letter<'_>, buffer: &[u8]) {
-        if !self.services.last().is_some_and(|last| Arc::ptr_eq(last, service)) {
-            self.services.push(Arc::clone(service));
-        }
-        let subject = self.span(letter.subject, buffer);
-        let reply = letter.reply.map(|reply| self.span(reply, buffer));
-        let headers = self.span(letter.headers, buffer);
-        let payload = match letter.payload {
-            [] => Span { start: 0, len: 0, in_arena: true },
-            [whole] => self.span(whole, buffer),
-            parts => {
-                let start = self.arena.len() as u32;
-                parts.iter().for_each(|part| self.arena.extend_from_slice(part));
-                Span { start, len: self.arena.len() as u32 - start, in_arena: true }
-            }
-        };
-        self.deferred.push(Deferred { service: self.services.len() as u32 - 1, subject, reply, headers, payload });
-    }
-
-    /// Where the slice lies in the buffer; a copy in the arena when it doesn't.
-    fn span(&mut self, slice: &[u8], buffer: &[u8]) -> Span {
-        let len = slice.len() as u32;
-        let offset = (slice.as_ptr() as usize).wrapping_sub(buffer.as_ptr() as usize);
-        if offset.checked_add(slice.len()).is_some_and(|end| end <= buffer.len()) {
-            return Span { start: offset as u32, len, in_arena: false };
-        }
-        let start = self.arena.len() as u32;
-        self.arena.extend_from_slice(slice);
-        Span { start, len, in_arena: true }
+        self.mail.add(service, letter, buffer);
     }
 
     /// Writes what is staged: one lock and one send per touched peer.
@@ -261,52 +202,27 @@ impl Burst {
     }
 
     pub fn has_services(&self) -> bool {
-        !self.deferred.is_empty()
+        !self.mail.is_empty()
     }
 
-    /// Calls the services with the messages deferred so far; true when there were any. `buffer` is the one that
-    /// they were deferred with.
+    /// Calls the services with the messages deferred so far, or has them called when this thread is in too many such
+    /// calls already; true when there were any. `buffer` is the one that they were deferred with.
     pub fn run_services(
         &mut self,
         account: &Arc<Account>,
         client: Option<&Arc<ClientIdentity>>,
         buffer: &[u8],
     ) -> bool {
-        if self.deferred.is_empty() {
+        if self.mail.is_empty() {
             return false;
         }
-        let slice = |span: &Span| {
-            let source = if span.in_arena { self.arena.as_slice() } else { buffer };
-            &source[span.start as usize..][..span.len as usize]
-        };
-        let messages: Vec<InternalMessage<'_>> = self
-            .deferred
-            .iter()
-            .map(|deferred| InternalMessage {
-                subject: slice(&deferred.subject),
-                reply: deferred.reply.as_ref().map(slice),
-                headers: slice(&deferred.headers),
-                payload: slice(&deferred.payload),
-                client,
-            })
-            .collect();
-        let mut start = 0;
-        for run in self.deferred.chunk_by(|left, right| left.service == right.service) {
-            let end = start + run.len();
-            self.services[run[0].service as usize].deliver(account, &messages[start..end]);
-            start = end;
-        }
-        let lone = client.is_some() && messages.len() <= LONE_MESSAGES_MAX;
-        drop(messages);
-        for service in &self.services {
-            service.end_turn(lone);
-        }
-        self.deferred.clear();
-        self.services.clear();
-        if self.arena.capacity() > KEPT_SLOT_BYTES_MAX {
-            self.arena = Vec::new();
+        if let Some(_level) = nesting::enter() {
+            self.mail.deliver(account, client, buffer);
+            self.mail.clear();
         } else {
-            self.arena.clear();
+            // Only what is published inside the server gets here, and that is copied.
+            debug_assert!(buffer.is_empty() && client.is_none(), "a connection is called by nobody");
+            nesting::hand_over(account, std::mem::take(&mut self.mail));
         }
         true
     }

@@ -2,8 +2,9 @@
 //!
 //! One message to everything a match found: plain subscribers, one member of each queue group, services.
 
-use super::burst::{Burst, Letter};
+use super::burst::Burst;
 use super::cache::{MatchCache, Target};
+use super::mail::Letter;
 use crate::account::{Account, Counted};
 use std::time::Instant;
 

@@ -4,12 +4,15 @@
 mod burst;
 mod cache;
 mod deliver;
+mod mail;
+mod nesting;
 mod publisher;
 
 pub use crate::account::Outbound;
-pub use burst::{Burst, Letter};
+pub use burst::Burst;
 pub use cache::{MatchCache, Rights, Verdict, is_reserved_reply};
 pub use deliver::{Outgoing, Reached, deliver, write_line};
+pub use mail::Letter;
 pub use publisher::Publisher;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! HOT PATH: publishing from inside the server, from any thread: JetStream's deliveries and answers, `$SYS`.
 
-use super::burst::{Burst, Letter};
+use super::burst::Burst;
 use super::cache::{MatchCache, Rights};
 use super::deliver::{Outgoing, deliver, write_line};
+use super::mail::Letter;
 use crate::account::{Account, Outbound};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use crate::account::{AccountLimits, GLOBAL, PermissionRules, ResponseRule, SYSTEM};
 use crate::auth::{AuthSettings, AuthSettingsError, ConnectionType, Directory, UserIdentity, UserSettings};
 use crate::config::{self, Options};
-use crate::connection::{CertificateFiles, HandshakeFirst, Hub, Settings, TlsSettings};
+use crate::connection::{CertificateFiles, HandshakeFirst, Hub, Settings, TlsSettings, Trace};
 use crate::protocol::connect::Secret;
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,10 @@ pub fn connections(options: &Options) -> Settings {
         stall_publishers: !options.no_fast_producer_stall,
         headers: !options.no_header_support,
         allow_plain: options.allow_non_tls,
+        trace: Trace {
+            message_bytes_max: options.traced_message_bytes_max.map(|max| max as usize),
+            headers_only: options.log.trace_headers,
+        },
     }
 }
 
@@ -40,6 +44,7 @@ pub fn directory(options: &Options) -> Result<Directory, SettingsError> {
         no_auth_user: options.no_auth_user.clone(),
         default_permissions: None,
         map_certificates: options.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
+        proxy_required: authorization.proxy_required,
     };
     Ok(Directory::new(&settings)?)
 }

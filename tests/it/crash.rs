@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const ROUNDS: u64 = 6;
 const SECOND: u64 = 1_000_000_000;
 
-fn headwater() -> &'static OsStr {
+pub fn headwater() -> &'static OsStr {
     OsStr::new(env!("CARGO_BIN_EXE_headwater"))
 }
 

@@ -75,9 +75,14 @@ impl RawClient {
 
     /// From here on the client speaks TLS; an error is that of the handshake.
     pub fn upgrade(&mut self, config: Arc<rustls::ClientConfig>) -> std::io::Result<()> {
+        self.upgrade_as("127.0.0.1", config)
+    }
+
+    /// As [`RawClient::upgrade`], to a server of another name.
+    pub fn upgrade_as(&mut self, name: &'static str, config: Arc<rustls::ClientConfig>) -> std::io::Result<()> {
         assert!(self.seen.is_empty(), "plain bytes before the handshake: {:?}", self.seen);
         self.stream.set_read_timeout(Some(PATIENCE))?;
-        let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+        let name = rustls::pki_types::ServerName::try_from(name).unwrap();
         let mut tls = rustls::ClientConnection::new(config, name).unwrap();
         while tls.is_handshaking() {
             tls.complete_io(&mut self.stream)?;
@@ -85,6 +90,11 @@ impl RawClient {
         self.stream.set_read_timeout(Some(Duration::from_millis(50)))?;
         self.tls = Some(tls);
         Ok(())
+    }
+
+    /// What the handshake has led to.
+    pub fn session(&self) -> &rustls::ClientConnection {
+        self.tls.as_ref().expect("the client speaks TLS")
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -51,8 +51,15 @@ pub struct Process {
 
 impl Process {
     pub fn start(program: &OsStr, store: &Path) -> Process {
+        Process::start_with(program, store, |_| {})
+    }
+
+    /// As [`Process::start`], with more arguments or another environment.
+    pub fn start_with(program: &OsStr, store: &Path, change: impl FnOnce(&mut Command)) -> Process {
         let ports = tempfile::tempdir().unwrap();
-        let mut child = Process::command(program, store, ports.path()).spawn().unwrap();
+        let mut command = Process::command(program, store, ports.path());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let deadline = Instant::now() + PATIENCE;
         let address = loop {
             if let Some(address) = read_ports(ports.path()) {
@@ -96,7 +103,7 @@ fn read_ports(directory: &Path) -> Option<String> {
         .flatten()
         .find(|file| file.path().extension().is_some_and(|end| end == "ports"))?;
     let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
-    Some(ports["nats"][0].as_str()?.trim_start_matches("nats://").to_owned())
+    Some(ports["nats"][0].as_str()?.split("://").last()?.to_owned())
 }
 
 /// A connection that uses JetStream.

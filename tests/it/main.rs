@@ -1,6 +1,7 @@
 //! Tests against a running server over real sockets, one module per area of behaviour.
 
 mod batch;
+mod circles;
 mod clients;
 mod consumer;
 mod core;
@@ -9,9 +10,11 @@ mod fuzz;
 #[path = "../fuzz/src/bodies.rs"]
 mod fuzz_bodies;
 mod harness;
+mod interest;
 mod jetstream;
 mod kv;
 mod monitor;
 mod security;
 mod stream;
 mod tls;
+mod tls_choices;

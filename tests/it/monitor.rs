@@ -231,7 +231,6 @@ fn what_can_not_be_read_is_refused() {
         ("/connz?subs=zz", "Error decoding boolean for 'subs': strconv.ParseBool: parsing \"zz\": invalid syntax"),
         ("/connz?limit=a", "Error decoding int for 'limit': strconv.Atoi: parsing \"a\": invalid syntax"),
         ("/connz?cid=-1", "Error decoding uint64 for 'cid': strconv.ParseUint: parsing \"-1\": invalid syntax"),
-        ("/connz?filter_subject=a", "filter by subject only valid with account filtering"),
         ("/jsz?offset=x", "Error decoding int for 'offset': strconv.Atoi: parsing \"x\": invalid syntax"),
         ("/subsz?test=a.*", "invalid test subject, must be valid publish subject: a.*"),
         ("/accountz?acc=NO", "Account NO does not exist"),
@@ -242,6 +241,36 @@ fn what_can_not_be_read_is_refused() {
     assert_eq!(server.get("/healthz?details=maybe").code, 400);
     let missing = server.get("/nope");
     assert_eq!((missing.code, missing.body.as_str()), (404, "404 page not found\n"));
+}
+
+#[test]
+fn what_is_not_there_looks_as_it_does_at_nats_server() {
+    let server = stored();
+    assert_eq!(server.json("/connz?acc=NONE")["connections"], serde_json::Value::Null);
+    assert_eq!(server.json("/connz?acc=$SYS")["connections"], serde_json::json!([]));
+    assert_eq!(server.json("/ipqueuesz"), serde_json::json!({}));
+    let raftz = server.get("/raftz");
+    assert_eq!((raftz.code, raftz.body.as_str()), (404, "No Raft nodes registered"));
+    let varz = server.json("/varz");
+    assert_eq!(varz["feature_flags"]["js_ack_fc_v2"], false);
+    assert_eq!(varz["jetstream"]["config"]["sync_interval"], 120_000_000_000_u64);
+    let page = server.json("/jsz?consumers=true&config=true");
+    let config = &page["account_details"][0]["stream_detail"][0]["consumer_detail"][0]["config"];
+    assert!(config["metadata"].get("_nats.ver").is_none(), "as it is stored: {config}");
+}
+
+#[test]
+fn connections_are_found_by_what_they_listen_to() {
+    let server = plain();
+    let (mut first, mut second) = (server.server.connected(), server.server.connected());
+    first.send("SUB a.* 1\r\n");
+    first.expect_nothing();
+    second.send("SUB b 1\r\n");
+    second.expect_nothing();
+    let ids = server.ids("/connz");
+    assert_eq!(server.ids("/connz?filter_subject=a.b"), ids[..1]);
+    assert_eq!(server.ids("/connz?filter_subject=b&acc=$G"), ids[1..]);
+    assert_eq!(server.ids("/connz?filter_subject=c"), Vec::<u64>::new());
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::harness::{TestServer, eventually};
 use headwater::config::{
-    AccountLimits, AccountOptions, AllowResponses, Options, Permissions, Secret, SubjectPermissions, User,
-    UserIdentity, UserPassword,
+    AccountLimits, AccountOptions, AllowResponses, ConnectionType, Options, Permissions, Secret, SubjectPermissions,
+    User, UserIdentity, UserPassword,
 };
 use std::time::Duration;
 
@@ -282,4 +282,34 @@ fn nothing_but_a_good_connect_opens_the_door() {
         }
     }
     witness.expect_nothing();
+}
+
+/// The block's `proxy_required` was read and forgotten: whoever knew the token got in without a proxy.
+#[test]
+fn users_that_need_a_proxy_are_refused_without_one() {
+    let single = TestServer::start(|options| {
+        options.authorization.token = Some(Secret::new("t"));
+        options.authorization.proxy_required = true;
+    });
+    refused(&single, "{\"auth_token\":\"t\"}");
+    let listed = User { proxy_required: true, ..user("behind", "x") };
+    let several = TestServer::start(with_users(vec![listed, user("plain", "x")]));
+    refused(&several, "{\"user\":\"behind\",\"pass\":\"x\"}");
+    several.connected_with("\"user\":\"plain\",\"pass\":\"x\"").expect_nothing();
+    for server in [single, several] {
+        let reasons: Vec<_> = server.server.closed_connections().iter().map(|closed| closed.reason.as_str()).collect();
+        assert_eq!(reasons.first(), Some(&"Proxy Required"), "{reasons:?}");
+    }
+}
+
+#[test]
+fn users_come_only_by_the_transports_they_may_use() {
+    let only = |kinds: &[ConnectionType], name| User { connection_types: kinds.to_vec(), ..user(name, "x") };
+    let users = vec![
+        only(&[ConnectionType::Websocket, ConnectionType::Mqtt], "web"),
+        only(&[ConnectionType::Mqtt, ConnectionType::Standard], "both"),
+    ];
+    let server = TestServer::start(with_users(users));
+    refused(&server, "{\"user\":\"web\",\"pass\":\"x\"}");
+    server.connected_with("\"user\":\"both\",\"pass\":\"x\"").expect_nothing();
 }

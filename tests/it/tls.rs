@@ -10,18 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// An authority, a server certificate on disk, and client certificates on demand.
-struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: tempfile::TempDir,
 }
 
-struct ClientCertificate {
+pub struct ClientCertificate {
     der: CertificateDer<'static>,
     key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test authority");
@@ -36,7 +36,11 @@ impl Authority {
         authority
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub fn issuer(&self) -> &CertifiedIssuer<'static, KeyPair> {
+        &self.issuer
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join(file)
     }
 
@@ -45,7 +49,7 @@ impl Authority {
         TlsOptions { certificates: vec![pair], ca_file: Some(self.path("ca.pem")), ..TlsOptions::default() }
     }
 
-    fn server(&self, change: impl FnOnce(&mut TlsOptions), more: impl FnOnce(&mut Options)) -> TestServer {
+    pub fn server(&self, change: impl FnOnce(&mut TlsOptions), more: impl FnOnce(&mut Options)) -> TestServer {
         let mut tls = self.options();
         change(&mut tls);
         TestServer::start(|options| {
@@ -54,7 +58,7 @@ impl Authority {
         })
     }
 
-    fn certificate(&self, common_name: &str, email: Option<&str>) -> ClientCertificate {
+    pub fn certificate(&self, common_name: &str, email: Option<&str>) -> ClientCertificate {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -65,10 +69,18 @@ impl Authority {
         ClientCertificate { der, key }
     }
 
-    fn config(&self, client: Option<&ClientCertificate>) -> Arc<rustls::ClientConfig> {
+    pub fn config(&self, client: Option<&ClientCertificate>) -> Arc<rustls::ClientConfig> {
+        self.config_with(Arc::new(rustls::crypto::ring::default_provider()), client)
+    }
+
+    /// A client that offers what the provider has.
+    pub fn config_with(
+        &self,
+        provider: Arc<rustls::crypto::CryptoProvider>,
+        client: Option<&ClientCertificate>,
+    ) -> Arc<rustls::ClientConfig> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.unwrap().with_root_certificates(roots);
         Arc::new(match client {
@@ -81,10 +93,10 @@ impl Authority {
     }
 }
 
-const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n";
+pub const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n";
 
 /// INFO in clear, handshake, CONNECT.
-fn upgraded(server: &TestServer, config: Arc<rustls::ClientConfig>) -> RawClient {
+pub fn upgraded(server: &TestServer, config: Arc<rustls::ClientConfig>) -> RawClient {
     let mut client = server.client();
     assert_eq!(client.info()["tls_required"], true);
     client.upgrade(config).unwrap();

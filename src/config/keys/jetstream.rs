@@ -45,6 +45,7 @@ fn read_block(map: &Map, draft: &mut Draft, report: &mut Report) {
         if !known {
             report.unknown(key, node);
         }
+        unsupported::name_inert(&name, &format!("jetstream.{key}"), entry, report);
     }
 }
 

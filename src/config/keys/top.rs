@@ -35,6 +35,7 @@ fn read_entry(entry: Entry<'_>, draft: &mut Draft, report: &mut Report) {
     if !known {
         report.unknown(entry.key, entry.node);
     }
+    unsupported::name_inert(&name, entry.key, entry, report);
 }
 
 fn read_network(name: &str, entry: Entry<'_>, draft: &mut Draft, report: &mut Report) -> bool {

@@ -1,8 +1,9 @@
 //! Keys of nats-server that this release knows and does not act on: checked like the others, then named in a warning.
-//! A row moves out of here when its feature arrives.
+//! A row moves out of here when its feature arrives. Keys that are read elsewhere and have no effect are named here, too.
 
 use super::super::reader::Entry;
 use super::super::report::Report;
+use super::super::syntax::Value;
 use super::shape::Shape::{
     Any, Bool, Duration, DurationText, Integer, List, Listen, Map, MapOf, MapOr, Seconds, Switch, Text, Texts, Word,
 };
@@ -242,6 +243,35 @@ pub(super) fn read_in(block: &'static str, entry: Entry<'_>, report: &mut Report
 pub(super) fn read_in_account(account: &str, entry: Entry<'_>, report: &mut Report) -> bool {
     let name = entry.key.to_ascii_lowercase();
     read_row(&name, &format!("accounts.{account}.{}", entry.key), entry, ACCOUNT, report)
+}
+
+/// Names a key that was read and is shown by pages and reloads, but changes nothing as it is set.
+pub(super) fn name_inert(name: &str, path: &str, entry: Entry<'_>, report: &mut Report) {
+    let value = &entry.node.value;
+    let is_inert = match name {
+        // Matches are cached by each connection, in a way that costs nothing when it does not help.
+        "disable_sublist_cache" | "no_sublist_cache" => !is_off(entry.node),
+        // A client to which nothing could be written in time is closed.
+        "write_timeout" => matches!(value, Value::String(policy) if policy == "retry"),
+        "feature_flags" => return name_flags(entry, report),
+        // The queues that these bound are bounded otherwise, see the architecture.
+        "max_buffered_size"
+        | "max_buffered_msgs"
+        | "request_queue_limit"
+        | "info_queue_limit"
+        | "max_concurrent_io" => !is_off(entry.node),
+        _ => false,
+    };
+    if is_inert {
+        report.unsupported(path, &entry.node.span);
+    }
+}
+
+fn name_flags(entry: Entry<'_>, report: &mut Report) {
+    let Value::Map(flags) = &entry.node.value else { return };
+    for (flag, node) in flags.iter().filter(|(_, node)| !is_off(node)) {
+        report.unsupported(format!("{}.{flag}", entry.key), &node.span);
+    }
 }
 
 fn read_row(name: &str, path: &str, entry: Entry<'_>, rows: &[Row], report: &mut Report) -> bool {

@@ -6,13 +6,13 @@
 mod interest;
 mod login;
 mod publish;
+mod trace;
 
 use super::connection::Connection;
 use super::hub::Hub;
 use crate::account::{Account, Traffic};
 use crate::auth::Grant;
 use crate::protocol::client::{Fault, Limits, Op, Step, parse};
-use crate::protocol::connect;
 use crate::protocol::error::{self, ClosedReason};
 use crate::router::{Burst, MatchCache, Rights};
 use std::future::Future;
@@ -204,23 +204,6 @@ impl Session {
     fn refuse(&self, burst: &mut Burst, text: &str, reason: ClosedReason) -> Flow {
         self.say_error(burst, text);
         Flow::Close(reason)
-    }
-
-    /// One line per operation, as nats-server traces them.
-    #[cold]
-    fn trace(&self, op: &Op<'_>, bytes: &[u8]) {
-        let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned();
-        let label = self.connection.label();
-        match op {
-            Op::Connect(json) => tracing::trace!("{label} - <<- [CONNECT {}]", connect::redacted(json)),
-            Op::Publish(publish) => {
-                tracing::trace!("{label} - <<- [{line}]");
-                let payload = String::from_utf8_lossy(publish.payload);
-                tracing::trace!("{label} - <<- MSG_PAYLOAD: [{payload:?}]");
-            }
-            _ => tracing::trace!("{label} - <<- [{line}]"),
-        }
     }
 
     fn fault(&self, fault: Fault, burst: &mut Burst) -> Flow {

@@ -1,5 +1,5 @@
 //! Atomic batches (P-11): staged beside the log, decided on as a whole, appended in one go, and applied once the last
-//! message is there. A crash leaves all of a batch or nothing (docs/adr/0007).
+//! message is there. A crash leaves all of a batch or nothing (docs/adr/0008).
 
 use headwater_storage::{AppendClass, RecordRef, Urgency};
 use serde::Serialize;

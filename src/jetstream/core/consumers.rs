@@ -6,7 +6,7 @@ use headwater_storage::Urgency;
 use prost::Message as _;
 
 use super::{Answered, Cause, Core, Done};
-use crate::account::Subscription;
+use crate::account::{Subscription, Watch};
 use crate::jetstream::advisory;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
@@ -57,7 +57,8 @@ impl Core {
         let consumer = Consumer::new(settings, state, &context);
         let deadline = consumer.deadline();
         // Nobody listens until the first look.
-        self.live.insert(id, Live { consumer, name, config, interest_seen: 0 });
+        let watch = self.watch(id, &consumer);
+        self.live.insert(id, Live { consumer, name, config, interest_seen: 0, watch });
         if let (Some(interest), Some(live)) = (self.interest_of(id), self.live.get_mut(&id)) {
             live.follow_interest(Some(interest), now, &mut Outputs::default());
         }
@@ -113,6 +114,10 @@ impl Core {
             live.interest_seen = 0;
             live.consumer.config_updated(settings, context, outputs);
         });
+        if let Some(mut live) = self.live.remove(&id) {
+            live.watch = self.watch(id, &live.consumer);
+            self.live.insert(id, live);
+        }
         self.deliver(id, publisher);
     }
 
@@ -277,18 +282,20 @@ impl Core {
         }
     }
 
-    /// Somebody may have begun or ceased to listen: push consumers look again.
-    pub fn look_for_interest(&mut self, publisher: &mut Publisher) {
-        let push = self.live.iter().filter(|(_, live)| live.consumer.settings().push.is_some());
-        let ids: Vec<u64> = push.map(|(id, _)| *id).collect();
-        for id in ids {
-            let Some(interest) = self.interest_of(id) else { continue };
-            self.with_consumer(id, publisher, |live, context, outputs| {
-                live.follow_interest(Some(interest), context.now, outputs);
-            });
-            if interest.present {
-                self.deliver(id, publisher);
-            }
+    /// Has [`look_for_interest`](Self::look_for_interest) called when somebody begins or ceases to listen.
+    fn watch(&self, id: u64, consumer: &Consumer) -> Option<Watch> {
+        let push = consumer.settings().push.as_ref()?;
+        Some(Watch::new(&self.account, &push.subject, (self.log.id().0, id)))
+    }
+
+    /// Somebody may have begun or ceased to listen to a push consumer.
+    pub fn look_for_interest(&mut self, id: u64, publisher: &mut Publisher) {
+        let Some(interest) = self.interest_of(id) else { return };
+        self.with_consumer(id, publisher, |live, context, outputs| {
+            live.follow_interest(Some(interest), context.now, outputs);
+        });
+        if interest.present {
+            self.deliver(id, publisher);
         }
     }
 
@@ -301,9 +308,11 @@ impl Core {
         if seen == live.interest_seen {
             return None;
         }
-        let group = live.config.deliver_group.as_bytes();
-        let listens =
-            |subscription: &Arc<Subscription>| group.is_empty() || subscription.queue.as_deref() == Some(group);
+        let group = Some(live.config.deliver_group.as_bytes()).filter(|group| !group.is_empty());
+        // Wildcards do not count, nor does a queue group that is not the consumer's.
+        let listens = |subscription: &Arc<Subscription>| {
+            *subscription.subject == *push.subject && subscription.queue.as_deref() == group
+        };
         Some(Listening { present: self.account.interest.any_match(&push.subject, listens), seen })
     }
 

@@ -3,8 +3,8 @@
 //!
 //! Seeds are printed and replayable: `SEED=42 cargo test -p headwater proofs::`.
 
-mod bursts;
 mod batches;
+mod bursts;
 mod damage;
 mod determinism;
 mod disk_faults;

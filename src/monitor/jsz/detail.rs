@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::JetStreamUsage;
 use crate::jetstream::api::cluster_info::ClusterInfo;
-use crate::jetstream::api::{ConsumerInfo, StreamConfig, StreamState, Timestamp};
+use crate::jetstream::api::{ConsumerConfig, ConsumerInfo, StreamConfig, StreamState, Timestamp};
 use crate::jetstream::{JetStreamAccount, Node, Replica};
 
 /// What is told of an account beside its usage.
@@ -61,7 +61,11 @@ fn stream_detail(node: &Node, stream: &Replica, details: &Details) -> StreamDeta
 
 /// The stream's lock is taken for each consumer anew, so that traffic gets its turn between them.
 fn consumers(stream: &Replica, with_config: bool) -> Vec<ConsumerInfo> {
-    let names = stream.consumer_configs().into_iter().map(|(name, _)| name);
-    let infos = names.filter_map(|name| stream.consumer_info(&name));
-    infos.map(|info| ConsumerInfo { config: info.config.filter(|_| with_config), ..info }).collect()
+    let stored = stream.consumer_configs().into_iter();
+    // As it is stored: what the API adds for its clients is left out here by the genuine server, too.
+    let infos = stored.filter_map(|(name, config)| {
+        let config = with_config.then(|| ConsumerConfig::clone(&config));
+        Some(ConsumerInfo { config, ..stream.consumer_info(&name)? })
+    });
+    infos.collect()
 }

@@ -12,6 +12,8 @@ from harness.wire import INBOX, Client, Closed, Timeout
 from .normalise import Normaliser
 
 REPLY_SECONDS = 3.0
+# Fields that our pages add to those of nats-server.
+ADDED = {"/jsz": {"journal"}}
 SILENCE_SECONDS = 0.3
 FIRST_SECONDS = 0.7
 QUIET_SECONDS = 0.3
@@ -274,7 +276,7 @@ class Play:
                 status, body = reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             status, body = error.code, error.read().decode()
-        self.note(f"{status} {shape(body)}")
+        self.note(f"{status} {shape(body, ADDED.get(path.partition('?')[0], ()))}")
 
     def do_shape(self, rest):
         """A request whose answer is compared by shape: `shape SUBJECT PAYLOAD`."""
@@ -319,19 +321,26 @@ def unescape(text):
     return ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()) if match[1] else SIMPLE[match[2]], text.encode())
 
 
-def shape(text):
+def shape(text, left_out=()):
     """Field names and types of a JSON text; a text that is no JSON is kept."""
     try:
-        return json.dumps(_shape(json.loads(text)), sort_keys=True)
+        value = json.loads(text)
     except ValueError:
         return text[:200]
+    if isinstance(value, dict):
+        value = {key: item for key, item in value.items() if key not in left_out}
+    return json.dumps(_shape(value), sort_keys=True)
 
 
 def _shape(value):
     if isinstance(value, dict):
         return {key: _shape(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_shape(value[0])] if value else []
+        shapes = [_shape(item) for item in value]
+        # The order of a list may be random: what any of its objects has counts.
+        if shapes and all(isinstance(item, dict) for item in shapes):
+            return [dict(sorted(pair for item in shapes for pair in item.items()))]
+        return shapes[:1]
     # A number that happens to be zero in one run is still a number.
     return "number" if isinstance(value, (int, float)) and not isinstance(value, bool) else type(value).__name__
 
