@@ -59,6 +59,8 @@ pub struct Core {
     pub closed: bool,
     /// Set once the journal has failed: nothing will ever be applied again.
     failed: bool,
+    /// Something of a consumer is staged: see [`send_in_order`](Core::send_in_order).
+    staged: bool,
     /// What consumers have done and the journal did not take yet, and who waits for it.
     unlogged: unlogged::Unlogged,
     expire_at: Option<i64>,
@@ -212,6 +214,7 @@ impl Core {
             waiting: VecDeque::new(),
             closed: false,
             failed: false,
+            staged: false,
             unlogged: unlogged::Unlogged::default(),
             expire_at: None,
             timer_at: i64::MAX,

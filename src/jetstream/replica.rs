@@ -122,10 +122,10 @@ impl Replica {
         self.core.lock()
     }
 
-    /// Works on the core; what is published meanwhile leaves after the lock.
+    /// Works on the core; what is published to services meanwhile leaves after the lock.
     pub fn with<R>(&self, work: impl FnOnce(&mut Core, &mut Publisher) -> R) -> R {
         let mut publisher = Publisher::new(&self.account);
-        let result = work(&mut self.core.lock(), &mut publisher);
+        let result = self.work_on(&mut publisher, work);
         publisher.flush();
         result
     }
@@ -133,8 +133,16 @@ impl Replica {
     /// As [`with`](Self::with), for callers with a lock of their own: what is published leaves with the publisher.
     fn with_unflushed(&self, work: impl FnOnce(&mut Core, &mut Publisher)) -> Publisher {
         let mut publisher = Publisher::new(&self.account);
-        work(&mut self.core.lock(), &mut publisher);
+        self.work_on(&mut publisher, work);
         publisher
+    }
+
+    /// Works on the core. What consumers deliver is sent before the lock is let go, so that it stays in order.
+    fn work_on<R>(&self, publisher: &mut Publisher, work: impl FnOnce(&mut Core, &mut Publisher) -> R) -> R {
+        let mut core = self.core.lock();
+        let result = work(&mut core, publisher);
+        core.send_in_order(publisher);
+        result
     }
 
     /// Takes a burst of messages; returns the bytes that wait for the disk.
@@ -169,7 +177,7 @@ impl Replica {
     /// Goes on with the deliveries of a consumer. True when there is more to do.
     pub fn work(&self, consumer: u64) -> bool {
         let mut publisher = Publisher::new(&self.account);
-        let delivered = self.core.lock().deliver_pass(consumer, &mut publisher);
+        let delivered = self.work_on(&mut publisher, |core, publisher| core.deliver_pass(consumer, publisher));
         publisher.flush();
         wait_for_slow_peer(&publisher);
         delivered == Delivered::More

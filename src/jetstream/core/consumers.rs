@@ -170,6 +170,7 @@ impl Core {
             store: &self.store,
             now: self.shared.now(),
         };
+        self.staged |= !outputs.events.is_empty();
         live.carry_out(outputs, &around, publisher, &mut self.cache)
     }
 
@@ -223,6 +224,13 @@ impl Core {
         self.effects = effects;
     }
 
+    /// Writes what consumers have staged. The stream is still locked: the next thread that delivers must not overtake.
+    pub fn send_in_order(&mut self, publisher: &mut Publisher) {
+        if std::mem::take(&mut self.staged) {
+            publisher.send();
+        }
+    }
+
     /// Everything that may be delivered now is, or is queued for the workers.
     pub fn deliver_all(&mut self, publisher: &mut Publisher) {
         if self.live.is_empty() {
@@ -246,7 +254,7 @@ impl Core {
                 return;
             }
             // The client works on these while the next ones are read.
-            publisher.send();
+            self.send_in_order(publisher);
         }
         self.shared.queue(Job::deliver(self.log.id(), id));
     }

@@ -143,7 +143,9 @@ pub(crate) fn step(shared: &Shared) -> Step {
 /// good part of what the write itself takes. The caller may hold no lock that a completion takes.
 pub(crate) fn end_turn(shared: &Shared, here: bool) {
     let mut queue = shared.queue.lock();
-    if !queue.writer_sleeps || queue.writer.is_none() || !(queue.has_urgent || !queue.closed.is_empty()) {
+    let is_busy = !queue.writer_sleeps || queue.writer.is_none();
+    let nothing_urgent = !queue.has_urgent && queue.closed.is_empty();
+    if is_busy || nothing_urgent {
         // Whoever writes now, or is about to, looks again before he rests.
         return;
     }
