@@ -97,6 +97,10 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
+            // What cargo builds is not ours.
+            if path.file_name().is_some_and(|name| name == "target") {
+                continue;
+            }
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);

@@ -69,6 +69,52 @@ fn the_client_library_fetches_batches_and_streams() {
     });
 }
 
+/// Deliveries were once written to the socket after the stream had been let go, so that of two threads that worked for
+/// one consumer the second could overtake the first.
+#[test]
+fn deliveries_stay_in_order_whoever_asks_for_them() {
+    const COUNT: u64 = 6000;
+    with_jetstream(|js| async move {
+        filled(&js, json!({"storage": "memory"}), COUNT as usize).await;
+        js.consumer("S", "C", json!({"ack_policy": "none"})).await;
+        let mut inbox = js.client.subscribe("in.order").await.unwrap();
+        js.client.flush().await.unwrap();
+        let server = js.client.server_info();
+        let address = format!("{}:{}", server.host, server.port);
+        let askers = (0..4u64).map(|_| {
+            let address = address.clone();
+            std::thread::spawn(move || ask(&address, COUNT / 4 / 5))
+        });
+        let askers: Vec<_> = askers.collect();
+        for number in 1..=COUNT {
+            let message = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+            let place = coordinates(&message);
+            assert_eq!((place.consumer, place.stream), (number, number), "overtaken");
+        }
+        askers.into_iter().for_each(|asker| asker.join().unwrap());
+    });
+}
+
+/// Asks for five messages so many times, from a connection of its own.
+fn ask(address: &str, times: u64) {
+    use std::io::{Read, Write};
+    let mut socket = std::net::TcpStream::connect(address).unwrap();
+    let body = r#"{"batch":5,"expires":60000000000}"#;
+    socket.write_all(b"CONNECT {\"verbose\":false}\r\n").unwrap();
+    for _ in 0..times {
+        let request = format!("PUB $JS.API.CONSUMER.MSG.NEXT.S.C in.order {}\r\n{body}\r\n", body.len());
+        socket.write_all(request.as_bytes()).unwrap();
+    }
+    socket.write_all(b"PING\r\n").unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"PONG\r\n") {
+        let mut part = [0; 4096];
+        let count = socket.read(&mut part).unwrap();
+        assert!(count > 0, "the server hung up");
+        answer.extend_from_slice(&part[..count]);
+    }
+}
+
 #[test]
 fn a_pull_without_waiting_ends_at_once() {
     with_jetstream(|js| async move {
