@@ -6,6 +6,7 @@ use headwater_storage::{AppendClass, Appender, MemoryInput, RecordHeader, Record
 
 use super::{Cause, Core, Reply, Republish, Waiting, refusal};
 use crate::account::InternalMessage;
+use crate::jetstream::api::stream_config::PersistMode;
 use crate::jetstream::api::{ApiError, error_codes};
 use crate::jetstream::group_log::Placed;
 use crate::jetstream::stream::{Accept, MESSAGE, MessageEntry, Outcome, Publish, Refusal, Room};
@@ -107,6 +108,8 @@ impl Core {
             }
         };
         let wants_ack = !self.machine.config().no_ack;
+        let acks_at_once = self.machine.config().persist_mode == PersistMode::Async;
+        let mut appended = 0;
         for accepted in accepted {
             let message = &messages[accepted.message];
             let placed = match self.log.propose() {
@@ -119,14 +122,34 @@ impl Core {
                 }
             };
             self.write(message, &accepted.accept, placed, &mut appender);
-            if let Some(reply) = message.reply.filter(|_| wants_ack) {
+            if let Some(reply) = message.reply.filter(|_| wants_ack && !acks_at_once) {
                 self.waiting.push_back(Waiting::Stored { index: placed.index, reply: Reply::new(reply) });
             }
+            appended += 1;
         }
         self.log.written();
         let queued = appender.queued_bytes();
         appender.finish(Urgency::EndOfTurn);
+        if acks_at_once && wants_ack {
+            self.ack_before_written(messages, &accepted[..appended], publisher);
+        }
         queued
+    }
+
+    /// The operator asked for it with `persist_mode: async` (T-36): these may be lost in a crash, and are seen by readers
+    /// only when they are written.
+    fn ack_before_written(
+        &mut self,
+        messages: &[InternalMessage<'_>],
+        appended: &[Accepted],
+        publisher: &mut Publisher,
+    ) {
+        for accepted in appended {
+            let Some(reply) = messages[accepted.message].reply else { continue };
+            self.line.clear();
+            self.pub_ack.stored(&mut self.line, accepted.accept.sequence);
+            publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+        }
     }
 
     fn write(&mut self, message: &InternalMessage<'_>, accept: &Accept, placed: Placed, appender: &mut Appender<'_>) {

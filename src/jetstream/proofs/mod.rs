@@ -3,6 +3,7 @@
 //!
 //! Seeds are printed and replayable: `SEED=42 cargo test -p headwater proofs::`.
 
+mod acks;
 mod batches;
 mod bursts;
 mod damage;
