@@ -83,7 +83,8 @@ pub struct MatchCache {
     entries: Vec<Entry>,
     targets: usize,
     last: usize,
-    seen_once: [u32; SEEN_ONCE],
+    /// Empty until it is needed: many streams have a cache and publish nothing.
+    seen_once: Vec<u32>,
     /// Entries with uncounted deliveries.
     touched: Vec<u32>,
 }
@@ -97,7 +98,7 @@ impl Default for MatchCache {
             entries: vec![Entry::default()],
             targets: 0,
             last: SCRATCH,
-            seen_once: [0; SEEN_ONCE],
+            seen_once: Vec::new(),
             touched: Vec::new(),
         }
     }
@@ -126,6 +127,9 @@ impl MatchCache {
         let entry = Entry::compute(subject, account, rights);
         let hash = self.hasher.hash_one(subject);
         let tag = (hash >> 32) as u32 | 1;
+        if self.seen_once.is_empty() {
+            self.seen_once = vec![0; SEEN_ONCE];
+        }
         let seen = &mut self.seen_once[hash as usize % SEEN_ONCE];
         if std::mem::replace(seen, tag) != tag {
             self.settle_entry(SCRATCH);

@@ -47,7 +47,7 @@ impl Default for JournalOptions {
             first_segment_bytes: 4 * 1024 * 1024,
             batch_bytes_max: 4 * 1024 * 1024,
             queue_bytes_max: 16 * 1024 * 1024,
-            tail_bytes_max: 8 * 1024 * 1024,
+            tail_bytes_max: 6 * 1024 * 1024,
             lazy_interval: Duration::from_millis(10),
             idle_interval: Duration::from_millis(50),
             sync_interval: None,
