@@ -6,6 +6,9 @@ use std::path::Path;
 use super::row::{self, Applied, MANIFEST_KEY, Manifest, Row, TABLES, Table};
 use super::{Batch, Doubt, IsDurable};
 
+/// How long to wait for the lock of a store that is being closed, and between two looks.
+const LOCK_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
 /// Little is read twice, and an idle server must stay small.
 const CACHE_BYTES: u64 = 256 * 1024;
 /// sled holds several buffers of this size.
@@ -22,16 +25,32 @@ impl From<sled::Error> for Doubt {
     }
 }
 
+/// The threads of a store that was just closed hold its lock a moment longer: that is no reason to doubt its rows.
+fn open_unlocked(config: &sled::Config) -> sled::Result<sled::Db> {
+    let deadline = std::time::Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match config.open() {
+            // sled tells this one by its text only.
+            Err(sled::Error::Io(problem))
+                if problem.to_string().contains("acquire lock") && std::time::Instant::now() < deadline =>
+            {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 impl Store {
     /// Opens the store and checks every row of it.
     pub(super) fn open(directory: &Path, is_durable: &IsDurable) -> Result<Store, Doubt> {
-        let rows = sled::Config::new()
+        let config = sled::Config::new()
             .path(directory)
             .cache_capacity(CACHE_BYTES)
             .segment_size(SEGMENT_BYTES)
             .mode(sled::Mode::LowSpace)
-            .flush_every_ms(None)
-            .open()?;
+            .flush_every_ms(None);
+        let rows = open_unlocked(&config)?;
         let manifest = match rows.get(MANIFEST_KEY)? {
             Some(value) => Manifest::decode(&value)?,
             None => Manifest::default(),
