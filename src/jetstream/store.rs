@@ -1,9 +1,9 @@
 //! Where a stream's messages are read: the node's journal, or memory.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use headwater_storage::{GroupId, Journal, MemoryInput, MemoryLog, MessageCursor, ReadError, Record};
-use parking_lot::Mutex;
 
 use super::messages::Message;
 use super::stream::{MessageSource, MessageView, Unreadable};
@@ -18,7 +18,8 @@ pub enum Store {
 pub struct FileStore {
     journal: Journal,
     group: GroupId,
-    reading: Mutex<Reading>,
+    /// No lock: the store is part of what the stream's lock covers, and this is used twice for each delivery.
+    reading: RefCell<Reading>,
 }
 
 /// Messages read one after another: a delivery asks for each twice, first for its size.
@@ -55,7 +56,7 @@ const RECENT_MAX: usize = 512;
 
 impl FileStore {
     pub fn new(journal: Journal, group: GroupId) -> Self {
-        Self { journal, group, reading: Mutex::default() }
+        Self { journal, group, reading: RefCell::default() }
     }
 
     fn message(&self, sequence: u64) -> Result<Message, Unreadable> {
@@ -64,11 +65,11 @@ impl FileStore {
 
     /// Looks at a message in its place.
     fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Message) -> R) -> Result<R, Unreadable> {
-        let mut reading = self.reading.lock();
-        if !reading.in_pass {
-            drop(reading);
-            return self.look_up(sequence).map(|record| look(&Message::File(record)));
-        }
+        let mut reading = match self.reading.try_borrow_mut() {
+            Ok(reading) if reading.in_pass => reading,
+            // Whoever looks at a message may look at another one.
+            _ => return self.look_up(sequence).map(|record| look(&Message::File(record))),
+        };
         let at = match reading.position(sequence) {
             Some(at) => at,
             None => self.read_in_pass(&mut reading, sequence)?,
@@ -118,8 +119,8 @@ impl FileStore {
     }
 
     /// Lets go of what was read, so that its files may be recycled; `idle` also of the place to read on from.
-    fn forget(&self, idle: bool) {
-        let mut reading = self.reading.lock();
+    fn forget(&mut self, idle: bool) {
+        let reading = self.reading.get_mut();
         reading.in_pass = false;
         if idle {
             *reading = Reading::default();
@@ -137,14 +138,14 @@ impl Store {
     }
 
     /// A pass of deliveries begins: messages are read in order, each twice.
-    pub fn begin_pass(&self) {
+    pub fn begin_pass(&mut self) {
         if let Self::File(file) = self {
-            file.reading.lock().in_pass = true;
+            file.reading.get_mut().in_pass = true;
         }
     }
 
     /// The end of a pass of deliveries; `idle` when no other follows.
-    pub fn end_pass(&self, idle: bool) {
+    pub fn end_pass(&mut self, idle: bool) {
         if let Self::File(file) = self {
             file.forget(idle);
         }
