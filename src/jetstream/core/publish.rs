@@ -4,12 +4,13 @@
 
 use headwater_storage::{AppendClass, Appender, MemoryInput, RecordHeader, RecordKind, Urgency};
 
-use super::{Cause, Core, Reply, Republish, Waiting, refusal};
+use super::answers::{Reply, Waiting};
+use super::{Core, StoredMessage, refusal};
 use crate::account::InternalMessage;
 use crate::jetstream::api::stream_config::PersistMode;
 use crate::jetstream::api::{ApiError, error_codes};
 use crate::jetstream::group_log::Placed;
-use crate::jetstream::stream::{Accept, MESSAGE, MessageEntry, Outcome, Publish, Refusal, Room};
+use crate::jetstream::stream::{Accept, MESSAGE, Publish, Refusal, Room};
 use crate::router::Publisher;
 
 /// What is stored of a message.
@@ -146,9 +147,7 @@ impl Core {
     ) {
         for accepted in appended {
             let Some(reply) = messages[accepted.message].reply else { continue };
-            self.line.clear();
-            self.pub_ack.stored(&mut self.line, accepted.accept.sequence);
-            publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+            self.acknowledge(reply, accepted.accept.sequence, publisher);
         }
     }
 
@@ -186,15 +185,7 @@ impl Core {
     }
 
     fn decide(&mut self, message: &InternalMessage<'_>, room: &Room, publisher: &mut Publisher) -> Option<Accept> {
-        let publish = Publish {
-            subject: message.subject,
-            reply: message.reply,
-            headers: message.headers,
-            payload: message.payload,
-        };
-        if message.subject.len() > usize::from(u16::MAX) {
-            return None;
-        }
+        let publish = as_publish(message)?;
         match self.machine.decide(&publish, self.shared.now(), room, &self.store) {
             Ok(accept) => Some(accept),
             Err(refusal) => {
@@ -225,9 +216,7 @@ impl Core {
                 continue;
             }
             if let Some(reply) = message.reply.filter(|_| wants_ack) {
-                self.line.clear();
-                self.pub_ack.stored(&mut self.line, accept.sequence);
-                publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+                self.acknowledge(reply, accept.sequence, publisher);
             }
         }
         self.deliver_all(publisher);
@@ -250,13 +239,7 @@ impl Core {
         let (sequence, time) = (accept.sequence, accept.time);
         let (index, term) = (placed.index, placed.term);
         self.store.remember(&MemoryInput { sequence, time, index, term, tag: MESSAGE, subject, headers, payload });
-        let entry = MessageEntry { sequence, time, subject, headers, payload_len: payload.len() };
-        let again = self.about_to_republish(subject);
-        self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
-        let outcome = self.after_effects(Cause::Other, publisher);
-        if let (Some(again), Outcome::Stored { .. }) = (again, outcome) {
-            self.republish(&again, &Republish { subject, headers, payload, sequence, time }, publisher);
-        }
+        self.apply_message(&StoredMessage { subject, headers, payload, sequence, time }, publisher);
         self.settle_memory();
         true
     }
@@ -297,9 +280,7 @@ impl Core {
                     // Nothing is acknowledged before the original is durable, which may be part of this very burst.
                     self.duplicates.push((sequence, Reply::new(reply)));
                 } else {
-                    self.line.clear();
-                    self.pub_ack.duplicate(&mut self.line, sequence);
-                    publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+                    self.acknowledge_duplicate(reply, sequence, publisher);
                 }
             }
         }
@@ -315,4 +296,10 @@ impl Core {
             self.refuse(reply, error, publisher);
         }
     }
+}
+
+/// What the machine decides on. A subject that does not fit into a record has no answer: the control line bounds it.
+pub(super) fn as_publish<'a>(message: &InternalMessage<'a>) -> Option<Publish<'a>> {
+    let InternalMessage { subject, reply, headers, payload, .. } = *message;
+    (subject.len() <= usize::from(u16::MAX)).then_some(Publish { subject, reply, headers, payload })
 }
