@@ -1,7 +1,7 @@
 //! Atomic batches (P-11): staged beside the log, decided on as a whole, appended in one go, and applied once the last
 //! message is there. A crash leaves all of a batch or nothing (docs/adr/0008).
 
-use headwater_storage::{AppendClass, RecordRef, Urgency};
+use headwater_storage::{RecordRef, Urgency};
 use serde::Serialize;
 
 use super::answers::{Reply, Waiting};
@@ -119,16 +119,14 @@ impl Core {
         shared.journal.admit().map_err(|problem| refusal(&problem))?;
         let room = self.room();
         let accepts = self.machine.decide_batch(&commit.messages, shared.now(), &room, &self.store)?;
-        let mut appender = shared.journal.append(AppendClass::Admitted).map_err(|problem| {
-            // The journal is poisoned or closed: nothing in flight will ever be applied.
-            self.machine.reset_in_flight();
-            refusal(&problem)
-        })?;
         // One proposal: no other entry comes in between.
-        let first = self.log.propose_many(accepts.len() as u64).map_err(|problem| {
-            self.machine.reset_in_flight();
-            error_codes::STREAM_STORE_FAILED.with(problem)
-        })?;
+        let (mut appender, first) = match self.begin_append(&shared.journal, accepts.len()) {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.machine.take_back(accepts[0].sequence);
+                return Err(error.into());
+            }
+        };
         let last = first.index + accepts.len() as u64 - 1;
         for (index, (message, accept)) in (first.index..).zip(commit.messages.iter().zip(&accepts)) {
             let tag = if index == last { MESSAGE } else { MESSAGE_OF_BATCH };

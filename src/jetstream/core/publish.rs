@@ -2,7 +2,7 @@
 //!
 //! Messages on their way into a stream: decided, encoded into the journal's batch, acknowledged when applied.
 
-use headwater_storage::{AppendClass, Appender, MemoryInput, RecordHeader, RecordKind, Urgency};
+use headwater_storage::{AppendClass, Appender, Journal, MemoryInput, RecordHeader, RecordKind, Urgency};
 
 use super::answers::{Reply, Waiting};
 use super::{Core, StoredMessage, refusal};
@@ -96,45 +96,51 @@ impl Core {
             return 0;
         }
         let shared = self.shared.clone();
-        let mut appender = match shared.journal.append(AppendClass::Admitted) {
-            Ok(appender) => appender,
-            Err(problem) => {
-                // The journal is poisoned or closed: nothing in flight will ever be applied.
-                self.machine.reset_in_flight();
-                let error = refusal(&problem);
+        let (mut appender, first) = match self.begin_append(&shared.journal, accepted.len()) {
+            Ok(begun) => begun,
+            Err(error) => {
+                let lost = accepted[0].accept.sequence;
+                self.machine.take_back(lost);
                 for accepted in accepted {
                     self.refuse_message(&messages[accepted.message], &error, publisher);
+                }
+                // Duplicates of what is not stored are not stored either.
+                for (_, reply) in self.duplicates.extract_if(.., |(sequence, _)| *sequence >= lost).collect::<Vec<_>>()
+                {
+                    self.refuse(reply.as_slice(), &error, publisher);
                 }
                 return 0;
             }
         };
         let wants_ack = !self.machine.config().no_ack;
         let acks_at_once = self.machine.config().persist_mode == PersistMode::Async;
-        let mut appended = 0;
-        for accepted in accepted {
+        for (index, accepted) in (first.index..).zip(accepted) {
             let message = &messages[accepted.message];
-            let placed = match self.log.propose() {
-                Ok(placed) => placed,
-                Err(problem) => {
-                    // This replica leads no more; for a group of one that cannot be.
-                    self.machine.reset_in_flight();
-                    self.refuse_message(message, &error_codes::STREAM_STORE_FAILED.with(problem), publisher);
-                    break;
-                }
-            };
-            self.write(message, &accepted.accept, placed, &mut appender);
+            self.write(message, &accepted.accept, Placed { index, ..first }, &mut appender);
             if let Some(reply) = message.reply.filter(|_| wants_ack && !acks_at_once) {
-                self.waiting.push_back(Waiting::Stored { index: placed.index, reply: Reply::new(reply) });
+                self.waiting.push_back(Waiting::Stored { index, reply: Reply::new(reply) });
             }
-            appended += 1;
         }
         self.log.written();
         let queued = appender.queued_bytes();
         appender.finish(Urgency::EndOfTurn);
         if acks_at_once && wants_ack {
-            self.ack_before_written(messages, &accepted[..appended], publisher);
+            self.ack_before_written(messages, accepted, publisher);
         }
         queued
+    }
+
+    /// The journal's batch and the places of `count` entries in the log: all of them or none, before anything is written.
+    /// On an error, what was accepted for them must be taken back; what is on its way already is not touched.
+    pub(super) fn begin_append<'a>(
+        &mut self,
+        journal: &'a Journal,
+        count: usize,
+    ) -> Result<(Appender<'a>, Placed), ApiError> {
+        let appender = journal.append(AppendClass::Admitted).map_err(|problem| refusal(&problem))?;
+        let first = self.log.propose_many(count as u64);
+        let first = first.map_err(|problem| error_codes::STREAM_STORE_FAILED.with(problem))?;
+        Ok((appender, first))
     }
 
     /// The operator asked for it with `persist_mode: async` (T-36): these may be lost in a crash, and are seen by readers
@@ -233,7 +239,7 @@ impl Core {
         publisher: &mut Publisher,
     ) -> bool {
         let Ok(placed) = self.log.propose() else {
-            self.machine.reset_in_flight();
+            self.machine.take_back(accept.sequence);
             return false;
         };
         let (sequence, time) = (accept.sequence, accept.time);
@@ -254,12 +260,8 @@ impl Core {
                 continue;
             }
             let shared = self.shared.clone();
-            let Ok(mut appender) = shared.journal.append(AppendClass::Admitted) else {
-                self.machine.reset_in_flight();
-                return;
-            };
-            let Ok(placed) = self.log.propose() else {
-                self.machine.reset_in_flight();
+            let Ok((mut appender, placed)) = self.begin_append(&shared.journal, 1) else {
+                self.machine.take_back(marker.accept.sequence);
                 return;
             };
             let record = Record { subject: &marker.subject, headers: &marker.headers, payload: &[], tag: MESSAGE };

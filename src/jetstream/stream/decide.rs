@@ -70,7 +70,7 @@ impl From<ApiError> for Refusal {
 
 impl StreamMachine {
     /// Decides on a publish. What is accepted must be appended to the log, in the order of its sequences, or
-    /// [`reset_in_flight`](Self::reset_in_flight) be called.
+    /// [`take_back`](Self::take_back) be called.
     pub fn decide<S: MessageSource>(
         &mut self,
         publish: &Publish<'_>,

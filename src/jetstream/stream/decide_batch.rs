@@ -59,7 +59,7 @@ impl StreamMachine {
             return Err(error_codes::STREAM_STORE_FAILED.with("maximum messages exceeded").into());
         }
         self.check_batch(messages, now, source)?;
-        let (accepted, next_sequence, proposed_time) = (self.in_flight.len(), self.next_sequence, self.proposed_time);
+        let (next_sequence, proposed_time) = (self.next_sequence, self.proposed_time);
         let mut room = *room;
         let mut accepts = Vec::with_capacity(messages.len());
         for message in messages {
@@ -69,8 +69,8 @@ impl StreamMachine {
             match self.accept(&publish, &asked, time, &room, source) {
                 Ok(accept) => accepts.push(accept),
                 Err(refusal) => {
-                    self.in_flight.truncate(accepted);
-                    (self.next_sequence, self.proposed_time) = (next_sequence, proposed_time);
+                    self.take_back(next_sequence);
+                    self.proposed_time = proposed_time;
                     return Err(refusal);
                 }
             }
