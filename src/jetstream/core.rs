@@ -6,6 +6,7 @@
 mod answers;
 mod batches;
 mod consumers;
+mod fast_batches;
 mod incomplete;
 mod publish;
 mod subjects;
@@ -13,7 +14,7 @@ mod unlogged;
 
 pub use consumers::Delivered;
 
-use answers::{Reply, Waiting};
+use answers::{Duplicate, Waiting};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -77,9 +78,11 @@ pub struct Core {
     accepted: Vec<publish::Accepted>,
     subject_rules: subjects::SubjectRules,
     /// Duplicates, within a burst, of messages on their way: answered after the burst's own.
-    duplicates: Vec<(u64, Reply)>,
+    duplicates: Vec<Duplicate>,
     /// Atomic batches that are being published.
     batches: OpenBatches,
+    /// Fast batches, once there was one.
+    fast: Option<Box<fast_batches::Fast>>,
     /// Messages of a batch whose end has not been applied yet.
     held: batches::Held,
     /// Removed messages that wait for a checkpoint.
@@ -158,6 +161,7 @@ impl Core {
             subject_rules: subjects::SubjectRules::default(),
             duplicates: Vec::new(),
             batches,
+            fast: None,
             held: batches::Held::default(),
             releases: Releases::default(),
             checkpoints_begun: 0,
@@ -494,6 +498,9 @@ impl Core {
             if !self.config().allow_atomic {
                 self.batches.clear();
             }
+            if !self.config().allow_batched {
+                self.forget_fast_batches();
+            }
         }
         self.follow_consumer(control, publisher);
         outcome
@@ -599,6 +606,7 @@ impl Core {
             self.set_timer(at);
         }
         self.abandon_idle_batches(now, publisher);
+        self.forget_idle_fast_batches(now);
         self.log_unlogged(publisher);
         self.consumer_timers(now, publisher);
     }

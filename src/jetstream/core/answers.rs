@@ -4,21 +4,20 @@ use bytes::Bytes;
 
 use super::{Core, Done};
 use crate::jetstream::api::ApiError;
-use crate::jetstream::stream::Outcome;
+use crate::jetstream::stream::{Outcome, Ticket};
 use crate::router::Publisher;
 
 /// Who waits for an entry.
 pub(super) enum Waiting {
-    /// A publisher, for its PubAck.
+    /// A publisher, for its PubAck, or a fast batch to settle.
     Stored {
         index: u64,
         reply: Reply,
+        of_batch: Option<Ticket>,
     },
-    /// A publisher whose message is the duplicate of one that is on its way.
     Duplicate {
         index: u64,
-        sequence: u64,
-        reply: Reply,
+        duplicate: Duplicate,
     },
     /// The publisher of a batch, whose last message this entry is.
     Batch {
@@ -36,6 +35,14 @@ pub(super) enum Waiting {
         index: u64,
         replies: Vec<Bytes>,
     },
+}
+
+/// A message that is the duplicate of one that is on its way, as `sequence`.
+pub(super) struct Duplicate {
+    pub sequence: u64,
+    pub reply: Reply,
+    /// It came in a fast batch.
+    pub of_batch: Option<Ticket>,
 }
 
 impl Waiting {
@@ -84,11 +91,15 @@ impl Core {
         while self.waiting.front().is_some_and(|waiting| waiting.index() <= index) {
             let Some(waiting) = self.waiting.pop_front() else { return };
             match waiting {
-                Waiting::Stored { reply, .. } => {
-                    self.acknowledge(reply.as_slice(), self.sequence_of(outcome), publisher);
+                Waiting::Stored { reply, of_batch, .. } => {
+                    self.tell_stored(reply.as_slice(), of_batch, self.sequence_of(outcome), publisher);
                 }
-                Waiting::Duplicate { sequence, reply, .. } => {
-                    self.acknowledge_duplicate(reply.as_slice(), sequence, publisher);
+                Waiting::Duplicate { duplicate, .. } => {
+                    let Duplicate { sequence, reply, of_batch } = duplicate;
+                    match of_batch {
+                        None => self.acknowledge_duplicate(reply.as_slice(), sequence, publisher),
+                        Some(ticket) => self.settle_fast(ticket, None, reply.as_slice(), publisher),
+                    }
                 }
                 Waiting::Batch { id, count, reply, .. } => {
                     self.acknowledge_batch(reply.as_slice(), self.sequence_of(outcome), &id, count, publisher);
@@ -116,13 +127,44 @@ impl Core {
         self.failed = true;
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
-                Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } | Waiting::Batch { reply, .. } => {
-                    self.refuse(reply.as_slice(), error, publisher);
+                Waiting::Stored { reply, of_batch, .. }
+                | Waiting::Duplicate { duplicate: Duplicate { reply, of_batch, .. }, .. } => {
+                    self.tell_lost(reply.as_slice(), of_batch, error, publisher);
                 }
+                Waiting::Batch { reply, .. } => self.refuse(reply.as_slice(), error, publisher),
                 Waiting::Control { done, .. } => done(self, publisher, Err(error.clone())),
                 // The acknowledgement is not durable, so it gets no answer: the client tries again.
                 Waiting::Acked { .. } => {}
             }
+        }
+    }
+
+    /// A message is stored as `sequence`: says so, or counts it for its fast batch.
+    #[inline]
+    pub(super) fn tell_stored(
+        &mut self,
+        reply: &[u8],
+        of_batch: Option<Ticket>,
+        sequence: u64,
+        publisher: &mut Publisher,
+    ) {
+        match of_batch {
+            None => self.acknowledge(reply, sequence, publisher),
+            Some(ticket) => self.settle_fast(ticket, Some(sequence), reply, publisher),
+        }
+    }
+
+    /// A message that was accepted will not be stored.
+    pub(super) fn tell_lost(
+        &mut self,
+        reply: &[u8],
+        of_batch: Option<Ticket>,
+        error: &ApiError,
+        publisher: &mut Publisher,
+    ) {
+        match of_batch {
+            None => self.refuse(reply, error, publisher),
+            Some(ticket) => self.fail_fast(ticket, reply, error, publisher),
         }
     }
 

@@ -155,10 +155,8 @@ impl Core {
         let mut last = 0;
         for (message, accept) in commit.messages.iter().zip(&accepts) {
             let record = record(message, accept, MESSAGE);
-            if !self.remember(record.subject, record.headers, record.payload, accept, publisher) {
-                // Only what leads no more refuses, and then it refuses the first already.
-                return Err(error_codes::STREAM_STORE_FAILED.with("the stream has no leader").into());
-            }
+            // Only what leads no more refuses, and then it refuses the first already.
+            self.remember(record.subject, record.headers, record.payload, accept, publisher)?;
             last = accept.sequence;
         }
         if let Some(reply) = message.reply.filter(|_| !self.config().no_ack) {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::super::api::validate::ServerLimits;
-use super::super::stream::BatchLimits;
+use super::super::stream::{BatchLimits, FastLimits};
 use super::super::{Node, NodeOptions, Replica};
 use crate::account::{Account, InternalMessage, InternalSubscriber};
 use crate::protocol::headers;
@@ -88,6 +88,7 @@ impl Rig {
             pending_bytes_max: 1 << 26,
             limits: ServerLimits::default(),
             batches: BatchLimits::default(),
+            fast_batches: FastLimits::default(),
         };
         let disk: Arc<dyn Io> = Arc::new(io.clone());
         let accounts = vec![(account.clone(), None)];
