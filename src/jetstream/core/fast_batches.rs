@@ -23,7 +23,7 @@ impl Core {
     /// Whether the message belongs to a fast batch. A stream without them refuses it like any other message.
     #[inline]
     pub(super) fn is_of_fast_batch(&self, message: &InternalMessage<'_>) -> bool {
-        message.reply.is_some_and(is_of_fast_batch) && self.config().allow_batched
+        self.config().allow_batched && message.reply.is_some_and(is_of_fast_batch)
     }
 
     /// Decides on a message of a fast batch; `admitted` is why the journal takes no message, when it does not. What is
