@@ -1,6 +1,6 @@
 //! HOT PATH: no allocation per message.
 //! The shell of fast batches (P-12): their messages go the way of all others, and this sends what their publishers are
-//! told meanwhile. What `stream/fast_batch.rs` decides, this does.
+//! told meanwhile. What `stream/fast_batches.rs` decides, this does.
 
 use super::Core;
 use super::answers::{Duplicate, Reply};

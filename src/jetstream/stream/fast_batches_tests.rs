@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::super::fast_batch::Committed;
 use super::*;
 
 const IDLE: i64 = 100;
