@@ -6,7 +6,7 @@ mod store;
 use headwater::cli::{self, Start};
 use headwater::config::{self, Change, Flags, Loaded, Options};
 use headwater::logging::{Logger, Severity};
-use headwater::process::{Ports, PortsFile, listener_urls, write_pid_file};
+use headwater::process::{Ports, PortsFile, listener_urls, release_program_pages, write_pid_file};
 use headwater::server::{Server, runtime};
 use headwater::signals::{Signal, Signals};
 use std::fmt::Display;
@@ -61,6 +61,9 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
             Err(error) => return fatal(logger, error),
         };
         let _files = ProcessFiles::write(&server);
+        if let Err(error) = release_program_pages() {
+            tracing::debug!("the code of the start stays in memory: {error}");
+        }
         until_told_to_end(&server, &mut signals, flags, logger).await;
         tracing::info!("Initiating Shutdown...");
         server.shut_down().await;

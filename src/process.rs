@@ -1,5 +1,9 @@
 //! What the process leaves for others to find: its pid and the ports it listens on (F-12, appendix D 6).
 
+mod program_pages;
+
+pub use program_pages::release_program_pages;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;

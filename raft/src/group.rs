@@ -100,13 +100,16 @@ impl Group {
         let mut node = RawNode::new(&raft_config, log, &crate::logger::logger(group)).map_err(RestartError::raft)?;
         // raft has read it; thousands of groups need not keep it.
         node.mut_store().set_initial(HardState::default(), ConfState::default());
+        // Most groups are idle, and the first entry of a leader is the only one they ever have in flight: a list that
+        // grows by itself begins with room for four.
+        node.raft.raft_log.unstable.entries.reserve_exact(1);
         Ok(Group {
             id: group,
             peer,
             settings,
             node,
             proposed: 0,
-            writes: WriteQueue::default(),
+            writes: WriteQueue::new(),
             outgoing: Vec::new(),
             saved: (term, vote),
             term_durable: term,

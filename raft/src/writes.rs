@@ -46,6 +46,11 @@ pub(crate) struct WriteQueue {
 }
 
 impl WriteQueue {
+    /// With room for one write, which is all that a group without load needs.
+    pub fn new() -> Self {
+        Self { closed: VecDeque::with_capacity(1), ..Self::default() }
+    }
+
     pub fn entries(&mut self, first: u64, last: u64) {
         let write = self.open.get_or_insert_default();
         write.first = if write.first == 0 { first } else { write.first.min(first) };
@@ -143,7 +148,7 @@ mod tests {
 
     #[test]
     fn messages_wait_for_every_write_before_them() {
-        let mut writes = WriteQueue::default();
+        let mut writes = WriteQueue::new();
         assert_eq!(writes.attach(1, vec![message(1)]), Some(vec![message(1)]));
         writes.entries(1, 3);
         writes.close(10);
@@ -164,7 +169,7 @@ mod tests {
 
     #[test]
     fn durable_before_closed_settles_on_close() {
-        let mut writes = WriteQueue::default();
+        let mut writes = WriteQueue::new();
         writes.entries(1, 2);
         writes.durable(7);
         assert_eq!(writes.settle(), None);
@@ -174,7 +179,7 @@ mod tests {
 
     #[test]
     fn an_entry_being_replaced_is_not_durable() {
-        let mut writes = WriteQueue::default();
+        let mut writes = WriteQueue::new();
         writes.entries(3, 5);
         writes.attach(1, vec![]);
         writes.close(10);

@@ -1,10 +1,9 @@
 //! The configuration of a consumer (U-01 to U-28): fields named and ordered as in JSON.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::json::{Decode, Decoder, Fields, Json};
+use super::metadata::Metadata;
 use super::skip::{is_default, is_false};
 use super::stream_config::cannot_unmarshal;
 use super::time::{DurationNs, Timestamp};
@@ -69,8 +68,8 @@ pub struct ConsumerConfig {
     pub direct: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub sourcing: bool,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

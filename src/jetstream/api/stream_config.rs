@@ -1,10 +1,9 @@
 //! The configuration of a stream (T-01 to T-37): fields named and ordered as in JSON.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::json::{Decode, Decoder, Fields, Json, Value, quote};
+use super::metadata::Metadata;
 use super::skip::{is_default, is_false};
 use super::stream_source::{StreamSource, SubjectTransform};
 use super::time::DurationNs;
@@ -68,8 +67,8 @@ pub struct StreamConfig {
     pub persist_mode: PersistMode,
     #[serde(skip_serializing_if = "is_false")]
     pub allow_batched: bool,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata,
 }
 
 impl Fields for StreamConfig {

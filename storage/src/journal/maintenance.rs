@@ -163,7 +163,7 @@ impl Maintenance {
         if shared.pool.lock().count() < shared.options.spare_segments && self.make_spare(shared)? {
             return Ok(true);
         }
-        let filled = shared.pool.lock().fill(shared.options.fill_chunk_bytes)?;
+        let filled = shared.pool.lock().fill()?;
         // Paced: the foreground must not notice.
         if filled && !shared.options.manual {
             let mut errands = shared.errands.lock();

@@ -29,6 +29,8 @@ struct Filling {
     file: Arc<dyn IoFile>,
     filled: u32,
     length: u32,
+    /// Never written to. One for the whole file: giving it back after each piece would interrupt every other thread.
+    zeros: AlignedBuffer,
 }
 
 impl Pool {
@@ -56,12 +58,11 @@ impl Pool {
     }
 
     /// Writes the next piece of a new file. False when no file is being filled.
-    pub(crate) fn fill(&mut self, chunk_bytes: usize) -> io::Result<bool> {
+    pub(crate) fn fill(&mut self) -> io::Result<bool> {
         let Some(filling) = &mut self.filling else { return Ok(false) };
         let left = (filling.length - filling.filled) as usize;
-        let chunk = AlignedBuffer::new(chunk_bytes.min(left));
-        let bytes = chunk_bytes.min(left);
-        filling.file.write_at(&chunk[..bytes], u64::from(filling.filled))?;
+        let bytes = filling.zeros.len().min(left);
+        filling.file.write_at(&filling.zeros[..bytes], u64::from(filling.filled))?;
         filling.filled += bytes as u32;
         if filling.filled >= filling.length {
             filling.file.sync()?;
@@ -79,7 +80,8 @@ impl Pool {
 pub(crate) fn begin_spare(shared: &Shared, length: u32) -> io::Result<()> {
     let name = FileName::Filling(take_number(shared));
     let file = create(&*shared.io, &shared.path.join(name.to_string()), length)?;
-    shared.pool.lock().filling = Some(Filling { name, file, filled: 0, length });
+    let zeros = AlignedBuffer::new(shared.options.fill_chunk_bytes.min(length as usize));
+    shared.pool.lock().filling = Some(Filling { name, file, filled: 0, length, zeros });
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::super::metadata::Metadata;
 use super::super::time::{DurationNs, Timestamp};
 use super::parse::{Json, Parser, SyntaxError, Value};
 
@@ -179,16 +180,19 @@ impl Decoder {
         self.object(json, target.get_or_insert_default())
     }
 
-    pub fn map(&mut self, json: &Json<'_>, target: &mut BTreeMap<String, String>) -> bool {
+    pub fn map(&mut self, json: &Json<'_>, target: &mut Metadata) -> bool {
         match &json.value {
             Value::Object(fields) => {
+                // Sorted here: one by one they would have to move each other.
+                let mut sorted = BTreeMap::new();
                 for (name, element) in fields {
                     let mut text = String::new();
                     self.path.push(Step::Name(name.to_string()));
                     self.text(element, &mut text);
                     self.path.pop();
-                    target.insert(name.to_string(), text);
+                    sorted.insert(name.to_string(), text);
                 }
+                target.extend(sorted);
             }
             Value::Null => target.clear(),
             _ => self.mismatch(json, "map[string]string"),

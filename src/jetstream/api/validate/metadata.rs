@@ -2,9 +2,8 @@
 //!
 //! The required level is stored with the asset; version and level of the server are added to replies only.
 
-use std::collections::BTreeMap;
-
 use super::super::consumer_config::{AckPolicy, ConsumerConfig, PriorityPolicy};
+use super::super::metadata::Metadata;
 use super::super::stream_config::{PersistMode, StreamConfig};
 
 /// The API level that we speak.
@@ -57,7 +56,7 @@ pub fn with_dynamic_consumer(config: &ConsumerConfig) -> ConsumerConfig {
 }
 
 /// Makes `metadata` comparable with the `stored` one: only the user's entries may differ.
-pub(super) fn align(metadata: &mut BTreeMap<String, String>, stored: &BTreeMap<String, String>) {
+pub(super) fn align(metadata: &mut Metadata, stored: &Metadata) {
     remove_dynamic(metadata);
     match stored.get(REQUIRED_LEVEL) {
         Some(level) => drop(metadata.insert(REQUIRED_LEVEL.to_owned(), level.clone())),
@@ -66,7 +65,7 @@ pub(super) fn align(metadata: &mut BTreeMap<String, String>, stored: &BTreeMap<S
 }
 
 /// True when this server can run an asset with this metadata (T-72).
-pub fn supports(metadata: &BTreeMap<String, String>) -> bool {
+pub fn supports(metadata: &Metadata) -> bool {
     match metadata.get(REQUIRED_LEVEL).map(String::as_str) {
         None | Some("") => true,
         Some(level) => level.parse::<u32>().is_ok_and(|level| level <= API_LEVEL),
@@ -81,18 +80,18 @@ pub fn required_level_is_met(header: Option<&str>) -> bool {
     }
 }
 
-fn set_static(metadata: &mut BTreeMap<String, String>, level: u32) {
+fn set_static(metadata: &mut Metadata, level: u32) {
     remove_dynamic(metadata);
     metadata.insert(REQUIRED_LEVEL.to_owned(), level.to_string());
 }
 
-fn set_dynamic(metadata: &mut BTreeMap<String, String>) {
+fn set_dynamic(metadata: &mut Metadata) {
     metadata.insert(VERSION.to_owned(), SERVER_VERSION.to_owned());
     metadata.insert(LEVEL.to_owned(), API_LEVEL.to_string());
 }
 
 /// Lists show assets as they are stored: without version and level of the server.
-pub fn remove_dynamic(metadata: &mut BTreeMap<String, String>) {
+pub fn remove_dynamic(metadata: &mut Metadata) {
     metadata.remove(VERSION);
     metadata.remove(LEVEL);
 }
