@@ -124,4 +124,19 @@ mod tests {
         }
         assert!(!is_of_fast_batch(b".$FI") && !is_of_fast_batch(b"p.b.2.fail.1.0.$FJ"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_understood_says_what_stands_there(
+            id in "[a-z0-9]{0,3}", flow in 1_u16.., ok: bool, sequence in 0_u64..5, operation in 0_u8..7, noise in "[.$a-z0-9]{0,9}",
+        ) {
+            let mode = if ok { "ok" } else { "fail" };
+            let reply = format!("{noise}.{id}.{flow}.{mode}.{sequence}.{operation}.$FI");
+            if let Some(found) = parse(&reply) {
+                let stands_there = (id.as_bytes(), flow, ok, sequence);
+                proptest::prop_assert_eq!((found.id, found.flow, found.gap_ok, found.sequence), stands_there);
+            }
+            parse(&format!("{noise}.$FI"));
+        }
+    }
 }
