@@ -177,7 +177,7 @@ impl Replica {
     /// Goes on with the deliveries of a consumer. True when there is more to do.
     pub fn work(&self, consumer: u64) -> bool {
         let mut publisher = Publisher::new(&self.account);
-        let delivered = self.work_on(&mut publisher, |core, publisher| core.deliver_pass(consumer, publisher));
+        let delivered = self.work_on(&mut publisher, |core, publisher| core.deliver_in_background(consumer, publisher));
         publisher.flush();
         wait_for_slow_peer(&publisher);
         delivered == Delivered::More

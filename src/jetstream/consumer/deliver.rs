@@ -37,11 +37,19 @@ pub enum Blocked {
     ReplayPace,
 }
 
+/// How much one pass may deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassBound {
+    pub messages: usize,
+    /// Subjects, headers and payloads; the message that reaches it is the last one.
+    pub bytes: u64,
+}
+
 /// The end of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub delivered: usize,
-    /// `None` when the pass ended at the count it was given: call again.
+    /// `None` when the pass ended at the bound it was given: call again.
     pub blocked: Option<Blocked>,
 }
 
@@ -54,17 +62,21 @@ struct Pass {
 }
 
 impl Consumer {
-    /// Delivers up to `count_max` messages.
-    pub fn deliver(&mut self, count_max: usize, context: &Context<'_>, out: &mut Outputs) -> Progress {
+    /// Delivers until the bound is reached or a rule stops it.
+    pub fn deliver(&mut self, bound: PassBound, context: &Context<'_>, out: &mut Outputs) -> Progress {
         self.pass += 1;
         self.check_acks(context.now, out);
         let mut progress = Progress { delivered: 0, blocked: self.gate(context.now) };
         if progress.blocked.is_none() {
             self.num_pending(context.stream);
-            let mut pass = Pass { last: context.stream.last_sequence(), run: None, run_max: count_max as u64 };
-            while progress.delivered < count_max {
+            let mut pass = Pass { last: context.stream.last_sequence(), run: None, run_max: bound.messages as u64 };
+            let mut bytes = 0;
+            while progress.delivered < bound.messages && bytes < bound.bytes {
                 match self.deliver_one(&mut pass, context, out) {
-                    Ok(()) => progress.delivered += 1,
+                    Ok(delivered_bytes) => {
+                        progress.delivered += 1;
+                        bytes += delivered_bytes;
+                    }
                     Err(blocked) => {
                         progress.blocked = Some(blocked);
                         break;
@@ -116,7 +128,8 @@ impl Consumer {
         self.announce_timer(out);
     }
 
-    fn deliver_one(&mut self, pass: &mut Pass, context: &Context<'_>, out: &mut Outputs) -> Result<(), Blocked> {
+    /// Delivers the next message and returns its bytes.
+    fn deliver_one(&mut self, pass: &mut Pass, context: &Context<'_>, out: &mut Outputs) -> Result<u64, Blocked> {
         if self.settings.is_push() {
             if self.is_stalled() {
                 return Err(Blocked::FlowControl);
@@ -128,11 +141,8 @@ impl Consumer {
             Some(candidate) => (candidate, false),
             None => (self.next_first_delivery(pass, context, out)?, true),
         };
-        let mut bytes = 0;
+        let bytes = self.typical_bytes(candidate.sequence, context);
         let claim = if self.settings.is_push() {
-            if self.flow.is_some() || self.rate.is_some() {
-                bytes = self.pushed_bytes(candidate.sequence, context);
-            }
             self.check_pace(&candidate, is_first, bytes, context)?;
             Claim { target: self.push_target(out), pin: TextRef::NONE, completed: None }
         } else {
@@ -145,7 +155,7 @@ impl Consumer {
         if is_first && let Some(run) = &mut pass.run {
             (run.first, run.count) = (run.first + 1, run.count - 1);
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// The message at the head of the redelivery queue. It needs no free place among the unacknowledged ones.
@@ -264,8 +274,9 @@ impl Consumer {
         }
     }
 
-    /// Near enough for a window and for a rate: the numbers of the reply subject count as an average.
-    fn pushed_bytes(&self, sequence: u64, context: &Context<'_>) -> u64 {
+    /// Near enough for a window, a rate and a pass: the numbers of the reply subject count as an average. The message
+    /// is read here and found again when it is sent.
+    fn typical_bytes(&self, sequence: u64, context: &Context<'_>) -> u64 {
         let reply = self.settings.stream.reply_prefix.len() + REPLY_NUMBERS_LEN;
         let size = context.stream.size_of(sequence).unwrap_or_default();
         u64::from(size.subject) + reply as u64 + u64::from(self.body_bytes(size))

@@ -4,7 +4,7 @@
 //! ```text
 //! create entry applied      ConsumerState::start(config, stream)            on every replica
 //! became leader             Consumer::new(settings, state.clone(), ctx)
-//! request, ack, timer ...   consumer.<input>(.., ctx, out); consumer.deliver(n, ctx, out)
+//! request, ack, timer ...   consumer.<input>(.., ctx, out); consumer.deliver(bound, ctx, out)
 //! out.deltas                proposed as one entry; applied on every replica with ConsumerState::apply
 //! out.events                carried out in order; ReplyAfterCommit once the deltas are committed
 //! ```
@@ -46,7 +46,7 @@ mod tests;
 
 pub use checkpoint::MalformedState;
 pub use control::{End, ResetError};
-pub use deliver::{Blocked, Progress};
+pub use deliver::{Blocked, PassBound, Progress};
 pub use delta::{Delta, MalformedDelta};
 pub use filter::Filter;
 pub use live::Consumer;

@@ -12,7 +12,9 @@ use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
 use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
 use crate::jetstream::consumer::End;
-use crate::jetstream::consumer::{Consumer, ConsumerState, Context, Outputs, Progress, reply_subject::ReplyNumbers};
+use crate::jetstream::consumer::{
+    Consumer, ConsumerState, Context, Outputs, PassBound, Progress, reply_subject::ReplyNumbers,
+};
 use crate::jetstream::consumer_table::CreateBody;
 use crate::jetstream::live::{Listeners, Listening, Live, Surroundings, settings};
 use crate::jetstream::names;
@@ -21,8 +23,12 @@ use crate::jetstream::view::View;
 use crate::jetstream::workers::Job;
 use crate::router::Publisher;
 
-/// Messages one pass delivers while the stream is locked.
-const PASS_MESSAGES_MAX: usize = 128;
+/// What one pass delivers while the stream is locked: the client works on it while the next one is read.
+const PASS: PassBound = PassBound { messages: 128, bytes: PASS_BYTES_MAX };
+/// For a push consumer that the workers serve: it is far behind, and fewer, larger writes cost a quarter less.
+const LONG_PASS: PassBound = PassBound { messages: 512, bytes: PASS_BYTES_MAX };
+/// However large messages are, little waits for the client's socket.
+const PASS_BYTES_MAX: u64 = 256 * 1024;
 /// Passes done right after an apply; longer work goes to the workers.
 const PASSES_INLINE: usize = 8;
 
@@ -250,7 +256,7 @@ impl Core {
             if publisher.pressure().is_some() {
                 break;
             }
-            if self.deliver_pass(id, publisher) == Delivered::Idle {
+            if self.deliver_pass(id, PASS, publisher) == Delivered::Idle {
                 return;
             }
             // The client works on these while the next ones are read.
@@ -259,8 +265,14 @@ impl Core {
         self.shared.queue(Job::deliver(self.log.id(), id));
     }
 
+    /// One pass on the thread of a worker.
+    pub fn deliver_in_background(&mut self, id: u64, publisher: &mut Publisher) -> Delivered {
+        let is_push = self.live.get(&id).is_some_and(|live| live.consumer.settings().is_push());
+        self.deliver_pass(id, if is_push { LONG_PASS } else { PASS }, publisher)
+    }
+
     /// One pass of deliveries.
-    pub fn deliver_pass(&mut self, id: u64, publisher: &mut Publisher) -> Delivered {
+    fn deliver_pass(&mut self, id: u64, bound: PassBound, publisher: &mut Publisher) -> Delivered {
         if self.failed || !self.unlogged.is_empty() {
             return Delivered::Idle;
         }
@@ -269,7 +281,7 @@ impl Core {
         self.store.begin_pass();
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
             live.follow_interest(interest, context.now, outputs);
-            progress = live.consumer.deliver(PASS_MESSAGES_MAX, context, outputs);
+            progress = live.consumer.deliver(bound, context, outputs);
         });
         let idle = input != Input::Taken || progress.blocked.is_some();
         self.store.end_pass(idle);

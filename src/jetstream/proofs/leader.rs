@@ -11,7 +11,7 @@ use super::super::api::stream_config::{Discard, Retention};
 use super::super::api::time::{MILLISECOND, SECOND};
 use super::super::api::{ConsumerConfig, StreamConfig, json};
 use super::super::consumer::reply_subject::ReplyNumbers;
-use super::super::consumer::{Consumer, ConsumerState, Context, Environment, Event, Interest, Outputs};
+use super::super::consumer::{Consumer, ConsumerState, Context, Environment, Event, Interest, Outputs, PassBound};
 use super::super::consumer_table::CreateBody;
 use super::super::live;
 use super::super::stream::tests::harness;
@@ -235,7 +235,7 @@ impl Leader {
         if consumer.deadline().is_some_and(|at| at <= now) {
             consumer.timer(&context, &mut out);
         }
-        while consumer.deliver(100, &context, &mut out).blocked.is_none() {}
+        while consumer.deliver(PassBound { messages: 100, bytes: u64::MAX }, &context, &mut out).blocked.is_none() {}
         for event in &out.events {
             if let Event::Deliver(delivery) = event {
                 assert!(replica.machine.is_stored(delivery.sequence), "only what is stored is delivered");

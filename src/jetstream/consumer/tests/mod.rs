@@ -40,8 +40,12 @@ pub struct TestStream {
 
 impl TestStream {
     pub fn store(&mut self, subject: &str, time: i64) -> u64 {
+        self.store_sized(subject, time, 2)
+    }
+
+    pub fn store_sized(&mut self, subject: &str, time: i64, payload: u32) -> u64 {
         self.last += 1;
-        self.messages.insert(self.last, Stored { subject: subject.into(), payload: 2, time });
+        self.messages.insert(self.last, Stored { subject: subject.into(), payload, time });
         self.last
     }
 
@@ -203,7 +207,12 @@ impl Rig {
         self.out.clear();
         let context = Context { now: self.now, stream: &self.stream, environment: &self.environment };
         act(&mut self.consumer, &context, &mut self.out);
-        while self.consumer.deliver(100, &context, &mut self.out).blocked.is_none() {}
+        while self
+            .consumer
+            .deliver(PassBound { messages: 100, bytes: u64::MAX }, &context, &mut self.out)
+            .blocked
+            .is_none()
+        {}
         self.replicate();
         self.log.extend(self.out.events.iter().map(|event| (self.now, *event)));
         self.out.events.iter().filter_map(|event| describe(event, &self.out)).collect()

@@ -67,8 +67,7 @@ fn flow_control_asks_at_half_a_window_and_stalls_at_all_of_it() {
     let mut rig = Rig::new(ordered(), &[]);
     listen(&mut rig, true);
     for _ in 0..6 {
-        rig.stream.store("a", START);
-        rig.stream.messages.entry(rig.stream.last).and_modify(|message| message.payload = 500_000);
+        rig.stream.store_sized("a", START, 500_000);
     }
     let told = rig.step(|_, _, _| {});
     let expected = ["d: 1/1 x1 5", "d: 2/2 x1 4", "d: 3/3 x1 3", "d: 100 FlowControl Request", "d: 4/4 x1 2"];
@@ -171,4 +170,19 @@ fn a_new_deliver_subject_gets_everything_pending() {
     let settings = Settings::new(&rig.config, traits());
     assert!(rig.step(|consumer, context, out| consumer.config_updated(settings, context, out)).is_empty());
     assert_eq!(listen(&mut rig, true), ["e: 1/3 x2 0", "e: 2/4 x2 0"]);
+}
+
+/// A pass was bounded by its messages only: a hundred of a megabyte each were staged for a client at once.
+#[test]
+fn a_pass_ends_behind_the_message_that_reaches_its_bytes() {
+    let mut rig = Rig::new(push(), &[]);
+    for _ in 0..10 {
+        rig.stream.store_sized("a", rig.now, 1000);
+    }
+    let context = Context { now: rig.now, stream: &rig.stream, environment: &rig.environment };
+    rig.consumer.interest_changed(true, rig.now, &mut rig.out);
+    let mut pass = |bytes| rig.consumer.deliver(PassBound { messages: 100, bytes }, &context, &mut rig.out);
+    assert_eq!(pass(2500), Progress { delivered: 3, blocked: None });
+    assert_eq!(pass(1), Progress { delivered: 1, blocked: None }, "one goes whatever its size");
+    assert_eq!(pass(u64::MAX), Progress { delivered: 6, blocked: Some(Blocked::NothingPending) });
 }
