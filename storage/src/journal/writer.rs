@@ -23,6 +23,8 @@ use crate::io::is_no_space;
 use crate::segment::Segment;
 use crate::stats::add;
 
+/// After a batch of so many records other threads get the core first, if they want it.
+const COMPANY_RECORDS_MIN: u32 = 4;
 /// How long to wait before a full disk is tried again.
 const NO_SPACE_PAUSE: Duration = Duration::from_millis(50);
 /// How often a writer that waits for a segment looks again.
@@ -91,6 +93,10 @@ pub(crate) fn run(shared: &Shared) {
                 let step = writer.put(shared, in_flight, Completed::ByWhoeverIsFree);
                 if step == Step::Idle {
                     std::thread::sleep(NO_SPACE_PAUSE);
+                }
+                if writer.record_count >= COMPANY_RECORDS_MIN {
+                    // Whoever reads more messages meanwhile fills the next batch: fewer writes, each of them fuller.
+                    std::thread::yield_now();
                 }
                 queue = shared.queue.lock();
                 queue.writer = Some(writer);
