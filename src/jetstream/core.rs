@@ -3,14 +3,18 @@
 //! Everything that changes the stream passes here twice: once to be decided and appended, once to be applied when it is
 //! durable and committed. Acks, answers and deliveries come out of the second pass only.
 
+mod answers;
 mod batches;
 mod consumers;
+mod fast_batches;
 mod incomplete;
 mod publish;
 mod subjects;
 mod unlogged;
 
 pub use consumers::Delivered;
+
+use answers::{Duplicate, Waiting};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -74,9 +78,11 @@ pub struct Core {
     accepted: Vec<publish::Accepted>,
     subject_rules: subjects::SubjectRules,
     /// Duplicates, within a burst, of messages on their way: answered after the burst's own.
-    duplicates: Vec<(u64, Reply)>,
+    duplicates: Vec<Duplicate>,
     /// Atomic batches that are being published.
     batches: OpenBatches,
+    /// Fast batches, once there was one.
+    fast: Option<Box<fast_batches::Fast>>,
     /// Messages of a batch whose end has not been applied yet.
     held: batches::Held,
     /// Removed messages that wait for a checkpoint.
@@ -86,49 +92,6 @@ pub struct Core {
     usage: Arc<Usage>,
     /// Bytes of this stream that `usage` counts.
     counted_bytes: u64,
-}
-
-/// Who waits for an entry.
-enum Waiting {
-    /// A publisher, for its PubAck.
-    Stored {
-        index: u64,
-        reply: Reply,
-    },
-    /// A publisher whose message is the duplicate of one that is on its way.
-    Duplicate {
-        index: u64,
-        sequence: u64,
-        reply: Reply,
-    },
-    /// The publisher of a batch, whose last message this entry is.
-    Batch {
-        index: u64,
-        id: Box<[u8]>,
-        count: u64,
-        reply: Reply,
-    },
-    Control {
-        index: u64,
-        done: Done,
-    },
-    /// Empty replies to acknowledgements.
-    Acked {
-        index: u64,
-        replies: Vec<Bytes>,
-    },
-}
-
-impl Waiting {
-    fn index(&self) -> u64 {
-        match self {
-            Self::Stored { index, .. }
-            | Self::Duplicate { index, .. }
-            | Self::Batch { index, .. }
-            | Self::Control { index, .. }
-            | Self::Acked { index, .. } => *index,
-        }
-    }
 }
 
 /// Why messages leave a stream.
@@ -141,7 +104,7 @@ enum Cause {
 
 /// A stored message, which may be published again.
 #[derive(Clone, Copy)]
-struct Republish<'a> {
+struct StoredMessage<'a> {
     subject: &'a [u8],
     headers: &'a [u8],
     payload: &'a [u8],
@@ -149,38 +112,10 @@ struct Republish<'a> {
     time: i64,
 }
 
-impl<'a> Republish<'a> {
+impl<'a> StoredMessage<'a> {
     fn as_entry(&self) -> MessageEntry<'a> {
         let Self { subject, headers, sequence, time, .. } = *self;
         MessageEntry { sequence, time, subject, headers, payload_len: self.payload.len() }
-    }
-}
-
-const REPLY_INLINE: usize = 78;
-
-/// A reply subject, kept without an allocation when it is of usual length.
-enum Reply {
-    Inline { len: u8, bytes: [u8; REPLY_INLINE] },
-    Heap(Box<[u8]>),
-}
-
-impl Reply {
-    fn new(subject: &[u8]) -> Self {
-        match u8::try_from(subject.len()) {
-            Ok(len) if subject.len() <= REPLY_INLINE => {
-                let mut bytes = [0; REPLY_INLINE];
-                bytes[..subject.len()].copy_from_slice(subject);
-                Self::Inline { len, bytes }
-            }
-            _ => Self::Heap(subject.into()),
-        }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Self::Heap(bytes) => bytes,
-        }
     }
 }
 
@@ -226,6 +161,7 @@ impl Core {
             subject_rules: subjects::SubjectRules::default(),
             duplicates: Vec::new(),
             batches,
+            fast: None,
             held: batches::Held::default(),
             releases: Releases::default(),
             checkpoints_begun: 0,
@@ -505,7 +441,7 @@ impl Core {
                 self.apply_held(publisher);
                 let (subject, headers, payload) = (record.subject(), record.headers(), record.payload());
                 let (sequence, time) = (header.sequence, header.time);
-                return self.apply_message(&Republish { subject, headers, payload, sequence, time }, publisher);
+                return self.apply_message(&StoredMessage { subject, headers, payload, sequence, time }, publisher);
             }
             _ => self.drop_held(),
         }
@@ -521,8 +457,8 @@ impl Core {
         Some((target, self.machine.last_matching(&[subject], &self.store).unwrap_or(0)))
     }
 
-    fn republish(&mut self, (target, last): &(Vec<u8>, u64), message: &Republish<'_>, publisher: &mut Publisher) {
-        let Republish { subject, headers, payload, sequence, time } = *message;
+    fn republish(&mut self, (target, last): &(Vec<u8>, u64), message: &StoredMessage<'_>, publisher: &mut Publisher) {
+        let StoredMessage { subject, headers, payload, sequence, time } = *message;
         let stored = subjects::Stored {
             stream: &self.name,
             subject,
@@ -561,6 +497,9 @@ impl Core {
             self.subject_rules = subjects::SubjectRules::of(self.config());
             if !self.config().allow_atomic {
                 self.batches.clear();
+            }
+            if !self.config().allow_batched {
+                self.forget_fast_batches();
             }
         }
         self.follow_consumer(control, publisher);
@@ -629,67 +568,6 @@ impl Core {
         }
     }
 
-    /// Answers everybody who waited for entries up to `index`.
-    fn answer(&mut self, index: u64, outcome: Outcome, publisher: &mut Publisher) {
-        while self.waiting.front().is_some_and(|waiting| waiting.index() <= index) {
-            let Some(waiting) = self.waiting.pop_front() else { return };
-            match waiting {
-                Waiting::Batch { id, count, reply, .. } => {
-                    let sequence = self.sequence_of(outcome);
-                    self.acknowledge_batch(reply.as_slice(), sequence, &id, count, publisher);
-                }
-                Waiting::Stored { reply, .. } => {
-                    let sequence = self.sequence_of(outcome);
-                    self.line.clear();
-                    self.pub_ack.stored(&mut self.line, sequence);
-                    publisher.publish_cached(&mut self.cache, reply.as_slice(), None, &[], &[&self.line]);
-                }
-                Waiting::Duplicate { sequence, reply, .. } => {
-                    self.line.clear();
-                    self.pub_ack.duplicate(&mut self.line, sequence);
-                    publisher.publish_cached(&mut self.cache, reply.as_slice(), None, &[], &[&self.line]);
-                }
-                Waiting::Control { done, .. } => done(self, publisher, Ok(outcome)),
-                Waiting::Acked { replies, .. } => {
-                    for reply in replies {
-                        publisher.publish_cached(&mut self.cache, &reply, None, &[], &[]);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The sequence of the message that an entry stored.
-    fn sequence_of(&self, outcome: Outcome) -> u64 {
-        match outcome {
-            Outcome::Stored { sequence, .. } | Outcome::Skipped { sequence, .. } => sequence,
-            _ => self.machine.last_sequence(),
-        }
-    }
-
-    /// Nothing more will become durable: everybody who waits gets the reason.
-    pub fn fail(&mut self, error: &ApiError, publisher: &mut Publisher) {
-        self.failed = true;
-        for waiting in std::mem::take(&mut self.waiting) {
-            match waiting {
-                Waiting::Stored { reply, .. } | Waiting::Duplicate { reply, .. } | Waiting::Batch { reply, .. } => {
-                    self.refuse(reply.as_slice(), error, publisher);
-                }
-                Waiting::Control { done, .. } => done(self, publisher, Err(error.clone())),
-                // The acknowledgement is not durable, so it gets no answer: the client tries again.
-                Waiting::Acked { .. } => {}
-            }
-        }
-    }
-
-    fn refuse(&mut self, reply: &[u8], error: &ApiError, publisher: &mut Publisher) {
-        self.line.clear();
-        self.pub_ack.refused(&mut self.line, error);
-        let too_many = error.code == 429;
-        let block: &[u8] = if too_many { b"NATS/1.0 429 Too Many Requests\r\n\r\n" } else { &[] };
-        publisher.publish_cached(&mut self.cache, reply, None, block, &[&self.line]);
-    }
-
     /// Removes what is too old, and sees to it that this is done again in time.
     fn watch_expiry(&mut self) {
         let next = self.machine.next_expiry(&self.store);
@@ -728,6 +606,7 @@ impl Core {
             self.set_timer(at);
         }
         self.abandon_idle_batches(now, publisher);
+        self.forget_idle_fast_batches(now);
         self.log_unlogged(publisher);
         self.consumer_timers(now, publisher);
     }

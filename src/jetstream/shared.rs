@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use headwater_storage::{GroupId, Journal};
 
 use super::api::validate::ServerLimits;
-use super::stream::{BatchBudget, BatchLimits};
+use super::stream::{BatchBudget, BatchLimits, FastLimits};
 use super::timers::Timers;
 use super::workers::{Job, Workers};
 
@@ -24,14 +24,17 @@ pub struct NodeOptions {
     pub limits: ServerLimits,
     /// Of atomic batches.
     pub batches: BatchLimits,
+    pub fast_batches: FastLimits,
 }
 
 /// Shared by the node and its streams.
 pub struct Shared {
     pub journal: Journal,
     pub options: NodeOptions,
-    /// What the open batches of all streams take.
+    /// What the open atomic batches of all streams take.
     pub batch_budget: Arc<BatchBudget>,
+    /// How many fast batches are open on all streams.
+    pub fast_budget: Arc<BatchBudget>,
     timers: OnceLock<Timers>,
     workers: OnceLock<Workers>,
     /// Somebody waits for the journal's queue to shorten.
@@ -49,6 +52,7 @@ impl Shared {
             journal,
             options,
             batch_budget: Arc::default(),
+            fast_budget: Arc::default(),
             timers: OnceLock::new(),
             workers: OnceLock::new(),
             gated: AtomicBool::new(false),

@@ -11,7 +11,7 @@ use crate::config::{AccountJetStreamLimits, JetStreamLimits, Options, SyncPolicy
 use crate::connection::Hub;
 use crate::jetstream::api::account_info::AccountLimits;
 use crate::jetstream::api::validate::ServerLimits;
-use crate::jetstream::stream::BatchLimits;
+use crate::jetstream::stream::{BatchLimits, FastLimits};
 use crate::jetstream::{Node, NodeOptions, StartError};
 
 /// Opens the store and serves it; takes as long as recovery does.
@@ -60,18 +60,32 @@ fn node_options(options: &Options, directory: &Path, server_name: &str) -> NodeO
             reserved_storage: 0,
         },
         batches: batch_limits(limits),
+        fast_batches: fast_limits(limits),
     }
 }
 
 fn batch_limits(limits: &JetStreamLimits) -> BatchLimits {
     let defaults = BatchLimits::default();
-    let number = |limit: Option<u64>, default| limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default);
     BatchLimits {
-        open_per_stream: number(limits.batch_inflight_per_stream_max, defaults.open_per_stream),
-        open_per_server: number(limits.batch_inflight_total_max, defaults.open_per_server),
+        open_per_stream: batches_max(limits.batch_inflight_per_stream_max, defaults.open_per_stream),
+        open_per_server: batches_max(limits.batch_inflight_total_max, defaults.open_per_server),
         messages: limits.batch_messages_max,
         idle: nanoseconds(limits.batch_timeout),
     }
+}
+
+/// One setting limits both kinds of batches; without it they differ.
+fn fast_limits(limits: &JetStreamLimits) -> FastLimits {
+    let defaults = FastLimits::default();
+    FastLimits {
+        open_per_stream: batches_max(limits.batch_inflight_per_stream_max, defaults.open_per_stream),
+        open_per_server: batches_max(limits.batch_inflight_total_max, defaults.open_per_server),
+        idle: nanoseconds(limits.batch_timeout),
+    }
+}
+
+fn batches_max(limit: Option<u64>, default: usize) -> usize {
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default)
 }
 
 /// The accounts that have JetStream: the global one when nothing else is said, else those that ask for it.

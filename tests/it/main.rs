@@ -6,6 +6,7 @@ mod clients;
 mod consumer;
 mod core;
 mod crash;
+mod fast_batch;
 mod fuzz;
 #[path = "../fuzz/src/bodies.rs"]
 mod fuzz_bodies;

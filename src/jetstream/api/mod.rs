@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O, no state of the server.
 
 pub mod account_info;
+pub mod batch_flow;
 pub mod cluster_info;
 pub mod consumer_config;
 pub mod consumer_info;

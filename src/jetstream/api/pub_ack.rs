@@ -50,11 +50,14 @@ impl PubAck {
     /// A batch of `count` messages was stored up to `sequence`.
     pub fn batch(&self, out: &mut Vec<u8>, sequence: u64, batch: &str, count: u64) {
         self.begin(out, sequence);
-        out.extend_from_slice(b",\"batch\":");
-        out.extend_from_slice(json::quote(batch).as_bytes());
-        out.extend_from_slice(b",\"count\":");
-        append_number(out, count);
-        out.push(b'}');
+        end_batch(out, batch, count);
+    }
+
+    /// A batch of `count` messages, of which the stream had the only one already, as `sequence`.
+    pub fn duplicate_batch(&self, out: &mut Vec<u8>, sequence: u64, batch: &str, count: u64) {
+        self.begin(out, sequence);
+        out.extend_from_slice(b",\"duplicate\": true");
+        end_batch(out, batch, count);
     }
 
     /// The message was refused.
@@ -70,7 +73,15 @@ impl PubAck {
     }
 }
 
-fn append_number(out: &mut Vec<u8>, mut number: u64) {
+fn end_batch(out: &mut Vec<u8>, batch: &str, count: u64) {
+    out.extend_from_slice(b",\"batch\":");
+    json::append_string(out, batch);
+    out.extend_from_slice(b",\"count\":");
+    append_number(out, count);
+    out.push(b'}');
+}
+
+pub(super) fn append_number(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
     loop {
@@ -105,6 +116,10 @@ mod tests {
         assert_eq!(text(|out| ack.duplicate(out, 12)), r#"{"stream":"S","seq":12,"duplicate": true}"#);
         assert_eq!(text(|out| ack.counter(out, 3, "-2")), r#"{"stream":"S","seq":3,"val":"-2"}"#);
         assert_eq!(text(|out| ack.batch(out, 9, "id", 4)), r#"{"stream":"S","seq":9,"batch":"id","count":4}"#);
+        assert_eq!(
+            text(|out| ack.duplicate_batch(out, 1, "id", 1)),
+            r#"{"stream":"S","seq":1,"duplicate": true,"batch":"id","count":1}"#
+        );
         assert_eq!(
             text(|out| ack.refused(out, &error_codes::STREAM_WRONG_LAST_SEQUENCE.with(5))),
             r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 5"},"stream":"S","seq":0}"#

@@ -1,17 +1,18 @@
 //! Atomic batches (P-11): staged beside the log, decided on as a whole, appended in one go, and applied once the last
 //! message is there. A crash leaves all of a batch or nothing (docs/adr/0008).
 
-use headwater_storage::{AppendClass, RecordRef, Urgency};
+use headwater_storage::{RecordRef, Urgency};
 use serde::Serialize;
 
-use super::publish::Record;
-use super::{Cause, Core, Reply, Republish, Waiting, refusal};
+use super::answers::{Reply, Waiting};
+use super::publish::{Record, as_publish};
+use super::{Cause, Core, StoredMessage, refusal};
 use crate::account::InternalMessage;
 use crate::jetstream::advisory;
 use crate::jetstream::api::error_codes;
 use crate::jetstream::group_log::Placed;
 use crate::jetstream::stream::{
-    Abandoned, Accept, Commit, MESSAGE, MESSAGE_OF_BATCH, MessageEntry, Outcome, Publish, PublishHeaders, Refusal,
+    Abandoned, Accept, Commit, MESSAGE, MESSAGE_OF_BATCH, MessageEntry, Outcome, PublishHeaders, Refusal,
     StagedMessage, Step, is_of_fast_batch,
 };
 use crate::router::Publisher;
@@ -27,8 +28,8 @@ struct HeldMessage {
 }
 
 impl HeldMessage {
-    fn as_republish(&self) -> Republish<'_> {
-        Republish {
+    fn as_stored(&self) -> StoredMessage<'_> {
+        StoredMessage {
             subject: self.message.subject(),
             headers: self.message.headers(),
             payload: self.message.payload(),
@@ -38,7 +39,7 @@ impl HeldMessage {
     }
 
     fn as_entry(&self) -> MessageEntry<'_> {
-        self.as_republish().as_entry()
+        self.as_stored().as_entry()
     }
 }
 
@@ -62,15 +63,7 @@ impl Core {
 
     /// Takes in a message of a batch; gives the batch when this message commits it.
     pub(super) fn stage(&mut self, message: &InternalMessage<'_>, publisher: &mut Publisher) -> Option<Commit> {
-        let publish = Publish {
-            subject: message.subject,
-            reply: message.reply,
-            headers: message.headers,
-            payload: message.payload,
-        };
-        if message.subject.len() > usize::from(u16::MAX) {
-            return None;
-        }
+        let publish = as_publish(message)?;
         if let Err(refusal) = self.machine.check_part(&publish, &self.room()) {
             self.refused(message, refusal, publisher);
             return None;
@@ -126,16 +119,14 @@ impl Core {
         shared.journal.admit().map_err(|problem| refusal(&problem))?;
         let room = self.room();
         let accepts = self.machine.decide_batch(&commit.messages, shared.now(), &room, &self.store)?;
-        let mut appender = shared.journal.append(AppendClass::Admitted).map_err(|problem| {
-            // The journal is poisoned or closed: nothing in flight will ever be applied.
-            self.machine.reset_in_flight();
-            refusal(&problem)
-        })?;
         // One proposal: no other entry comes in between.
-        let first = self.log.propose_many(accepts.len() as u64).map_err(|problem| {
-            self.machine.reset_in_flight();
-            error_codes::STREAM_STORE_FAILED.with(problem)
-        })?;
+        let (mut appender, first) = match self.begin_append(&shared.journal, accepts.len()) {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.machine.take_back(accepts[0].sequence);
+                return Err(error.into());
+            }
+        };
         let last = first.index + accepts.len() as u64 - 1;
         for (index, (message, accept)) in (first.index..).zip(commit.messages.iter().zip(&accepts)) {
             let tag = if index == last { MESSAGE } else { MESSAGE_OF_BATCH };
@@ -164,29 +155,14 @@ impl Core {
         let mut last = 0;
         for (message, accept) in commit.messages.iter().zip(&accepts) {
             let record = record(message, accept, MESSAGE);
-            if !self.remember(record.subject, record.headers, record.payload, accept, publisher) {
-                // Only what leads no more refuses, and then it refuses the first already.
-                return Err(error_codes::STREAM_STORE_FAILED.with("the stream has no leader").into());
-            }
+            // Only what leads no more refuses, and then it refuses the first already.
+            self.remember(record.subject, record.headers, record.payload, accept, publisher)?;
             last = accept.sequence;
         }
         if let Some(reply) = message.reply.filter(|_| !self.config().no_ack) {
             self.acknowledge_batch(reply, last, &commit.id, accepts.len() as u64, publisher);
         }
         Ok(0)
-    }
-
-    pub(super) fn acknowledge_batch(
-        &mut self,
-        reply: &[u8],
-        sequence: u64,
-        id: &[u8],
-        count: u64,
-        publisher: &mut Publisher,
-    ) {
-        self.line.clear();
-        self.pub_ack.batch(&mut self.line, sequence, &String::from_utf8_lossy(id), count);
-        publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
     }
 
     fn watch_batches(&mut self) {
@@ -227,7 +203,7 @@ impl Core {
     /// The end of the batch is there: applies what was held.
     pub(super) fn apply_held(&mut self, publisher: &mut Publisher) {
         for held in std::mem::take(&mut self.held.0) {
-            self.apply_message(&held.as_republish(), publisher);
+            self.apply_message(&held.as_stored(), publisher);
         }
     }
 
@@ -255,7 +231,7 @@ impl Core {
     }
 
     /// Applies a message that is in the log, all of its batch included.
-    pub(super) fn apply_message(&mut self, message: &Republish<'_>, publisher: &mut Publisher) -> Outcome {
+    pub(super) fn apply_message(&mut self, message: &StoredMessage<'_>, publisher: &mut Publisher) -> Outcome {
         let again = self.about_to_republish(message.subject);
         self.machine.apply_message(&message.as_entry(), &self.store, &self.consumers, &mut self.effects);
         let outcome = self.after_effects(Cause::Other, publisher);

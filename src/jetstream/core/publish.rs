@@ -2,14 +2,15 @@
 //!
 //! Messages on their way into a stream: decided, encoded into the journal's batch, acknowledged when applied.
 
-use headwater_storage::{AppendClass, Appender, MemoryInput, RecordHeader, RecordKind, Urgency};
+use headwater_storage::{AppendClass, Appender, Journal, MemoryInput, RecordHeader, RecordKind, Urgency};
 
-use super::{Cause, Core, Reply, Republish, Waiting, refusal};
+use super::answers::{Duplicate, Reply, Waiting};
+use super::{Core, StoredMessage, refusal};
 use crate::account::InternalMessage;
 use crate::jetstream::api::stream_config::PersistMode;
 use crate::jetstream::api::{ApiError, error_codes};
 use crate::jetstream::group_log::Placed;
-use crate::jetstream::stream::{Accept, MESSAGE, MessageEntry, Outcome, Publish, Refusal, Room};
+use crate::jetstream::stream::{Accept, MESSAGE, Publish, Refusal, Room, Ticket};
 use crate::router::Publisher;
 
 /// What is stored of a message.
@@ -24,6 +25,14 @@ pub(super) struct Record<'a> {
 pub(super) struct Accepted {
     message: usize,
     accept: Accept,
+    of_batch: Option<Ticket>,
+}
+
+impl Accepted {
+    /// What is told of a fast batch, and whether, is its own business.
+    fn is_answered(&self, no_ack: bool) -> bool {
+        !no_ack || self.of_batch.is_some()
+    }
 }
 
 impl Core {
@@ -54,7 +63,11 @@ impl Core {
         if let Err(problem) = shared.journal.admit() {
             let error = refusal(&problem);
             for message in messages {
-                self.refuse_message(message, &error, publisher);
+                if self.is_of_fast_batch(message) {
+                    self.take_fast(message, Err(&error), publisher);
+                } else {
+                    self.refuse_message(message, &error, publisher);
+                }
             }
             return 0;
         }
@@ -62,6 +75,12 @@ impl Core {
         let room = self.room();
         let mut queued = 0;
         for (at, message) in messages.iter().enumerate() {
+            if self.is_of_fast_batch(message) {
+                if let Some((accept, ticket)) = self.take_fast(message, Ok(&room), publisher) {
+                    accepted.push(Accepted { message: at, accept, of_batch: Some(ticket) });
+                }
+                continue;
+            }
             if self.is_of_batch(message) {
                 if let Some(commit) = self.stage(message, publisher) {
                     // What came before the batch is in the log before it.
@@ -72,7 +91,7 @@ impl Core {
                 continue;
             }
             match self.decide(message, &room, publisher) {
-                Some(accept) => accepted.push(Accepted { message: at, accept }),
+                Some(accept) => accepted.push(Accepted { message: at, accept, of_batch: None }),
                 None => continue,
             }
         }
@@ -80,8 +99,7 @@ impl Core {
         accepted.clear();
         self.accepted = accepted;
         let index = self.log.group().last_index();
-        let duplicates = self.duplicates.drain(..);
-        self.waiting.extend(duplicates.map(|(sequence, reply)| Waiting::Duplicate { index, sequence, reply }));
+        self.waiting.extend(self.duplicates.drain(..).map(|duplicate| Waiting::Duplicate { index, duplicate }));
         queued
     }
 
@@ -95,45 +113,53 @@ impl Core {
             return 0;
         }
         let shared = self.shared.clone();
-        let mut appender = match shared.journal.append(AppendClass::Admitted) {
-            Ok(appender) => appender,
-            Err(problem) => {
-                // The journal is poisoned or closed: nothing in flight will ever be applied.
-                self.machine.reset_in_flight();
-                let error = refusal(&problem);
+        let no_ack = self.config().no_ack;
+        let (mut appender, first) = match self.begin_append(&shared.journal, accepted.len()) {
+            Ok(begun) => begun,
+            Err(error) => {
+                let lost = accepted[0].accept.sequence;
+                self.machine.take_back(lost);
                 for accepted in accepted {
-                    self.refuse_message(&messages[accepted.message], &error, publisher);
+                    if let Some(reply) = messages[accepted.message].reply.filter(|_| accepted.is_answered(no_ack)) {
+                        self.tell_lost(reply, accepted.of_batch, &error, publisher);
+                    }
+                }
+                // Duplicates of what is not stored are not stored either.
+                for duplicate in self.duplicates.extract_if(.., |one| one.sequence >= lost).collect::<Vec<_>>() {
+                    self.tell_lost(duplicate.reply.as_slice(), duplicate.of_batch, &error, publisher);
                 }
                 return 0;
             }
         };
-        let wants_ack = !self.machine.config().no_ack;
         let acks_at_once = self.machine.config().persist_mode == PersistMode::Async;
-        let mut appended = 0;
-        for accepted in accepted {
+        for (index, accepted) in (first.index..).zip(accepted) {
             let message = &messages[accepted.message];
-            let placed = match self.log.propose() {
-                Ok(placed) => placed,
-                Err(problem) => {
-                    // This replica leads no more; for a group of one that cannot be.
-                    self.machine.reset_in_flight();
-                    self.refuse_message(message, &error_codes::STREAM_STORE_FAILED.with(problem), publisher);
-                    break;
-                }
-            };
-            self.write(message, &accepted.accept, placed, &mut appender);
-            if let Some(reply) = message.reply.filter(|_| wants_ack && !acks_at_once) {
-                self.waiting.push_back(Waiting::Stored { index: placed.index, reply: Reply::new(reply) });
+            self.write(message, &accepted.accept, Placed { index, ..first }, &mut appender);
+            if let Some(reply) = message.reply.filter(|_| !acks_at_once && accepted.is_answered(no_ack)) {
+                let (reply, of_batch) = (Reply::new(reply), accepted.of_batch);
+                self.waiting.push_back(Waiting::Stored { index, reply, of_batch });
             }
-            appended += 1;
         }
         self.log.written();
         let queued = appender.queued_bytes();
         appender.finish(Urgency::EndOfTurn);
-        if acks_at_once && wants_ack {
-            self.ack_before_written(messages, &accepted[..appended], publisher);
+        if acks_at_once {
+            self.ack_before_written(messages, accepted, publisher);
         }
         queued
+    }
+
+    /// The journal's batch and the places of `count` entries in the log: all of them or none, before anything is written.
+    /// On an error, what was accepted for them must be taken back; what is on its way already is not touched.
+    pub(super) fn begin_append<'a>(
+        &mut self,
+        journal: &'a Journal,
+        count: usize,
+    ) -> Result<(Appender<'a>, Placed), ApiError> {
+        let appender = journal.append(AppendClass::Admitted).map_err(|problem| refusal(&problem))?;
+        let first = self.log.propose_many(count as u64);
+        let first = first.map_err(|problem| error_codes::STREAM_STORE_FAILED.with(problem))?;
+        Ok((appender, first))
     }
 
     /// The operator asked for it with `persist_mode: async` (T-36): these may be lost in a crash, and are seen by readers
@@ -144,11 +170,10 @@ impl Core {
         appended: &[Accepted],
         publisher: &mut Publisher,
     ) {
-        for accepted in appended {
+        let no_ack = self.config().no_ack;
+        for accepted in appended.iter().filter(|accepted| accepted.is_answered(no_ack)) {
             let Some(reply) = messages[accepted.message].reply else { continue };
-            self.line.clear();
-            self.pub_ack.stored(&mut self.line, accepted.accept.sequence);
-            publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+            self.tell_stored(reply, accepted.of_batch, accepted.accept.sequence, publisher);
         }
     }
 
@@ -186,15 +211,7 @@ impl Core {
     }
 
     fn decide(&mut self, message: &InternalMessage<'_>, room: &Room, publisher: &mut Publisher) -> Option<Accept> {
-        let publish = Publish {
-            subject: message.subject,
-            reply: message.reply,
-            headers: message.headers,
-            payload: message.payload,
-        };
-        if message.subject.len() > usize::from(u16::MAX) {
-            return None;
-        }
+        let publish = as_publish(message)?;
         match self.machine.decide(&publish, self.shared.now(), room, &self.store) {
             Ok(accept) => Some(accept),
             Err(refusal) => {
@@ -212,22 +229,25 @@ impl Core {
     fn publish_to_memory(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) {
         let wants_ack = !self.machine.config().no_ack;
         for message in messages {
-            if self.is_of_batch(message) {
+            let room = self.room();
+            let (accept, of_batch) = if self.is_of_fast_batch(message) {
+                let Some((accept, ticket)) = self.take_fast(message, Ok(&room), publisher) else { continue };
+                (accept, Some(ticket))
+            } else if self.is_of_batch(message) {
                 if let Some(commit) = self.stage(message, publisher) {
                     self.commit(&commit, message, publisher);
                 }
                 continue;
-            }
-            let room = self.room();
-            let Some(accept) = self.decide(message, &room, publisher) else { continue };
+            } else {
+                let Some(accept) = self.decide(message, &room, publisher) else { continue };
+                (accept, None)
+            };
             let headers = accept.headers.as_deref().unwrap_or(message.headers);
-            if !self.remember(message.subject, headers, message.payload, &accept, publisher) {
-                continue;
-            }
-            if let Some(reply) = message.reply.filter(|_| wants_ack) {
-                self.line.clear();
-                self.pub_ack.stored(&mut self.line, accept.sequence);
-                publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+            let stored = self.remember(message.subject, headers, message.payload, &accept, publisher);
+            match (stored, message.reply.filter(|_| wants_ack || of_batch.is_some())) {
+                (Ok(()), Some(reply)) => self.tell_stored(reply, of_batch, accept.sequence, publisher),
+                (Err(error), Some(reply)) => self.tell_lost(reply, of_batch, &error, publisher),
+                (_, None) => {}
             }
         }
         self.deliver_all(publisher);
@@ -235,6 +255,9 @@ impl Core {
     }
 
     /// Stores a message of a memory stream: durable in the sense of such a stream at once, hence applied at once.
+    ///
+    /// # Errors
+    /// This replica leads no more; nothing was stored.
     pub(super) fn remember(
         &mut self,
         subject: &[u8],
@@ -242,23 +265,17 @@ impl Core {
         payload: &[u8],
         accept: &Accept,
         publisher: &mut Publisher,
-    ) -> bool {
-        let Ok(placed) = self.log.propose() else {
-            self.machine.reset_in_flight();
-            return false;
-        };
+    ) -> Result<(), ApiError> {
+        let placed = self.log.propose().map_err(|problem| {
+            self.machine.take_back(accept.sequence);
+            error_codes::STREAM_STORE_FAILED.with(problem)
+        })?;
         let (sequence, time) = (accept.sequence, accept.time);
         let (index, term) = (placed.index, placed.term);
         self.store.remember(&MemoryInput { sequence, time, index, term, tag: MESSAGE, subject, headers, payload });
-        let entry = MessageEntry { sequence, time, subject, headers, payload_len: payload.len() };
-        let again = self.about_to_republish(subject);
-        self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
-        let outcome = self.after_effects(Cause::Other, publisher);
-        if let (Some(again), Outcome::Stored { .. }) = (again, outcome) {
-            self.republish(&again, &Republish { subject, headers, payload, sequence, time }, publisher);
-        }
+        self.apply_message(&StoredMessage { subject, headers, payload, sequence, time }, publisher);
         self.settle_memory();
-        true
+        Ok(())
     }
 
     /// Replaces expired messages by delete markers (T-31).
@@ -267,16 +284,14 @@ impl Core {
         for sequence in waiting {
             let Some(marker) = self.machine.decide_marker(sequence, self.shared.now(), &self.store) else { continue };
             if self.is_memory() {
-                self.remember(&marker.subject, &marker.headers, &[], &marker.accept, publisher);
+                if self.remember(&marker.subject, &marker.headers, &[], &marker.accept, publisher).is_err() {
+                    return;
+                }
                 continue;
             }
             let shared = self.shared.clone();
-            let Ok(mut appender) = shared.journal.append(AppendClass::Admitted) else {
-                self.machine.reset_in_flight();
-                return;
-            };
-            let Ok(placed) = self.log.propose() else {
-                self.machine.reset_in_flight();
+            let Ok((mut appender, placed)) = self.begin_append(&shared.journal, 1) else {
+                self.machine.take_back(marker.accept.sequence);
                 return;
             };
             let record = Record { subject: &marker.subject, headers: &marker.headers, payload: &[], tag: MESSAGE };
@@ -295,11 +310,9 @@ impl Core {
                 let Some(reply) = message.reply.filter(|_| wants_ack) else { return };
                 if in_flight {
                     // Nothing is acknowledged before the original is durable, which may be part of this very burst.
-                    self.duplicates.push((sequence, Reply::new(reply)));
+                    self.duplicates.push(Duplicate { sequence, reply: Reply::new(reply), of_batch: None });
                 } else {
-                    self.line.clear();
-                    self.pub_ack.duplicate(&mut self.line, sequence);
-                    publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+                    self.acknowledge_duplicate(reply, sequence, publisher);
                 }
             }
         }
@@ -315,4 +328,10 @@ impl Core {
             self.refuse(reply, error, publisher);
         }
     }
+}
+
+/// What the machine decides on. A subject that does not fit into a record has no answer: the control line bounds it.
+pub(super) fn as_publish<'a>(message: &InternalMessage<'a>) -> Option<Publish<'a>> {
+    let InternalMessage { subject, reply, headers, payload, .. } = *message;
+    (subject.len() <= usize::from(u16::MAX)).then_some(Publish { subject, reply, headers, payload })
 }

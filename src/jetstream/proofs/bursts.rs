@@ -2,6 +2,7 @@
 
 use headwater_storage::SimIo;
 
+use super::super::group_log::GroupLog;
 use super::node_rig::{Published, Rig, sequence_of};
 
 /// A burst that did not fit into one batch is committed as a whole with its last one. Its earlier entries, whose records
@@ -40,4 +41,31 @@ fn a_burst_that_lies_in_two_batches_is_applied_once_and_answered_once() {
     let mut rig = Rig::start(&io);
     check(&mut rig);
     assert_eq!(rig.store("s.0", b"after"), 42);
+}
+
+/// A proposal that failed used to reset everything that was accepted, also messages that were in the log and not applied
+/// yet: the next message would have been given a sequence of theirs. A group of one never refuses, so its log is taken
+/// away here.
+#[test]
+fn a_burst_that_the_log_does_not_take_costs_no_other_message_its_sequence() {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.create_stream("");
+    let burst = |rig: &mut Rig| rig.send_burst(&[("s.a".to_owned(), b"one"), ("s.b".to_owned(), b"two")]);
+    let before = burst(&mut rig);
+    let leading = {
+        let stream = rig.stream();
+        let mut core = stream.lock();
+        let follower = GroupLog::create(core.log.id()).unwrap();
+        std::mem::replace(&mut core.log, follower)
+    };
+    let refused = burst(&mut rig);
+    rig.stream().lock().log = leading;
+    let after = burst(&mut rig);
+    rig.drive();
+    let outcomes = |requests: &[String]| -> Vec<_> { requests.iter().map(|request| rig.outcome(request)).collect() };
+    let acked = |sequence| Some(Published::Acked { sequence, duplicate: false });
+    let error = Some(Published::Refused { err_code: 10077 });
+    assert_eq!(outcomes(&before), [acked(1), acked(2)]);
+    assert_eq!(outcomes(&refused), [error.clone(), error]);
+    assert_eq!(outcomes(&after), [acked(3), acked(4)]);
 }

@@ -9,6 +9,7 @@ mod bursts;
 mod damage;
 mod determinism;
 mod disk_faults;
+mod fast_batches;
 mod inspection;
 mod leader;
 mod node_rig;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::super::api::validate::ServerLimits;
-use super::super::stream::BatchLimits;
+use super::super::stream::{BatchLimits, FastLimits};
 use super::super::{Node, NodeOptions, Replica};
 use crate::account::{Account, InternalMessage, InternalSubscriber};
 use crate::protocol::headers;
@@ -88,6 +88,7 @@ impl Rig {
             pending_bytes_max: 1 << 26,
             limits: ServerLimits::default(),
             batches: BatchLimits::default(),
+            fast_batches: FastLimits::default(),
         };
         let disk: Arc<dyn Io> = Arc::new(io.clone());
         let accounts = vec![(account.clone(), None)];
@@ -128,8 +129,23 @@ impl Rig {
         requests
     }
 
+    /// Sends messages at once, each with the end of a reply subject of its own: the answers are found under that.
+    pub fn send_with_replies(&mut self, messages: &[(&str, String, Vec<u8>)]) {
+        let mut publisher = Publisher::new(&self.account);
+        for (subject, reply, payload) in messages {
+            let reply = format!("{INBOX}{reply}");
+            publisher.publish(subject.as_bytes(), Some(reply.as_bytes()), b"", &[payload]);
+        }
+        publisher.flush();
+    }
+
     pub fn take(&self, request: &str) -> Vec<Received> {
         self.inbox.0.lock().remove(request).unwrap_or_default()
+    }
+
+    /// Everything that was sent since, in the order of its subjects.
+    pub fn take_all(&self) -> Vec<Received> {
+        std::mem::take(&mut *self.inbox.0.lock()).into_values().flatten().collect()
     }
 
     /// An API request and its answer.

@@ -21,7 +21,7 @@ use super::publish_headers::{BATCH_COMMIT, PublishHeaders, REQUIRED_LEVEL};
 use crate::protocol::headers;
 
 /// Longer ids are refused.
-const ID_BYTES_MAX: usize = 64;
+pub(super) const ID_BYTES_MAX: usize = 64;
 /// What one batch may hold.
 pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What the open batches of a server may hold together.
@@ -43,21 +43,28 @@ impl Default for BatchLimits {
     }
 }
 
-/// What all streams of a server hold in open batches.
+/// What all streams of a server hold in open batches of one kind.
 #[derive(Debug, Default)]
 pub struct BatchBudget {
     open: AtomicUsize,
     bytes: AtomicUsize,
 }
 
+#[cfg(test)]
+impl BatchBudget {
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
 /// A batch's part of the budget, given back when it is dropped.
-struct Share {
+pub(super) struct Share {
     budget: Arc<BatchBudget>,
     bytes: usize,
 }
 
 impl Share {
-    fn of(budget: &Arc<BatchBudget>, open_max: usize) -> Option<Self> {
+    pub(super) fn of(budget: &Arc<BatchBudget>, open_max: usize) -> Option<Self> {
         // Counted first: two streams must not both take the last place.
         let open = budget.open.fetch_add(1, Ordering::Relaxed) + 1;
         let share = Self { budget: budget.clone(), bytes: 0 };
@@ -302,7 +309,7 @@ impl OpenBatches {
 }
 
 /// The header by which a publisher asks for an API level is not stored.
-fn without_required_level(block: &[u8]) -> Option<Vec<u8>> {
+pub fn without_required_level(block: &[u8]) -> Option<Vec<u8>> {
     headers::get(block, REQUIRED_LEVEL)?;
     Some(headers::without(block, |key| key == REQUIRED_LEVEL.as_bytes()))
 }

@@ -5,6 +5,7 @@
 use super::super::api::error::ErrorTemplate;
 use super::super::api::{ApiError, error_codes};
 use super::content::{SEQUENCE_MAX, message_bytes};
+use super::fast_reply::is_of_fast_batch;
 use super::in_flight::Accepted;
 use super::machine::StreamMachine;
 use super::publish_headers::{PublishHeaders, REQUEST_INFO, Rollup, TTL, Ttl};
@@ -13,8 +14,6 @@ use crate::protocol::{headers, subject};
 
 /// Larger header blocks are refused (P-17).
 pub(super) const HEADER_BYTES_MAX: usize = u16::MAX as usize;
-/// What the reply subject of a fast batch ends in.
-const FAST_BATCH_SUFFIX: &[u8] = b".$FI";
 
 /// A message that somebody published to a subject of the stream, after the stream's own subject transform.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +69,7 @@ impl From<ApiError> for Refusal {
 
 impl StreamMachine {
     /// Decides on a publish. What is accepted must be appended to the log, in the order of its sequences, or
-    /// [`reset_in_flight`](Self::reset_in_flight) be called.
+    /// [`take_back`](Self::take_back) be called.
     pub fn decide<S: MessageSource>(
         &mut self,
         publish: &Publish<'_>,
@@ -202,7 +201,7 @@ impl StreamMachine {
         }
     }
 
-    fn check_last_id(&self, asked: &PublishHeaders<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_last_id(&self, asked: &PublishHeaders<'_>) -> Result<(), Refusal> {
         let last = self.in_flight.last_id().unwrap_or(&self.last_message_id);
         match asked.expected_last_message_id {
             Some(expected) if expected != last => {
@@ -331,11 +330,6 @@ pub(super) fn check_schedules(own_subject: &[u8], asked: &PublishHeaders<'_>) ->
         }
         _ => refuse(&error_codes::MESSAGE_SCHEDULES_SCHEDULER_INVALID),
     }
-}
-
-/// Whether a message with this reply subject belongs to a fast batch (P-12).
-pub fn is_of_fast_batch(reply: &[u8]) -> bool {
-    reply.ends_with(FAST_BATCH_SUFFIX)
 }
 
 fn is_integer(text: &[u8]) -> bool {

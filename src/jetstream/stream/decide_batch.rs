@@ -1,8 +1,9 @@
-//! Whether a whole batch is accepted (P-11): every message is checked, against the stream and against those before it in
-//! the batch, before the first one is given a sequence.
+//! Whether messages of batches are accepted. An atomic batch (P-11) is accepted as a whole: every message is checked,
+//! against the stream and against those before it in the batch, before the first one is given a sequence. Those of a fast
+//! batch (P-12) are accepted one by one.
 //!
-//! What a batch has written itself cannot be expected: within it, a look at the stream would be wrong and a look at the
-//! batch is what nobody meant.
+//! What an atomic batch has written itself cannot be expected: within it, a look at the stream would be wrong and a look
+//! at the batch is what nobody meant.
 
 use std::collections::HashSet;
 
@@ -59,7 +60,7 @@ impl StreamMachine {
             return Err(error_codes::STREAM_STORE_FAILED.with("maximum messages exceeded").into());
         }
         self.check_batch(messages, now, source)?;
-        let (accepted, next_sequence, proposed_time) = (self.in_flight.len(), self.next_sequence, self.proposed_time);
+        let (next_sequence, proposed_time) = (self.next_sequence, self.proposed_time);
         let mut room = *room;
         let mut accepts = Vec::with_capacity(messages.len());
         for message in messages {
@@ -69,14 +70,41 @@ impl StreamMachine {
             match self.accept(&publish, &asked, time, &room, source) {
                 Ok(accept) => accepts.push(accept),
                 Err(refusal) => {
-                    self.in_flight.truncate(accepted);
-                    (self.next_sequence, self.proposed_time) = (next_sequence, proposed_time);
+                    self.take_back(next_sequence);
+                    self.proposed_time = proposed_time;
                     return Err(refusal);
                 }
             }
             room.account_bytes -= self.bytes_of_publish(&publish);
         }
         Ok(accepts)
+    }
+
+    /// Decides on a message of a fast batch, as [`decide`](Self::decide) does on one of none.
+    ///
+    /// # Errors
+    /// The message is not stored.
+    pub fn decide_in_fast_batch<S: MessageSource>(
+        &mut self,
+        publish: &Publish<'_>,
+        asked: &PublishHeaders<'_>,
+        now: i64,
+        room: &Room,
+        source: &S,
+    ) -> Result<Accept, Refusal> {
+        if self.in_flight.is_full() {
+            return Err(Refusal::Busy);
+        }
+        if self.next_sequence > SEQUENCE_MAX {
+            return Err(error_codes::STREAM_STORE_FAILED.with("maximum messages exceeded").into());
+        }
+        let time = self.message_time(now);
+        if !publish.headers.is_empty() {
+            let last = self.next_sequence - 1;
+            self.check_headers_in_batch(publish, asked, time, last, &Written::default(), source)?;
+            self.check_last_id(asked)?;
+        }
+        self.accept(publish, asked, time, room, source)
     }
 
     fn check_batch<S: MessageSource>(
@@ -89,28 +117,36 @@ impl StreamMachine {
         let time = self.message_time(now);
         for (last, message) in (self.next_sequence - 1..).zip(messages) {
             let publish = message.as_publish();
+            let asked = PublishHeaders::parse(publish.headers);
             if !publish.headers.is_empty() {
-                let asked = PublishHeaders::parse(publish.headers);
-                self.check_headers_in_batch(&publish, &asked, time, last, &mut written, source)?;
+                if asked.expected_last_message_id.is_some() {
+                    let refused = error_codes::ATOMIC_PUBLISH_UNSUPPORTED_HEADER_BATCH;
+                    return Err(refused.with(EXPECTED_LAST_MESSAGE_ID).into());
+                }
+                match self.check_headers_in_batch(&publish, &asked, time, last, &written, source) {
+                    Err(Refusal::Duplicate { .. }) => {
+                        return refuse(&error_codes::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE);
+                    }
+                    checked => checked?,
+                }
             }
+            written.ids.extend(asked.message_id);
             written.subjects.insert(message.subject());
         }
         Ok(())
     }
 
-    /// Everything that a header of a batch's message may ask for, in the order of the genuine server.
+    /// Everything that a header of a batch's message may ask for, in the order of the genuine server. `written` is what an
+    /// atomic batch has written before.
     fn check_headers_in_batch<'a, S: MessageSource>(
         &mut self,
         publish: &Publish<'_>,
         asked: &PublishHeaders<'a>,
         time: i64,
         last: u64,
-        written: &mut Written<'a>,
+        written: &Written<'a>,
         source: &S,
     ) -> Result<(), Refusal> {
-        if asked.expected_last_message_id.is_some() {
-            return Err(error_codes::ATOMIC_PUBLISH_UNSUPPORTED_HEADER_BATCH.with(EXPECTED_LAST_MESSAGE_ID).into());
-        }
         if publish.headers.len() > HEADER_BYTES_MAX {
             return refuse(&error_codes::STREAM_HEADER_EXCEEDS_MAXIMUM);
         }
@@ -121,11 +157,10 @@ impl StreamMachine {
         if asked.ttl.is_some() && !self.rules.allows_ttl {
             return refuse(&error_codes::MESSAGE_TTL_DISABLED);
         }
-        if let Some(id) = asked.message_id
-            && (!written.ids.insert(id) || self.check_duplicate(asked, time).is_err())
-        {
-            return refuse(&error_codes::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE);
+        if asked.message_id.is_some_and(|id| written.ids.contains(id)) {
+            return Err(Refusal::Duplicate { sequence: 0, in_flight: true });
         }
+        self.check_duplicate(asked, time)?;
         if asked.stream_source.is_some() {
             return refuse(&error_codes::MESSAGE_SOURCE_HDR_NOT_ALLOWED);
         }

@@ -137,8 +137,9 @@ impl InFlight {
         }
     }
 
-    /// Forgets all but the first `len` again: what came after them is not appended after all. Rare.
-    pub fn truncate(&mut self, len: usize) {
+    /// Forgets what has this sequence or a higher one: it is not appended after all. Rare.
+    pub fn take_back(&mut self, sequence: u64) {
+        let len = self.entries.partition_point(|entry| entry.sequence < sequence);
         let Some(first) = self.entries.get(len) else { return };
         let text_len = (first.text_at - self.text_start) as usize;
         for number in self.left + len as u64..self.left + self.entries.len() as u64 {
@@ -154,7 +155,7 @@ impl InFlight {
         self.tracks_subjects = false;
     }
 
-    /// Forgets everything: this replica leads no more, or the log did not take what was accepted.
+    /// Forgets everything: this replica leads no more.
     pub fn clear(&mut self) {
         let hasher = std::mem::take(&mut self.hasher);
         *self = Self { hasher, ..Self::new() };
@@ -335,8 +336,8 @@ mod tests {
         assert_eq!(in_flight.of_subject(b"a").last, 5);
         push(&mut in_flight, 6, "a", "y");
         push(&mut in_flight, 7, "b", "");
-        in_flight.truncate(1);
-        in_flight.truncate(3);
+        in_flight.take_back(6);
+        in_flight.take_back(8);
         assert_eq!(in_flight.of_subject(b"a"), OfSubject { messages: 1, last: 5 });
         assert_eq!(in_flight.of_subject(b"b"), OfSubject::default());
         assert_eq!((in_flight.find_id(b"y"), in_flight.last_id()), (None, Some(&b"x"[..])));

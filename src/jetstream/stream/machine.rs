@@ -86,7 +86,14 @@ impl StreamMachine {
         self.in_flight.len()
     }
 
-    /// Forgets what was accepted and not applied: this replica leads no more, or the log did not take it.
+    /// The log did not take what was accepted from this sequence on. What came before is still on its way, so its
+    /// sequences stay taken.
+    pub fn take_back(&mut self, sequence: u64) {
+        self.in_flight.take_back(sequence);
+        self.next_sequence = self.next_sequence.min(sequence);
+    }
+
+    /// Forgets what was accepted and not applied: this replica leads no more.
     /// A new leader calls it when everything before its term is applied, and before its first decision.
     pub fn reset_in_flight(&mut self) {
         self.in_flight.clear();

@@ -24,6 +24,9 @@ mod decide;
 mod decide_batch;
 mod effects;
 mod expire;
+mod fast_batch;
+mod fast_batches;
+mod fast_reply;
 mod in_flight;
 mod incomplete;
 mod interest;
@@ -40,13 +43,18 @@ mod source;
 #[cfg(test)]
 pub mod tests;
 
-pub use batch::{Abandoned, BatchBudget, BatchLimits, Commit, OpenBatches, StagedMessage, Step};
+pub use batch::{
+    Abandoned, BatchBudget, BatchLimits, Commit, OpenBatches, StagedMessage, Step, without_required_level,
+};
 pub use checkpoint::MalformedCheckpoint;
 pub use consumers::{Consumers, Interest, NoConsumers};
 pub use content::message_bytes;
 pub use control::{ConsumerChange, Control, MESSAGE, MESSAGE_OF_BATCH, MalformedControl};
-pub use decide::{Accept, Publish, Refusal, Room, is_of_fast_batch};
+pub use decide::{Accept, Publish, Refusal, Room};
 pub use effects::{Effects, Outcome, Removed};
+pub use fast_batch::{Committed, Notice};
+pub use fast_batches::{FastBatches, FastLimits, FastMessage, Ticket};
+pub use fast_reply::{FastReply, Operation, is_of_fast_batch};
 pub use in_flight::IN_FLIGHT_MAX;
 pub use machine::{MessageEntry, StreamMachine};
 pub use markers::Marker;

@@ -1,5 +1,6 @@
 """A tour of the `nats` program: every command that a single server must support, judged by its exit code and output."""
 
+import json
 import os
 
 import pytest
@@ -178,6 +179,7 @@ def test_checks(nats, stream):
     ("pub", "load"),
     ("js", "pub", "async", "load", "--create", "--purge"),
     ("js", "pub", "sync", "load", "--create"),
+    ("js", "pub", "fast", "load", "--create", "--batch", "100"),
     ("js", "ordered"),
     ("js", "consume"),
 ])
@@ -190,6 +192,16 @@ def test_bench_fetch_runs(nats):
     # A stream of its own: all consuming benchmarks share the name of their consumer.
     nats("bench", "js", "pub", "async", "fetched", "--stream", "fetched", "--create", "--msgs", "1000", "--no-progress")
     assert "msgs/sec" in nats("bench", "js", "fetch", "--stream", "fetched", "--msgs", "1000", "--no-progress")
+
+
+@pytest.mark.parametrize("storage", ["file", "memory"])
+@pytest.mark.parametrize("kind", ["fast", "atomic"])
+def test_bench_publishes_batches_whole(nats, kind, storage):
+    stream = f"{kind}-{storage}"
+    words = [kind, stream, "--stream", stream, "--create", "--storage", storage, "--batch", "100"]
+    more = ["--clients", "2", "--max-outstanding-acks", "3", "--dedup"] if kind == "fast" else []
+    nats("bench", "js", "pub", *words, *more, "--msgs", "2000", "--no-progress")
+    assert json.loads(nats("stream", "info", stream, "--json"))["state"]["messages"] == 2000
 
 
 def test_schemas_of_events(nats):

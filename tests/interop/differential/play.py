@@ -115,8 +115,16 @@ class Play:
     def do_hpub(self, rest):
         """`hpub A SUBJECT BLOCK`: HPUB with the sizes of BLOCK and the payload "x"."""
         name, subject, block = rest.split(" ", 2)
+        self.send_block(name, subject, block)
+
+    def do_hreply(self, rest):
+        """`hreply A SUBJECT REPLY BLOCK`: the same with a reply subject."""
+        name, subject, reply, block = rest.split(" ", 3)
+        self.send_block(name, f"{subject} {reply}", block)
+
+    def send_block(self, name, subjects, block):
         block = unescape(block)
-        self.connection(name).send(f"HPUB {subject} {len(block)} {len(block) + 1}\r\n".encode() + block + b"x\r\n")
+        self.connection(name).send(f"HPUB {subjects} {len(block)} {len(block) + 1}\r\n".encode() + block + b"x\r\n")
 
     def on_count(self, name, _):
         """Only how many messages came: for deliveries whose choice is random."""

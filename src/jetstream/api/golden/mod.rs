@@ -90,7 +90,6 @@ fn what_is_not_there_yet_is_refused_and_named() {
         (r#""mirror":{"name":"O"}"#, "stream mirrors"),
         (r#""sources":[{"name":"O"}]"#, "stream sources"),
         (r#""allow_msg_counter":true"#, "message counters"),
-        (r#""allow_batched":true"#, "fast batch publishing"),
         (r#""allow_msg_schedules":true"#, "message schedules"),
     ] {
         let error = model.create("A", format!("{{\"name\":\"A\",{field}}}").as_bytes()).unwrap_err();

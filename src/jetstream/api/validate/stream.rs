@@ -64,7 +64,6 @@ pub(super) fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
         (config.mirror.is_some(), "stream mirrors"),
         (!config.sources.is_empty(), "stream sources"),
         (config.allow_msg_counter, "message counters"),
-        (config.allow_batched, "fast batch publishing"),
         (config.allow_msg_schedules, "message schedules"),
     ];
     match unsupported.iter().find(|(is_set, _)| *is_set) {

@@ -1,6 +1,6 @@
-//! Whole batches: accepted or refused as one, with the answers of the genuine server.
+//! Atomic batches, accepted or refused as one, and messages of fast ones, with the answers of the genuine server.
 
-use super::super::{Refusal, Room, StagedMessage};
+use super::super::{PublishHeaders, Refusal, Room, StagedMessage};
 use super::harness::{Harness, config};
 use crate::jetstream::api::StreamConfig;
 use crate::jetstream::api::stream_config::Discard;
@@ -107,4 +107,41 @@ fn limits_count_the_whole_batch() {
     assert_eq!(decide_with(&mut harness, &messages, room(67)).unwrap_err().0, 10002);
     assert_eq!(harness.machine.in_flight(), 0);
     assert_eq!(decide_with(&mut harness, &messages, room(68)), Ok(vec![1, 2]));
+}
+
+/// A message of a fast batch: its sequence, or why it is not stored.
+fn decide_fast(harness: &mut Harness, subject: &str, values: &[(&str, &str)]) -> Result<u64, Refusal> {
+    let staged = staged(&[(subject, values)]);
+    let publish = staged[0].as_publish();
+    let asked = PublishHeaders::parse(publish.headers);
+    let (now, room) = (harness.now, Room::UNLIMITED);
+    harness.machine.decide_in_fast_batch(&publish, &asked, now, &room, &harness.store).map(|accept| accept.sequence)
+}
+
+#[test]
+fn messages_of_a_fast_batch_see_those_before_them() {
+    let mut harness = Harness::new(StreamConfig { max_msgs: 4, discard: Discard::New, ..config() });
+    harness.publish("s.a", &[(ID, "m1")], "x").unwrap();
+    assert_eq!(decide_fast(&mut harness, "s.b", &[(LAST, "1"), (ID, "m2")]), Ok(2));
+    assert_eq!(decide_fast(&mut harness, "s.b", &[(LAST_OF_SUBJECT, "2"), ("Nats-Expected-Last-Msg-Id", "m2")]), Ok(3));
+    let duplicate = |sequence, in_flight| Err(Refusal::Duplicate { sequence, in_flight });
+    assert_eq!(decide_fast(&mut harness, "s.b", &[(ID, "m1")]), duplicate(1, false));
+    assert_eq!(decide_fast(&mut harness, "s.b", &[(ID, "m2")]), duplicate(2, true));
+    for (values, err_code) in [
+        ((LAST, "1"), 10071),
+        ((LAST_OF_SUBJECT, "1"), 10071),
+        (("Nats-Expected-Last-Msg-Id", "m2"), 10070),
+        ((ROLLUP, "x"), 10111),
+        (("Nats-TTL", "x"), 10165),
+    ] {
+        let refused = decide_fast(&mut harness, "s.b", &[values]);
+        assert!(
+            matches!(&refused, Err(Refusal::Error(error)) if error.err_code == err_code),
+            "{values:?}: {refused:?}"
+        );
+    }
+    // Atomic batches are none of its business.
+    assert_eq!(decide_fast(&mut harness, "s.c", &[("Nats-Batch-Id", "a")]), Ok(4));
+    let refused = decide_fast(&mut harness, "s.c", &[]);
+    assert!(matches!(&refused, Err(Refusal::Error(error)) if error.err_code == 10077), "{refused:?}");
 }

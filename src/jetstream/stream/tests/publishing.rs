@@ -147,6 +147,25 @@ fn times_grow_even_when_the_clock_does_not() {
 }
 
 #[test]
+fn what_the_log_did_not_take_leaves_what_is_on_its_way_alone() {
+    let mut harness = Harness::new(config());
+    harness.put("s.a");
+    assert_eq!(harness.accept("s.a", &[("Nats-Msg-Id", "first")], "x").unwrap().sequence, 2);
+    for id in ["second", "third"] {
+        harness.accept("s.b", &[("Nats-Msg-Id", id)], "x").unwrap();
+        harness.unapplied.pop_back();
+    }
+    harness.machine.take_back(3);
+    harness.machine.take_back(4);
+    let again = harness.accept("s.b", &[("Nats-Msg-Id", "third"), ("Nats-Expected-Last-Sequence", "2")], "x");
+    assert_eq!(again.unwrap().sequence, 3);
+    assert!(matches!(
+        harness.accept("s.a", &[("Nats-Msg-Id", "first")], "x"),
+        Err(Refusal::Duplicate { sequence: 2, .. })
+    ));
+}
+
+#[test]
 fn what_was_accepted_is_forgotten_on_reset() {
     let mut harness = Harness::new(config());
     harness.put("s.a");

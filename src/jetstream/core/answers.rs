@@ -1,0 +1,203 @@
+//! Who waits for what, and what they are told: acknowledgements of messages, refusals, answers to requests.
+
+use bytes::Bytes;
+
+use super::{Core, Done};
+use crate::jetstream::api::ApiError;
+use crate::jetstream::stream::{Outcome, Ticket};
+use crate::router::Publisher;
+
+/// Who waits for an entry.
+pub(super) enum Waiting {
+    /// A publisher, for its PubAck, or a fast batch to settle.
+    Stored {
+        index: u64,
+        reply: Reply,
+        of_batch: Option<Ticket>,
+    },
+    Duplicate {
+        index: u64,
+        duplicate: Duplicate,
+    },
+    /// The publisher of a batch, whose last message this entry is.
+    Batch {
+        index: u64,
+        id: Box<[u8]>,
+        count: u64,
+        reply: Reply,
+    },
+    Control {
+        index: u64,
+        done: Done,
+    },
+    /// Empty replies to acknowledgements.
+    Acked {
+        index: u64,
+        replies: Vec<Bytes>,
+    },
+}
+
+/// A message that is the duplicate of one that is on its way, as `sequence`.
+pub(super) struct Duplicate {
+    pub sequence: u64,
+    pub reply: Reply,
+    /// It came in a fast batch.
+    pub of_batch: Option<Ticket>,
+}
+
+impl Waiting {
+    fn index(&self) -> u64 {
+        match self {
+            Self::Stored { index, .. }
+            | Self::Duplicate { index, .. }
+            | Self::Batch { index, .. }
+            | Self::Control { index, .. }
+            | Self::Acked { index, .. } => *index,
+        }
+    }
+}
+
+const REPLY_INLINE: usize = 78;
+
+/// A reply subject, kept without an allocation when it is of usual length.
+pub(super) enum Reply {
+    Inline { len: u8, bytes: [u8; REPLY_INLINE] },
+    Heap(Box<[u8]>),
+}
+
+impl Reply {
+    pub fn new(subject: &[u8]) -> Self {
+        match u8::try_from(subject.len()) {
+            Ok(len) if subject.len() <= REPLY_INLINE => {
+                let mut bytes = [0; REPLY_INLINE];
+                bytes[..subject.len()].copy_from_slice(subject);
+                Self::Inline { len, bytes }
+            }
+            _ => Self::Heap(subject.into()),
+        }
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl Core {
+    /// Answers everybody who waited for entries up to `index`.
+    pub(super) fn answer(&mut self, index: u64, outcome: Outcome, publisher: &mut Publisher) {
+        while self.waiting.front().is_some_and(|waiting| waiting.index() <= index) {
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            match waiting {
+                Waiting::Stored { reply, of_batch, .. } => {
+                    self.tell_stored(reply.as_slice(), of_batch, self.sequence_of(outcome), publisher);
+                }
+                Waiting::Duplicate { duplicate, .. } => {
+                    let Duplicate { sequence, reply, of_batch } = duplicate;
+                    match of_batch {
+                        None => self.acknowledge_duplicate(reply.as_slice(), sequence, publisher),
+                        Some(ticket) => self.settle_fast(ticket, None, reply.as_slice(), publisher),
+                    }
+                }
+                Waiting::Batch { id, count, reply, .. } => {
+                    self.acknowledge_batch(reply.as_slice(), self.sequence_of(outcome), &id, count, publisher);
+                }
+                Waiting::Control { done, .. } => done(self, publisher, Ok(outcome)),
+                Waiting::Acked { replies, .. } => {
+                    for reply in replies {
+                        publisher.publish_cached(&mut self.cache, &reply, None, &[], &[]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The sequence of the message that an entry stored.
+    fn sequence_of(&self, outcome: Outcome) -> u64 {
+        match outcome {
+            Outcome::Stored { sequence, .. } | Outcome::Skipped { sequence, .. } => sequence,
+            _ => self.machine.last_sequence(),
+        }
+    }
+
+    /// Nothing more will become durable: everybody who waits gets the reason.
+    pub fn fail(&mut self, error: &ApiError, publisher: &mut Publisher) {
+        self.failed = true;
+        for waiting in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Stored { reply, of_batch, .. }
+                | Waiting::Duplicate { duplicate: Duplicate { reply, of_batch, .. }, .. } => {
+                    self.tell_lost(reply.as_slice(), of_batch, error, publisher);
+                }
+                Waiting::Batch { reply, .. } => self.refuse(reply.as_slice(), error, publisher),
+                Waiting::Control { done, .. } => done(self, publisher, Err(error.clone())),
+                // The acknowledgement is not durable, so it gets no answer: the client tries again.
+                Waiting::Acked { .. } => {}
+            }
+        }
+    }
+
+    /// A message is stored as `sequence`: says so, or counts it for its fast batch.
+    #[inline]
+    pub(super) fn tell_stored(
+        &mut self,
+        reply: &[u8],
+        of_batch: Option<Ticket>,
+        sequence: u64,
+        publisher: &mut Publisher,
+    ) {
+        match of_batch {
+            None => self.acknowledge(reply, sequence, publisher),
+            Some(ticket) => self.settle_fast(ticket, Some(sequence), reply, publisher),
+        }
+    }
+
+    /// A message that was accepted will not be stored.
+    pub(super) fn tell_lost(
+        &mut self,
+        reply: &[u8],
+        of_batch: Option<Ticket>,
+        error: &ApiError,
+        publisher: &mut Publisher,
+    ) {
+        match of_batch {
+            None => self.refuse(reply, error, publisher),
+            Some(ticket) => self.fail_fast(ticket, reply, error, publisher),
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, reply: &[u8], sequence: u64, publisher: &mut Publisher) {
+        self.line.clear();
+        self.pub_ack.stored(&mut self.line, sequence);
+        publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+    }
+
+    pub(super) fn acknowledge_duplicate(&mut self, reply: &[u8], sequence: u64, publisher: &mut Publisher) {
+        self.line.clear();
+        self.pub_ack.duplicate(&mut self.line, sequence);
+        publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+    }
+
+    pub(super) fn acknowledge_batch(
+        &mut self,
+        reply: &[u8],
+        sequence: u64,
+        id: &[u8],
+        count: u64,
+        publisher: &mut Publisher,
+    ) {
+        self.line.clear();
+        self.pub_ack.batch(&mut self.line, sequence, &String::from_utf8_lossy(id), count);
+        publisher.publish_cached(&mut self.cache, reply, None, &[], &[&self.line]);
+    }
+
+    pub(super) fn refuse(&mut self, reply: &[u8], error: &ApiError, publisher: &mut Publisher) {
+        self.line.clear();
+        self.pub_ack.refused(&mut self.line, error);
+        let too_many = error.code == 429;
+        let block: &[u8] = if too_many { b"NATS/1.0 429 Too Many Requests\r\n\r\n" } else { &[] };
+        publisher.publish_cached(&mut self.cache, reply, None, block, &[&self.line]);
+    }
+}
