@@ -334,16 +334,10 @@ impl Appender<'_> {
         checkpoint::encode_parts(body, CHECKPOINT_PART_BYTES, &mut |head, pieces| {
             let payload = head.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
             let header = RecordHeader {
-                group,
                 index,
                 term,
-                kind: RecordKind::Checkpoint,
-                tag: 0,
                 sequence: number,
-                time: 0,
-                subject_len: 0,
-                headers_len: 0,
-                payload_len: u32::try_from(payload).expect("parts are small"),
+                ..RecordHeader::of_payload(group, RecordKind::Checkpoint, payload)
             };
             let mut parts = vec![head];
             parts.extend(pieces);
@@ -382,8 +376,8 @@ impl Appender<'_> {
                 first || !queue.closed.is_empty()
             }
         };
-        if wake && queue.writer_sleeps && queue.writer.is_some() {
-            self.shared.writer_wake.notify_all();
+        if wake {
+            self.shared.wake_writer(queue);
         }
     }
 }

@@ -137,6 +137,22 @@ pub enum Malformed {
 }
 
 impl RecordHeader {
+    /// A record with nothing but a payload; what else a header says is zero.
+    pub fn of_payload(group: GroupId, kind: RecordKind, payload_bytes: usize) -> Self {
+        Self {
+            group,
+            index: 0,
+            term: 0,
+            kind,
+            tag: 0,
+            sequence: 0,
+            time: 0,
+            subject_len: 0,
+            headers_len: 0,
+            payload_len: u32::try_from(payload_bytes).expect("a payload is smaller than a segment"),
+        }
+    }
+
     /// The length on disk, without padding.
     pub fn record_bytes(&self) -> usize {
         RECORD_HEADER_BYTES + usize::from(self.subject_len) + self.headers_len as usize + self.payload_len as usize

@@ -215,18 +215,8 @@ mod tests {
         let io = Arc::new(SimIo::new());
         let journal = Journal::open(io, Path::new("journal"), options, &mut |_| {}).unwrap().journal;
         for index in 1..=20 {
-            let header = RecordHeader {
-                group: GroupId(5),
-                index,
-                term: 1,
-                kind: RecordKind::Entry,
-                tag: 0,
-                sequence: 0,
-                time: 0,
-                subject_len: 0,
-                headers_len: 0,
-                payload_len: BATCH_BYTES as u32,
-            };
+            let blank = RecordHeader::of_payload(GroupId(5), RecordKind::Entry, BATCH_BYTES);
+            let header = RecordHeader { index, term: 1, ..blank };
             let mut appender = journal.append(AppendClass::Message).unwrap();
             appender.record(&header, &[&vec![7; BATCH_BYTES]]);
             appender.finish(Urgency::Wake);

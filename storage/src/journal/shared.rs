@@ -137,6 +137,13 @@ impl Shared {
         error
     }
 
+    /// Wakes the writer's thread if it sleeps. Whoever writes in its place looks again before he rests.
+    pub(crate) fn wake_writer(&self, queue: &Queue) {
+        if queue.writer_rests() {
+            self.writer_wake.notify_all();
+        }
+    }
+
     pub(crate) fn ask(&self, change: impl FnOnce(&mut Errands)) {
         change(&mut self.errands.lock());
         self.errands_wake.notify_all();

@@ -149,24 +149,23 @@ pub(crate) fn step(shared: &Shared) -> Step {
 /// good part of what the write itself takes. The caller may hold no lock that a completion takes.
 pub(crate) fn end_turn(shared: &Shared, here: bool) {
     let mut queue = shared.queue.lock();
-    let is_busy = !queue.writer_sleeps || queue.writer.is_none();
     let nothing_urgent = !queue.has_urgent && queue.closed.is_empty();
-    if is_busy || nothing_urgent {
+    if !queue.writer_rests() || nothing_urgent {
         // Whoever writes now, or is about to, looks again before he rests.
         return;
     }
-    let lone = here && queue.gathers_at_most(LONE_RECORDS_MAX, LONE_BYTES_MAX) && !queue.closing && !queue.full;
+    let lone = here
+        && queue.gathers_at_most(LONE_RECORDS_MAX, LONE_BYTES_MAX)
+        && !queue.closing
+        && !queue.full
+        && shared.completion.is_idle();
     let quick = |writer: &mut Writer| {
         // After a fuller batch, others are likely to come by while this thread waits for the disk: it should serve them.
         let alone = writer.in_flight.is_none() && writer.record_count <= LONE_RECORDS_MAX;
-        alone && writer.write_average <= QUICK_WRITE
+        lone && alone && writer.write_average <= QUICK_WRITE
     };
-    if !lone || !shared.completion.is_idle() {
-        shared.writer_wake.notify_all();
-        return;
-    }
     let Some(mut writer) = queue.writer.take_if(quick) else {
-        shared.writer_wake.notify_all();
+        shared.wake_writer(&queue);
         return;
     };
     let mut queue = match writer.next(shared, queue, false) {
@@ -337,7 +336,7 @@ fn launch(shared: &Shared, queue: MutexGuard<'_, Queue>, batch: ClosedBatch, seg
     header.encode(segment.seed, &mut buffer);
     let padded = length.next_multiple_of(shared.block_bytes as usize);
     let capacity = buffer.len();
-    let bytes = share(buffer, padded, &shared.buffers);
+    let bytes = share(buffer, padded, Some(&shared.buffers));
     let directory = shared.directory.write();
     shared.tail.insert(segment.number, base, bytes.clone());
     drop(queue);
