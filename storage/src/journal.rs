@@ -42,6 +42,7 @@ use crate::error::AppendError;
 use crate::format::record::{GroupId, RECORD_BYTES_MAX, RecordHeader, RecordKind};
 use crate::location::Location;
 use crate::stats::{Health, JournalStats};
+use maintenance::Maintenance;
 use queue::{Queue, QueueState};
 use shared::Shared;
 use writer::Step;
@@ -96,9 +97,9 @@ impl Journal {
         let shared = self.shared.clone();
         threads.push(spawn("journal-writer", move || writer::run(&shared)));
         let shared = self.shared.clone();
-        threads.push(spawn("journal-maintain", move || shared.maintenance.lock().run(&shared)));
+        threads.push(spawn("journal-maintain", move || Maintenance::run(&shared)));
         let shared = self.shared.clone();
-        threads.push(spawn("journal-complete", move || shared.completion.run(shared.sink())));
+        threads.push(spawn("journal-complete", move || shared.completion.run(&shared)));
     }
 
     /// Takes the queue's lock for one burst of records.

@@ -182,6 +182,30 @@ impl Shared {
     }
 }
 
+/// Poisons the journal when a panic passes by. Whoever writes, completes or maintains holds one: nobody takes over from
+/// him, and those who wait for him would wait for ever.
+pub(crate) struct PanicGuard<'a> {
+    shared: &'a Shared,
+    during: &'static str,
+    /// A panic was under way before: that one is not about the journal.
+    unwinding: bool,
+}
+
+impl<'a> PanicGuard<'a> {
+    /// To be taken before any lock: what a panic lets go of first must not be locked any more when this is dropped.
+    pub(crate) fn new(shared: &'a Shared, during: &'static str) -> Self {
+        Self { shared, during, unwinding: std::thread::panicking() }
+    }
+}
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.unwinding {
+            self.shared.poison(self.during, &io::Error::other("the thread panicked"), &[]);
+        }
+    }
+}
+
 /// Nanoseconds since the epoch, for file headers only: log time comes from above.
 pub(crate) fn wall_clock() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{MutexGuard, RwLockWriteGuard};
 
 use super::queue::{ClosedBatch, Queue, QueueState};
-use super::shared::{Shared, groups_of};
+use super::shared::{PanicGuard, Shared, groups_of};
 use super::sink::DurableBatch;
 use crate::aligned::share;
 use crate::directory::{BatchSummary, Directory};
@@ -36,6 +36,9 @@ const LONE_RECORDS_MAX: u32 = 2;
 const LONE_BYTES_MAX: usize = 16 * 1024;
 /// On a disk slower than this, waking a thread is cheap beside the write, and nobody else should be kept waiting.
 const QUICK_WRITE: Duration = Duration::from_micros(400);
+
+/// What a writer does, for the error when it ends in a panic.
+const WRITING: &str = "writing and completing a batch";
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +84,14 @@ enum Next<'a> {
 
 /// The writer's thread.
 pub(crate) fn run(shared: &Shared) {
+    let _guard = PanicGuard::new(shared, WRITING);
     let mut queue = shared.queue.lock();
     loop {
         let Some(mut writer) = queue.writer.take() else {
+            if matches!(queue.state, QueueState::Poisoned(_)) {
+                // It may never come back.
+                return;
+            }
             // Another thread writes its own batch, and notifies if there is more.
             sleep(shared, &mut queue, None);
             continue;
@@ -131,6 +139,7 @@ fn sleep(shared: &Shared, queue: &mut MutexGuard<'_, Queue>, timeout: Option<Dur
 
 /// One step of a journal without threads.
 pub(crate) fn step(shared: &Shared) -> Step {
+    let _guard = PanicGuard::new(shared, WRITING);
     let mut queue = shared.queue.lock();
     let Some(mut writer) = queue.writer.take() else { return Step::Idle };
     let (step, mut queue) = match writer.next(shared, queue, true) {
@@ -148,6 +157,7 @@ pub(crate) fn step(shared: &Shared) -> Step {
 /// quick. This saves a client that waits for its acknowledgement the time that it takes to wake a thread, which is a
 /// good part of what the write itself takes. The caller may hold no lock that a completion takes.
 pub(crate) fn end_turn(shared: &Shared, here: bool) {
+    let _guard = PanicGuard::new(shared, WRITING);
     let mut queue = shared.queue.lock();
     let nothing_urgent = !queue.has_urgent && queue.closed.is_empty();
     if !queue.writer_rests() || nothing_urgent {
