@@ -216,11 +216,17 @@ impl Journal {
     pub fn stats(&self) -> JournalStats {
         let shared = &*self.shared;
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let (segments, segment_bytes) = {
-            let segments = shared.segments.read();
-            let bytes: u64 = segments.values().map(|segment| u64::from(segment.length.load(Ordering::Acquire))).sum();
-            (segments.len() as u64, bytes)
-        };
+        let now = shared::wall_clock();
+        let mut stats = JournalStats::default();
+        for segment in shared.segments.read().values() {
+            stats.segments += 1;
+            stats.file_bytes += u64::from(segment.length.load(Ordering::Acquire));
+            stats.segments_due += u64::from(scrub::is_due(&shared.options, segment, now));
+            if segment.is_sealed() {
+                let since = segment.sound_since();
+                stats.checked_since = Some(stats.checked_since.map_or(since, |oldest| oldest.min(since)));
+            }
+        }
         let (spares, spare_bytes) = {
             let pool = shared.pool.lock();
             (pool.count() as u64, pool.bytes())
@@ -234,15 +240,15 @@ impl Journal {
             footer_bytes: load(&shared.counters.footer_bytes),
             segments_compacted: load(&shared.counters.segments_compacted),
             segments_recycled: load(&shared.counters.segments_recycled),
-            segments,
             spares,
-            file_bytes: segment_bytes + spare_bytes,
+            file_bytes: stats.file_bytes + spare_bytes,
             bytes_queued: self.queued_bytes() as u64,
             scrubbed_bytes: load(&shared.counters.scrubbed_bytes),
             damaged_records: load(&shared.damage_count),
             damages: shared.damages.lock().clone(),
             batch_size: shared.counters.batch_size.read(),
             sync_time: shared.counters.sync_time.read(),
+            ..stats
         }
     }
 

@@ -32,8 +32,13 @@ impl Maintenance {
     pub(crate) fn run(shared: &Shared) {
         let _guard = PanicGuard::new(shared, MAINTAINING);
         let mut this = shared.maintenance.lock();
+        this.work(shared);
+        this.scrub.stop();
+    }
+
+    fn work(&mut self, shared: &Shared) {
         loop {
-            let step = this.step(shared);
+            let step = self.step(shared);
             if step == Step::Stopped {
                 return;
             }
@@ -76,7 +81,7 @@ impl Maintenance {
             || without_space(shared, self.prepare_next(shared))?
             || without_space(shared, self.reclaim.step(shared))?
             || without_space(shared, self.fill(shared))?
-            || self.scrub.step(shared)?;
+            || self.scrub.step(shared);
         Ok(if worked { Step::Worked } else { Step::Idle })
     }
 

@@ -98,10 +98,19 @@ impl Shared {
             return;
         }
         warn!(%damage, "stored bytes are damaged");
+        // What else is bad there is better known at once.
+        if let Some(segment) = self.segment(damage.segment) {
+            segment.forget_check();
+        }
         self.damage_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if damages.len() < DAMAGES_MAX {
             damages.push(damage);
         }
+    }
+
+    /// True when something in the segment is known to be bad.
+    pub(crate) fn has_damage_in(&self, segment: u32) -> bool {
+        self.damages.lock().iter().any(|damage| damage.segment == segment)
     }
 
     pub(crate) fn poisoned(&self) -> Option<JournalError> {
