@@ -123,8 +123,11 @@ fn next_due(shared: &Shared, now: i64) -> Option<Arc<Segment>> {
     due.min_by_key(|segment| (segment.sound_since(), segment.number)).cloned()
 }
 
-/// Whether a segment wants to be checked.
+/// Whether a segment is to be checked.
 pub(crate) fn is_due(options: &JournalOptions, segment: &Segment, now: i64) -> bool {
+    if options.scrub_bytes_per_second == 0 {
+        return false;
+    }
     let pause = if segment.was_checked() { options.scrub_period } else { options.scrub_delay };
     let age = i128::from(now) - i128::from(segment.sound_since());
     // What was checked later than now was checked by a clock that was wrong.
