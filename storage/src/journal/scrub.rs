@@ -29,6 +29,8 @@ pub(crate) struct Scrub {
     /// Until the next look for a segment that is due.
     rest: Duration,
     check: Option<Check>,
+    /// Something was checked since the last rest: buffers of it are kept.
+    has_read: bool,
     memory: Memory,
 }
 
@@ -93,6 +95,9 @@ impl Scrub {
         }
         let Some(segment) = next_due(shared, now) else {
             self.memory.let_go();
+            if std::mem::take(&mut self.has_read) {
+                shared.buffers.trim();
+            }
             self.rest = LOOK_PAUSE;
             return false;
         };
@@ -102,6 +107,7 @@ impl Scrub {
             Recall::New => true,
             Recall::Known => {
                 self.check = Some(Check::new(segment));
+                self.has_read = true;
                 true
             }
         }
