@@ -9,6 +9,7 @@ mod bursts;
 mod damage;
 mod determinism;
 mod disk_faults;
+mod formats;
 mod inspection;
 mod leader;
 mod node_rig;

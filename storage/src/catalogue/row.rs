@@ -71,6 +71,13 @@ fn checksum(key: &[u8], time: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::document::check_layout;
+
+    #[test]
+    fn the_document_has_these_offsets() {
+        check_layout("Key", &[JOURNAL_OFFSET, SEGMENT_OFFSET, KEY_BYTES]);
+        check_layout("Value", &[CRC_OFFSET, TIME_OFFSET, VALUE_BYTES]);
+    }
 
     #[test]
     fn golden_row() {
