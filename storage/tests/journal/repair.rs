@@ -164,3 +164,42 @@ fn what_the_records_do_not_give_back_is_left_to_the_next_start() {
     check_messages(&stored, &opened, Some(ERASED));
     assert!(opened.journal.read_message(GroupId(5), ERASED).unwrap().is_erased());
 }
+
+#[test]
+fn the_footer_of_a_compacted_segment_is_written_anew_too() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    for sequence in 1..=1000 {
+        for group in [5, 6] {
+            let subject = format!("s.{}", sequence % 7);
+            append_on(&journal, group, sequence, sequence, subject.as_bytes(), &payload(sequence));
+        }
+        journal.drive();
+    }
+    for group in [5, 6] {
+        append_checkpoint(&journal, group, 1000, b"checkpoint");
+        for sequence in (1..=1000).filter(|sequence| sequence % 5 != 0) {
+            journal.release_message(GroupId(group), sequence);
+        }
+    }
+    for round in 0..30 {
+        append_state(&journal, 5, &[round]);
+        journal.drive();
+    }
+    assert!(journal.stats().segments_compacted > 0);
+    let is_compacted = |content: &[u8]| SegmentHeader::decode(content).is_some_and(|header| header.is_compacted());
+    let compacted: Vec<_> = sealed(&io).into_iter().filter(|(_, content, _)| is_compacted(content)).collect();
+    let mut tried = 0;
+    for (path, content, parts) in compacted {
+        for at in parts.sections.into_iter().chain([parts.directory]) {
+            flip(&io, &path, &content, at);
+            journal.scrub_now();
+            assert!(io.content(&path).unwrap() == content, "{} {at}", path.display());
+            tried += 1;
+        }
+    }
+    assert!(tried > 2, "{tried}");
+    for sequence in (5..=1000).step_by(5) {
+        assert_eq!(journal.read_message(GroupId(5), sequence).unwrap().payload(), payload(sequence));
+    }
+}
