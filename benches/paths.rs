@@ -23,10 +23,7 @@ fn parser(criterion: &mut Criterion) {
     let cases = [
         ("PUB of 16 bytes", "PUB orders.eu.new 16\r\n0123456789abcdef\r\n".to_owned()),
         ("PUB of 128 bytes with reply", format!("PUB orders.eu.new _INBOX.abcdefghijkl.1 128\r\n{payload}\r\n")),
-        (
-            "HPUB of 128 bytes",
-            format!("HPUB orders.eu.new 30 158\r\nNATS/1.0\r\nNats-Msg-Id: 12\r\n\r\n\r\n{payload}\r\n"),
-        ),
+        ("HPUB of 128 bytes", format!("HPUB orders.eu.new 29 157\r\nNATS/1.0\r\nNats-Msg-Id: 12\r\n\r\n{payload}\r\n")),
         ("SUB", "SUB orders.*.new workers 42\r\n".to_owned()),
     ];
     for (name, operation) in cases {

@@ -11,6 +11,7 @@ pub struct JetStreamOptions {
     pub strict: bool,
     /// When a message counts as stored.
     pub sync: SyncPolicy,
+    pub scrub: ScrubPolicy,
     /// Bytes of memory streams; `None` is three quarters of the machine's memory, decided at start.
     pub memory_bytes_max: Option<u64>,
     /// Bytes of file streams; `None` is three quarters of the free disk space, decided at start.
@@ -43,6 +44,7 @@ impl Default for JetStreamOptions {
             enabled: false,
             strict: true,
             sync: SyncPolicy::BeforeAck,
+            scrub: ScrubPolicy::default(),
             memory_bytes_max: None,
             store_bytes_max: None,
             domain: None,
@@ -71,6 +73,21 @@ pub enum SyncPolicy {
     BeforeAck,
     /// Ack from the page cache, sync this often.
     Interval(Duration),
+}
+
+/// `scrub_interval` and `scrub_delay`: when stored data is read again to find damage. Not known to nats-server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubPolicy {
+    /// From one check of a file to the next; zero is never.
+    pub interval: Duration,
+    /// From the making of a file to its first check.
+    pub delay: Duration,
+}
+
+impl Default for ScrubPolicy {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(7 * 24 * 60 * 60), delay: Duration::from_secs(60 * 60) }
+    }
 }
 
 /// `jetstream.limits`: ceilings for what the API may ask for.

@@ -276,6 +276,9 @@ impl Diff {
         self.take(Topic::JetStreamLimits, meta(old) != meta(new), "JetStream meta_compact");
         self.refuse("NoJetStreamStrict", &!old.strict, &!new.strict);
         self.refuse("SyncInterval", &sync(old.sync), &sync(new.sync));
+        let scrub =
+            |options: &JetStreamOptions| format!("{:?} after {:?}", options.scrub.interval, options.scrub.delay);
+        self.refuse("Scrub", &scrub(old), &scrub(new));
         self.refuse("JetStreamDomain", &Shown(&old.domain), &Shown(&new.domain));
         self.refuse("JetStreamExtHint", &Shown(&old.extension_hint), &Shown(&new.extension_hint));
         self.refuse("JetStreamUniqueTag", &Shown(&old.unique_tag), &Shown(&new.unique_tag));

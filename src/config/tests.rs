@@ -229,6 +229,8 @@ fn jetstream() {
     ] {
         assert_eq!(options(text).jetstream.sync, sync, "{text}");
     }
+    let scrub = options("jetstream { scrub_interval: \"24h\", scrub_delay: 0s }").jetstream.scrub;
+    assert_eq!((scrub.interval, scrub.delay), (Duration::from_secs(86_400), Duration::ZERO));
     for (text, enabled) in [
         ("jetstream: true", true),
         ("jetstream: Enabled", true),
@@ -627,6 +629,11 @@ fn a_reload_refuses_what_cannot_change() {
         ("jetstream { max_file: 1G }", "jetstream {}", "jetstream max memory and max store"),
         ("jetstream { domain: a }", "jetstream { domain: b }", "JetStreamDomain: old=a, new=b"),
         ("jetstream {}", "jetstream { sync_interval: \"1s\" }", "SyncInterval: old=always, new=1s"),
+        (
+            "jetstream { scrub_delay: 1s }",
+            "jetstream { scrub_interval: 0s }",
+            "Scrub: old=604800s after 1s, new=0ns after 3600s",
+        ),
         ("jetstream {}", "jetstream { max_concurrent_io: 64 }", "JetStreamConcurrentIOs: old=4096, new=64"),
     ] {
         let changes = options(old).diff(&options(new));

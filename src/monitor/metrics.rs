@@ -156,6 +156,14 @@ fn journal_counters(node: &Node, out: &mut Exposition) {
     out.counter("journal_segments_compacted", "Segments compacted away", stats.segments_compacted);
     out.counter("journal_segments_recycled", "Segments recycled", stats.segments_recycled);
     out.counter("journal_scrubbed_bytes", "Bytes read to look for damage", stats.scrubbed_bytes);
+    out.gauge("journal_segments_due", "Segments that are due to be read to look for damage", stats.segments_due as f64);
+    if let Some(since) = stats.checked_since {
+        out.gauge(
+            "journal_checked_timestamp_seconds",
+            "Every complete segment was checked at this time or later, or written after it",
+            since as f64 / 1e9,
+        );
+    }
     out.gauge("journal_damaged_records", "Records found damaged", stats.damaged_records as f64);
     out.gauge("journal_segments", "Segments with data", stats.segments as f64);
     out.gauge("journal_spare_segments", "Spare segments", stats.spares as f64);

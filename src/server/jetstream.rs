@@ -24,18 +24,28 @@ pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node
     Node::start(
         Arc::new(io),
         &directory,
-        journal_options(options),
+        journal_options(options, &directory),
         node_options(options, &directory, server_name),
         accounts(options, hub),
     )
 }
 
-fn journal_options(options: &Options) -> JournalOptions {
+/// The catalogue lies beside the journal, not in it: it is no part of what is stored.
+fn journal_options(options: &Options, directory: &Path) -> JournalOptions {
     let sync_interval = match options.jetstream.sync {
         SyncPolicy::BeforeAck => None,
         SyncPolicy::Interval(interval) => Some(interval),
     };
-    JournalOptions { sync_interval, ..JournalOptions::default() }
+    let defaults = JournalOptions::default();
+    let scrub = options.jetstream.scrub;
+    JournalOptions {
+        sync_interval,
+        scrub_bytes_per_second: if scrub.interval.is_zero() { 0 } else { defaults.scrub_bytes_per_second },
+        scrub_delay: scrub.delay,
+        scrub_period: scrub.interval,
+        catalogue: Some(directory.with_file_name("catalogue")),
+        ..defaults
+    }
 }
 
 fn node_options(options: &Options, directory: &Path, server_name: &str) -> NodeOptions {

@@ -92,7 +92,7 @@ impl DerefMut for AlignedBuffer {
     }
 }
 
-/// Free buffers, bounded in bytes; what does not fit is given back to the allocator.
+/// Free buffers, bounded in number and bytes; what does not fit is freed.
 pub(crate) struct BufferPool {
     free: Mutex<Vec<AlignedBuffer>>,
     bytes_max: usize,
@@ -127,11 +127,10 @@ impl BufferPool {
     }
 }
 
-/// A filled buffer on its way to being shared; returns to its pool when the last reader lets go.
+/// A filled buffer that is shared; it returns to its pool, or is freed, when the last reader lets go.
 struct PooledBytes {
     buffer: Option<AlignedBuffer>,
     length: usize,
-    /// None: given back to the allocator.
     pool: Option<Arc<BufferPool>>,
 }
 
@@ -149,14 +148,9 @@ impl Drop for PooledBytes {
     }
 }
 
-/// Shares the first `length` bytes of a buffer without copying them.
-pub(crate) fn share(buffer: AlignedBuffer, length: usize, pool: &Arc<BufferPool>) -> Bytes {
-    Bytes::from_owner(PooledBytes { buffer: Some(buffer), length, pool: Some(pool.clone()) })
-}
-
-/// The first `length` bytes of a buffer that was made for them.
-pub(crate) fn share_own(buffer: AlignedBuffer, length: usize) -> Bytes {
-    Bytes::from_owner(PooledBytes { buffer: Some(buffer), length, pool: None })
+/// Shares the first `length` bytes of a buffer without copying them. The pool is the one that it came from, if any.
+pub(crate) fn share(buffer: AlignedBuffer, length: usize, pool: Option<&Arc<BufferPool>>) -> Bytes {
+    Bytes::from_owner(PooledBytes { buffer: Some(buffer), length, pool: pool.cloned() })
 }
 
 #[cfg(test)]
@@ -175,7 +169,7 @@ mod tests {
     #[test]
     fn a_shared_buffer_returns_to_its_pool() {
         let pool = BufferPool::new(1 << 20);
-        let bytes = share(pool.take(4096), 8, &pool);
+        let bytes = share(pool.take(4096), 8, Some(&pool));
         let slice = bytes.slice(2..4);
         drop(bytes);
         assert_eq!(pool.free.lock().len(), 0);

@@ -213,6 +213,21 @@ mod tests {
         DedupeWindow::new(*b"a stream's key!!", WINDOW, ids_max)
     }
 
+    /// What is on disks must stay readable: a change here needs a new version.
+    #[test]
+    fn golden_window() {
+        let mut window = window(1000);
+        window.insert(b"one", 7, 1000);
+        window.insert(b"two", 9, 1001);
+        let mut bytes = Vec::new();
+        window.encode(1001, &mut bytes);
+        let hash = |id: &[u8]| siphash128(b"a stream's key!!", id).map(u64::to_le_bytes).concat();
+        let head = [&[1][..], b"a stream's key!!", &[100, 0xe8, 7, 2]].concat();
+        let one = [hash(b"one"), vec![14, 0xd0, 15]].concat();
+        let two = [hash(b"two"), vec![4, 2]].concat();
+        assert_eq!(bytes, [head, one, two].concat());
+    }
+
     #[test]
     fn window_agrees_with_the_naive_one() {
         let step = (0..40u8, 0..30i64, any::<bool>(), 0..20u8);

@@ -3,6 +3,8 @@
 //! `docs/formats.md` draws every layout; the offsets there are the constants here. All numbers are little endian.
 
 pub mod batch;
+#[cfg(test)]
+pub(crate) mod document;
 pub mod footer;
 pub mod record;
 pub mod segment;

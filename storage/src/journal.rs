@@ -42,6 +42,7 @@ use crate::error::AppendError;
 use crate::format::record::{GroupId, RECORD_BYTES_MAX, RecordHeader, RecordKind};
 use crate::location::Location;
 use crate::stats::{Health, JournalStats};
+use maintenance::Maintenance;
 use queue::{Queue, QueueState};
 use shared::Shared;
 use writer::Step;
@@ -96,9 +97,9 @@ impl Journal {
         let shared = self.shared.clone();
         threads.push(spawn("journal-writer", move || writer::run(&shared)));
         let shared = self.shared.clone();
-        threads.push(spawn("journal-maintain", move || shared.maintenance.lock().run(&shared)));
+        threads.push(spawn("journal-maintain", move || Maintenance::run(&shared)));
         let shared = self.shared.clone();
-        threads.push(spawn("journal-complete", move || shared.completion.run(shared.sink())));
+        threads.push(spawn("journal-complete", move || shared.completion.run(&shared)));
     }
 
     /// Takes the queue's lock for one burst of records.
@@ -215,11 +216,17 @@ impl Journal {
     pub fn stats(&self) -> JournalStats {
         let shared = &*self.shared;
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let (segments, segment_bytes) = {
-            let segments = shared.segments.read();
-            let bytes: u64 = segments.values().map(|segment| u64::from(segment.length.load(Ordering::Acquire))).sum();
-            (segments.len() as u64, bytes)
-        };
+        let now = shared::wall_clock();
+        let mut stats = JournalStats::default();
+        for segment in shared.segments.read().values() {
+            stats.segments += 1;
+            stats.file_bytes += u64::from(segment.length.load(Ordering::Acquire));
+            stats.segments_due += u64::from(scrub::is_due(&shared.options, segment, now));
+            if segment.is_sealed() {
+                let since = segment.sound_since();
+                stats.checked_since = Some(stats.checked_since.map_or(since, |oldest| oldest.min(since)));
+            }
+        }
         let (spares, spare_bytes) = {
             let pool = shared.pool.lock();
             (pool.count() as u64, pool.bytes())
@@ -233,15 +240,15 @@ impl Journal {
             footer_bytes: load(&shared.counters.footer_bytes),
             segments_compacted: load(&shared.counters.segments_compacted),
             segments_recycled: load(&shared.counters.segments_recycled),
-            segments,
             spares,
-            file_bytes: segment_bytes + spare_bytes,
+            file_bytes: stats.file_bytes + spare_bytes,
             bytes_queued: self.queued_bytes() as u64,
             scrubbed_bytes: load(&shared.counters.scrubbed_bytes),
             damaged_records: load(&shared.damage_count),
             damages: shared.damages.lock().clone(),
             batch_size: shared.counters.batch_size.read(),
             sync_time: shared.counters.sync_time.read(),
+            ..stats
         }
     }
 
@@ -334,16 +341,10 @@ impl Appender<'_> {
         checkpoint::encode_parts(body, CHECKPOINT_PART_BYTES, &mut |head, pieces| {
             let payload = head.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
             let header = RecordHeader {
-                group,
                 index,
                 term,
-                kind: RecordKind::Checkpoint,
-                tag: 0,
                 sequence: number,
-                time: 0,
-                subject_len: 0,
-                headers_len: 0,
-                payload_len: u32::try_from(payload).expect("parts are small"),
+                ..RecordHeader::of_payload(group, RecordKind::Checkpoint, payload)
             };
             let mut parts = vec![head];
             parts.extend(pieces);
@@ -382,8 +383,8 @@ impl Appender<'_> {
                 first || !queue.closed.is_empty()
             }
         };
-        if wake && queue.writer_sleeps && queue.writer.is_some() {
-            self.shared.writer_wake.notify_all();
+        if wake {
+            self.shared.wake_writer(queue);
         }
     }
 }

@@ -26,7 +26,6 @@ mod timer_wheel;
 mod varint;
 pub mod verify;
 
-pub use catalogue::{Applied, Batch, Catalogue, Condition, Doubt, IsDurable, OnDoubt, Row, Table, Unavailable};
 pub use dedupe::{DedupeDecodeError, DedupeWindow};
 pub use error::{AppendError, EraseError, JournalError, OpenError, ReadError};
 pub use format::record::{GroupId, RecordHeader, RecordKind, RecordRef};

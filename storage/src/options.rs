@@ -1,5 +1,6 @@
 //! What a journal may be told. Every bound has a name and a default here.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of a journal.
@@ -32,6 +33,13 @@ pub struct JournalOptions {
     pub map_sealed: bool,
     /// Bytes a second that the scrubber reads; 0 turns it off.
     pub scrub_bytes_per_second: u64,
+    /// How long after it was made a segment is checked for the first time. Not at once: what was just written would be
+    /// read from the drive's own memory, which says nothing about the medium.
+    pub scrub_delay: Duration,
+    /// How long after a check of a segment the next one follows, if the rate allows it.
+    pub scrub_period: Duration,
+    /// Where it is kept when each segment was last found sound, in a directory of its own; `None` keeps that in memory.
+    pub catalogue: Option<PathBuf>,
     /// A sealed segment with less than this part of its bytes alive, in percent, is rewritten.
     pub compact_below_percent: u8,
     /// Bytes of a group since its last checkpoint that make the journal ask for one.
@@ -56,6 +64,10 @@ impl Default for JournalOptions {
             fill_pause: Duration::from_millis(2),
             map_sealed: true,
             scrub_bytes_per_second: 4 * 1024 * 1024,
+            scrub_delay: Duration::from_secs(60 * 60),
+            // Often enough that two copies seldom go bad in between, and seldom enough that 2 TiB can be read meanwhile.
+            scrub_period: Duration::from_secs(7 * 24 * 60 * 60),
+            catalogue: None,
             compact_below_percent: 40,
             checkpoint_bytes: 64 * 1024 * 1024,
             manual: false,

@@ -274,18 +274,8 @@ mod tests {
             let mut at = record_position(BATCH_HEADER_BYTES);
             let mut end = at;
             for index in [number * 2 - 1, number * 2] {
-                let header = RecordHeader {
-                    group: GroupId(3),
-                    index,
-                    term: 1,
-                    kind: RecordKind::Entry,
-                    tag: 0,
-                    sequence: 0,
-                    time: 0,
-                    subject_len: 0,
-                    headers_len: 0,
-                    payload_len: 40,
-                };
+                let header =
+                    RecordHeader { index, term: 1, ..RecordHeader::of_payload(GroupId(3), RecordKind::Entry, 40) };
                 end = at + header.record_bytes();
                 encode(&header, &[&[index as u8; 40]], SEED, &mut batch[at..end]);
                 at = record_position(end);

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::format::checksum_seed;
 use crate::format::segment::{FileName, SegmentHeader};
 use crate::io::{Io, IoFile, OpenMode};
+use crate::scan::ScanInput;
 
 pub(crate) struct Segment {
     pub(crate) number: u32,
@@ -32,6 +33,8 @@ pub(crate) struct Segment {
     /// Part of the file can not be read, or it is shorter than it was: touching a page of a mapping that the disk does not
     /// give ends the process, where a read is only refused.
     unmappable: AtomicBool,
+    /// When the scrubber last checked all of it, in nanoseconds since the epoch; 0 when it never did.
+    checked_at: AtomicI64,
     file: Mutex<Option<Arc<dyn IoFile>>>,
     mapping: Mutex<Option<Bytes>>,
     /// One clone per mapping in use, so that the file is not recycled under a reader.
@@ -64,6 +67,7 @@ impl Segment {
             retired: AtomicBool::new(false),
             unmovable: AtomicBool::new(false),
             unmappable: AtomicBool::new(false),
+            checked_at: AtomicI64::new(0),
             file: Mutex::new(None),
             mapping: Mutex::new(None),
             readers: Arc::new(()),
@@ -110,6 +114,39 @@ impl Segment {
     pub(crate) fn set_unmappable(&self) {
         self.unmappable.store(true, Ordering::Release);
         self.unmap();
+    }
+
+    /// True when the scrubber has checked it since somebody last found it damaged.
+    pub(crate) fn was_checked(&self) -> bool {
+        self.checked_at.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn set_checked(&self, at: i64) {
+        self.checked_at.store(at, Ordering::Release);
+    }
+
+    /// It is to be checked as if it never had been.
+    pub(crate) fn forget_check(&self) {
+        self.set_checked(0);
+    }
+
+    /// When it was last checked or, before its first check, made.
+    pub(crate) fn sound_since(&self) -> i64 {
+        match self.checked_at.load(Ordering::Acquire) {
+            0 => self.header.created,
+            at => at,
+        }
+    }
+
+    /// What a scan of the file's bytes wants to know, once all its data was written.
+    pub(crate) fn scan_input<'a>(&self, bytes: &'a [u8]) -> ScanInput<'a> {
+        ScanInput {
+            bytes,
+            segment: self.number,
+            seed: self.seed,
+            block_bytes: self.header.block_bytes,
+            known_end: Some(self.data_end()),
+        }
     }
 
     /// True when no reader holds bytes of the mapping.

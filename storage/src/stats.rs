@@ -47,6 +47,11 @@ pub struct JournalStats {
     pub bytes_queued: u64,
     /// Bytes that the scrubber has read.
     pub scrubbed_bytes: u64,
+    /// Sealed segments that are due to be checked.
+    pub segments_due: u64,
+    /// Every sealed segment was checked at this time or later, or was not made before it: nanoseconds since the epoch.
+    /// `None` without sealed segments.
+    pub checked_since: Option<i64>,
     /// Records found damaged.
     pub damaged_records: u64,
     /// All damages known, those of the start included (the first 1024).

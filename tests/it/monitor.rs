@@ -2,6 +2,7 @@
 
 mod https;
 mod metrics;
+mod scrub;
 
 use crate::harness::{PATIENCE, RawClient, TestServer, eventually};
 use headwater::config::{ListenAddress, Options};

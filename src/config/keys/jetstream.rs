@@ -56,6 +56,8 @@ fn read_switches(name: &str, entry: Entry<'_>, draft: &mut Draft, report: &mut R
         "strict" => set(&mut jetstream.strict, entry.boolean(report)),
         "store" | "store_dir" | "storedir" => set_store_dir(entry, draft, report),
         "sync" | "sync_interval" => set(&mut jetstream.sync, read_sync(entry, report)),
+        "scrub_interval" => set(&mut jetstream.scrub.interval, entry.duration(report)),
+        "scrub_delay" => set(&mut jetstream.scrub.delay, entry.duration(report)),
         "domain" => jetstream.domain = non_empty(entry, report),
         "extension_hint" => jetstream.extension_hint = non_empty(entry, report).map(|hint| hint.to_lowercase()),
         "unique_tag" => {

@@ -12,7 +12,7 @@ const ENTRIES: usize = 300;
 const CHECKPOINT_EVERY: usize = 11;
 
 /// A log that a leader wrote under random requests, and the state after each entry.
-fn record(seed: u64) -> (Vec<Bytes>, Vec<u64>) {
+pub fn record(seed: u64) -> (Vec<Bytes>, Vec<u64>) {
     let mut rng = Rng::new(seed);
     let mut replica = StreamReplica::new(leader::config(seed));
     let mut now = 1000 * SECOND;
@@ -35,7 +35,7 @@ fn record(seed: u64) -> (Vec<Bytes>, Vec<u64>) {
     (log, hashes)
 }
 
-fn apply(replica: &mut StreamReplica, entry: &Bytes) {
+pub fn apply(replica: &mut StreamReplica, entry: &Bytes) {
     replica.apply(&Entry::decode(&mut entry.clone()));
 }
 

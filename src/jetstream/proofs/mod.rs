@@ -10,6 +10,7 @@ mod damage;
 mod determinism;
 mod disk_faults;
 mod fast_batches;
+mod formats;
 mod inspection;
 mod leader;
 mod node_rig;

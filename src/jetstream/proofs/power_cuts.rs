@@ -118,17 +118,22 @@ impl Promises {
     }
 }
 
+/// A node on an empty disk, with a stream and a consumer.
+fn set_up(seed: u64) -> (Rng, SimIo, Rig) {
+    println!("SEED={seed}");
+    let io = SimIo::new();
+    let mut rig = Rig::start(&io);
+    rig.create_stream("");
+    rig.create_consumer();
+    (Rng::new(seed), io, rig)
+}
+
 #[test]
 fn what_was_acknowledged_survives_power_cuts_at_random_instants() {
     let (mut stored, mut acked) = (0, 0);
     for seed in seeds(24) {
-        println!("SEED={seed}");
-        let mut rng = Rng::new(seed);
-        let io = SimIo::new();
+        let (mut rng, io, mut rig) = set_up(seed);
         let mut promises = Promises::default();
-        let mut rig = Rig::start(&io);
-        rig.create_stream("");
-        rig.create_consumer();
         for life in 0..LIVES {
             // Sometimes a clean stop.
             if rng.chance(850) {
@@ -153,13 +158,8 @@ fn what_was_acknowledged_survives_power_cuts_at_random_instants() {
 #[test]
 fn power_cuts_during_the_start_lose_nothing_either() {
     for seed in seeds(12) {
-        println!("SEED={seed}");
-        let mut rng = Rng::new(seed);
-        let io = SimIo::new();
+        let (mut rng, io, mut rig) = set_up(seed);
         let mut promises = Promises::default();
-        let mut rig = Rig::start(&io);
-        rig.create_stream("");
-        rig.create_consumer();
         promises.work(&mut rig, &mut rng);
         rig.stop();
         for cut in 0..6 {

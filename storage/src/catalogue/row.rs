@@ -1,143 +1,105 @@
 //! The rows of the catalogue and how they lie in the store.
 //!
 //! ```text
-//! key:   table u8 | group u64 big-endian | name
-//! value: crc32 of key and body u32 | body          (little-endian)
+//! key:   identity of the journal u64 | segment u32     (big-endian: rows in order)
+//! value: crc32 of key and time u32 | time i64          (little-endian)
 //! ```
 //!
-//! The manifest has the key 0, which is no table: rows u64 | sum of the rows' 128-bit hashes, two u64 (each wrapping).
+//! Each row stands for itself: one that is missing, or as it was some time ago, makes a segment be read once more. So
+//! nothing vouches for all of them together.
 
 use super::Doubt;
-use crate::siphash::siphash128;
 
-/// What a row is about. Names and bodies are opaque here.
+const JOURNAL_OFFSET: usize = 0;
+const SEGMENT_OFFSET: usize = JOURNAL_OFFSET + 8;
+pub(super) const KEY_BYTES: usize = SEGMENT_OFFSET + 4;
+const CRC_OFFSET: usize = 0;
+const TIME_OFFSET: usize = CRC_OFFSET + 4;
+pub(super) const VALUE_BYTES: usize = TIME_OFFSET + 8;
+
+/// A segment, and when all of it was last found sound.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Table {
-    /// A group's name.
-    Name = 1,
-    /// What the group or a part of it is: definitions.
-    Definition = 2,
-    /// Where a group's checkpoints lie.
-    Checkpoint = 3,
-    /// Everything else that its owner can find again.
-    Hint = 4,
-    /// How far the rows of a group reflect its log. Written by [`Batch::applied`](super::Batch::applied) alone.
-    Applied = 5,
+pub(crate) struct Row {
+    pub(crate) segment: u32,
+    /// Nanoseconds since the epoch. `None` takes the row away.
+    pub(crate) sound_at: Option<i64>,
 }
 
-/// A position in a group's log.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Applied {
-    pub term: u64,
-    pub index: u64,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Row {
-    pub group: u64,
-    pub name: Vec<u8>,
-    pub body: Vec<u8>,
-}
-
-pub(super) const MANIFEST_KEY: &[u8] = &[0];
-const KEY_BYTES_MIN: usize = 9;
-const CRC_BYTES: usize = 4;
-
-pub(super) const TABLES: [Table; 5] = [Table::Name, Table::Definition, Table::Checkpoint, Table::Hint, Table::Applied];
-
-pub(super) fn key(table: Table, group: u64, name: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(KEY_BYTES_MIN + name.len());
-    key.push(table as u8);
-    key.extend_from_slice(&group.to_be_bytes());
-    key.extend_from_slice(name);
+pub(super) fn key(journal: u64, segment: u32) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    key[JOURNAL_OFFSET..SEGMENT_OFFSET].copy_from_slice(&journal.to_be_bytes());
+    key[SEGMENT_OFFSET..].copy_from_slice(&segment.to_be_bytes());
     key
 }
 
-/// The least key above a row's.
-pub(super) fn key_after(table: Table, row: &Row) -> Vec<u8> {
-    let mut after = key(table, row.group, &row.name);
-    after.push(0);
-    after
-}
-
 /// The value to store; its checksum covers the key too, so that a value can't turn up under another key.
-pub(super) fn seal(key: &[u8], body: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(CRC_BYTES + body.len());
-    value.extend_from_slice(&checksum(key, body).to_le_bytes());
-    value.extend_from_slice(body);
+pub(super) fn value(key: &[u8; KEY_BYTES], sound_at: i64) -> [u8; VALUE_BYTES] {
+    let time = sound_at.to_le_bytes();
+    let mut value = [0; VALUE_BYTES];
+    value[CRC_OFFSET..TIME_OFFSET].copy_from_slice(&checksum(key, &time).to_le_bytes());
+    value[TIME_OFFSET..].copy_from_slice(&time);
     value
 }
 
-/// The body of a stored value.
-pub(super) fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Doubt> {
-    let (crc, body) = value.split_first_chunk::<CRC_BYTES>().ok_or(Doubt::Damaged)?;
-    if u32::from_le_bytes(*crc) == checksum(key, body) { Ok(body) } else { Err(Doubt::Damaged) }
-}
-
-pub(super) fn read_row(key: &[u8], value: &[u8]) -> Result<Row, Doubt> {
-    let body = unseal(key, value)?;
-    let (group, name) = key.get(1..).and_then(|rest| rest.split_first_chunk::<8>()).ok_or(Doubt::Damaged)?;
-    Ok(Row { group: u64::from_be_bytes(*group), name: name.to_vec(), body: body.to_vec() })
-}
-
-pub(super) fn applied_body(applied: Applied) -> Vec<u8> {
-    [applied.term.to_le_bytes(), applied.index.to_le_bytes()].concat()
-}
-
-pub(super) fn read_applied(row: &Row) -> Result<(u64, Applied), Doubt> {
-    match row.body.as_chunks::<8>() {
-        ([term, index], []) => {
-            Ok((row.group, Applied { term: u64::from_le_bytes(*term), index: u64::from_le_bytes(*index) }))
-        }
-        _ => Err(Doubt::Damaged),
+/// A stored row of this journal.
+pub(super) fn read(journal: u64, stored_key: &[u8], stored_value: &[u8]) -> Result<Row, Doubt> {
+    let (Ok(stored_key), Ok(stored_value)) =
+        (<&[u8; KEY_BYTES]>::try_from(stored_key), <&[u8; VALUE_BYTES]>::try_from(stored_value))
+    else {
+        return Err(Doubt::Damaged);
+    };
+    let [.., a, b, c, d] = *stored_key;
+    let segment = u32::from_be_bytes([a, b, c, d]);
+    let [_, _, _, _, time @ ..] = *stored_value;
+    let sound_at = i64::from_le_bytes(time);
+    if value(stored_key, sound_at) != *stored_value {
+        return Err(Doubt::Damaged);
     }
+    if key(journal, segment) != *stored_key {
+        return Err(Doubt::Foreign);
+    }
+    Ok(Row { segment, sound_at: Some(sound_at) })
 }
 
-fn checksum(key: &[u8], body: &[u8]) -> u32 {
+fn checksum(key: &[u8], time: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(key.len() as u32);
     hasher.update(key);
-    hasher.update(body);
+    hasher.update(time);
     hasher.finalize()
 }
 
-/// Vouches for the whole: every row is there, none is a forgotten older one.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(super) struct Manifest {
-    pub rows: u64,
-    sum: [u64; 2],
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::document::check_layout;
 
-impl Manifest {
-    pub(super) fn add(&mut self, key: &[u8], value: &[u8]) {
-        let hash = hash(key, value);
-        self.rows = self.rows.wrapping_add(1);
-        self.sum = [self.sum[0].wrapping_add(hash[0]), self.sum[1].wrapping_add(hash[1])];
+    #[test]
+    fn the_document_has_these_offsets() {
+        check_layout("Key", &[JOURNAL_OFFSET, SEGMENT_OFFSET, KEY_BYTES]);
+        check_layout("Value", &[CRC_OFFSET, TIME_OFFSET, VALUE_BYTES]);
     }
 
-    pub(super) fn take(&mut self, key: &[u8], value: &[u8]) {
-        let hash = hash(key, value);
-        self.rows = self.rows.wrapping_sub(1);
-        self.sum = [self.sum[0].wrapping_sub(hash[0]), self.sum[1].wrapping_sub(hash[1])];
+    #[test]
+    fn golden_row() {
+        let key = key(0x0102_0304_0506_0708, 0x090a_0b0c);
+        assert_eq!(key, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        let value = value(&key, -2);
+        assert_eq!(value, [40, 123, 205, 218, 0xfe, 255, 255, 255, 255, 255, 255, 255]);
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        seal(MANIFEST_KEY, &[self.rows, self.sum[0], self.sum[1]].map(u64::to_le_bytes).concat())
-    }
-
-    pub(super) fn decode(value: &[u8]) -> Result<Manifest, Doubt> {
-        match unseal(MANIFEST_KEY, value)?.as_chunks::<8>() {
-            ([rows, low, high], []) => Ok(Manifest {
-                rows: u64::from_le_bytes(*rows),
-                sum: [u64::from_le_bytes(*low), u64::from_le_bytes(*high)],
-            }),
-            _ => Err(Doubt::Damaged),
+    #[test]
+    fn a_value_under_another_key_or_a_row_of_another_journal_is_doubted() {
+        let (one, two) = (key(7, 1), key(7, 2));
+        let stored = value(&one, 5);
+        assert_eq!(read(7, &one, &stored), Ok(Row { segment: 1, sound_at: Some(5) }));
+        assert_eq!(read(7, &two, &stored), Err(Doubt::Damaged));
+        assert_eq!(read(8, &one, &stored), Err(Doubt::Foreign));
+        assert_eq!(read(7, &one, &stored[..11]), Err(Doubt::Damaged));
+        assert_eq!(read(7, &one[1..], &stored), Err(Doubt::Damaged));
+        for bit in 0..VALUE_BYTES * 8 {
+            let mut flipped = stored;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(read(7, &one, &flipped), Err(Doubt::Damaged), "bit {bit}");
         }
     }
-}
-
-fn hash(key: &[u8], value: &[u8]) -> [u64; 2] {
-    let (key_hash, value_hash) = (siphash128(b"catalogue key...", key), siphash128(b"catalogue value.", value));
-    let both = [key_hash[0], key_hash[1], value_hash[0], value_hash[1]].map(u64::to_le_bytes).concat();
-    siphash128(b"catalogue row...", &both)
 }

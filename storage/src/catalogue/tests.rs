@@ -1,69 +1,82 @@
-//! The catalogue against a sorted map, and against damage to its files.
+//! The catalogue against a sorted map, against crashes, and against damage to its files.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::model;
 
-fn open(directory: &Path) -> (Catalogue, Condition) {
-    open_durable(directory, u64::MAX)
+const JOURNAL: u64 = 0x5eed;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn open(directory: &Path) -> (Catalogue, BTreeMap<u32, i64>) {
+    open_of(directory, JOURNAL)
 }
 
-/// With a journal that is durable up to an index.
-fn open_durable(directory: &Path, index: u64) -> (Catalogue, Condition) {
-    Catalogue::open(directory, Box::new(move |_, applied| applied.index <= index), Box::new(|_| ()))
+fn open_of(directory: &Path, journal: u64) -> (Catalogue, BTreeMap<u32, i64>) {
+    let catalogue = Catalogue::open(directory, journal).unwrap();
+    let rows = opened(&catalogue).expect("a catalogue can be opened");
+    (catalogue, rows.into_iter().map(|row| (row.segment, row.sound_at.unwrap())).collect())
 }
 
-fn body(group: u64, version: u64) -> Vec<u8> {
-    format!("definition of {group} in version {version}, {}", "x".repeat((version * 97 % 500) as usize)).into_bytes()
-}
-
-/// Writes versions of a few groups, flushing now and then. The last body of each group.
-fn fill(catalogue: &Catalogue, versions: u64) -> BTreeMap<u64, Vec<u8>> {
-    let mut last = BTreeMap::new();
-    for version in 1..=versions {
-        let group = version % 7;
-        let mut batch = Batch::new();
-        batch.put(Table::Definition, group, b"stream", &body(group, version));
-        batch.put(Table::Name, group, b"", format!("group-{group}").as_bytes());
-        batch.applied(group, Applied { term: 1, index: version });
-        catalogue.submit(batch).unwrap();
-        last.insert(group, body(group, version));
-        if version % 20 == 0 {
-            catalogue.flush_and_wait().unwrap();
+/// `None` when there is none.
+fn opened(catalogue: &Catalogue) -> Option<Vec<Row>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match catalogue.poll() {
+            Opening::Rows(rows) => return Some(rows),
+            Opening::Unavailable => return None,
+            Opening::Pending => assert!(Instant::now() < deadline, "opening takes for ever"),
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
-    catalogue.flush_and_wait().unwrap();
-    last
 }
 
-fn definitions(catalogue: &Catalogue) -> BTreeMap<u64, Vec<u8>> {
-    let rows = catalogue.scan(Table::Definition, None, 1000).unwrap();
-    rows.into_iter().map(|row| (row.group, row.body)).collect()
+fn rows_of(directory: &Path) -> BTreeMap<u32, i64> {
+    let (catalogue, rows) = open(directory);
+    catalogue.let_go().wait();
+    rows
+}
+
+fn put(catalogue: &Catalogue, segment: u32, sound_at: i64) {
+    assert!(catalogue.put(Row { segment, sound_at: Some(sound_at) }));
+}
+
+fn is_doubted(directory: &Path) -> bool {
+    Place { directory: directory.to_owned(), journal: JOURNAL }.doubted().exists()
+}
+
+/// The time of a segment's `version`-th check.
+fn time(segment: u32, version: i64) -> i64 {
+    version * 1000 + i64::from(segment)
+}
+
+/// Checks a few segments again and again.
+fn fill(directory: &Path, versions: i64) -> BTreeMap<u32, i64> {
+    let (catalogue, mut rows) = open(directory);
+    for version in 1..=versions {
+        let segment = (version % 7) as u32;
+        put(&catalogue, segment, time(segment, version));
+        rows.insert(segment, time(segment, version));
+    }
+    catalogue.let_go().wait();
+    rows
 }
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Put(u8, u64, u8, u8),
-    Remove(u8, u64, u8),
-    RemoveGroup(u64),
-    Submit,
+    Put(u32, i64),
+    Remove(u32),
     Reopen,
-    Page(u8, usize),
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        10 => (0..4u8, 0..5u64, 0..4u8, any::<u8>()).prop_map(|(table, group, name, body)| Operation::Put(table, group, name, body)),
-        3 => (0..4u8, 0..5u64, 0..4u8).prop_map(|(table, group, name)| Operation::Remove(table, group, name)),
-        1 => (0..5u64).prop_map(Operation::RemoveGroup),
-        4 => Just(Operation::Submit),
+        10 => (0..9u32, any::<i64>()).prop_map(|(segment, time)| Operation::Put(segment, time)),
+        3 => (0..9u32).prop_map(Operation::Remove),
         1 => Just(Operation::Reopen),
-        3 => (0..4u8, 1..5usize).prop_map(|(table, max)| Operation::Page(table, max)),
     ]
 }
 
@@ -72,131 +85,112 @@ fn catalogue_agrees_with_the_naive_one() {
     model::check(20, prop::collection::vec(operation(), 0..60), |operations| {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("catalogue");
-        let (mut catalogue, condition) = open(&path);
-        assert_eq!(condition, Condition::New);
-        let (mut naive, mut staged, mut batch) = (BTreeMap::new(), BTreeMap::new(), Batch::new());
-        for operation in operations {
+        let (mut catalogue, _) = open(&path);
+        let mut naive = BTreeMap::new();
+        for operation in operations.into_iter().chain([Operation::Reopen]) {
             match operation {
-                Operation::Put(table, group, name, body) => {
-                    batch.put(row::TABLES[table as usize], group, &[name], &[body; 3]);
-                    staged.insert((table, group, name), body);
+                Operation::Put(segment, time) => {
+                    put(&catalogue, segment, time);
+                    naive.insert(segment, time);
                 }
-                Operation::Remove(table, group, name) => {
-                    batch.remove(row::TABLES[table as usize], group, &[name]);
-                    staged.remove(&(table, group, name));
-                }
-                Operation::RemoveGroup(group) => {
-                    batch.remove_group(group);
-                    staged.retain(|(_, other, _), _| *other != group);
-                }
-                Operation::Submit => {
-                    catalogue.submit(std::mem::take(&mut batch)).unwrap();
-                    naive = staged.clone();
+                Operation::Remove(segment) => {
+                    assert!(catalogue.put(Row { segment, sound_at: None }));
+                    naive.remove(&segment);
                 }
                 Operation::Reopen => {
-                    drop(catalogue);
-                    let (again, condition) = open(&path);
-                    assert_eq!(condition, Condition::Trusted);
+                    catalogue.let_go().wait();
+                    let (again, rows) = open(&path);
+                    assert_eq!(rows, naive);
                     catalogue = again;
                 }
-                Operation::Page(table, max) => check_pages(&catalogue, &naive, table, max),
             }
         }
+        assert!(!is_doubted(&path));
     });
 }
 
-fn check_pages(catalogue: &Catalogue, naive: &BTreeMap<(u8, u64, u8), u8>, table: u8, max: usize) {
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let page = catalogue.scan(row::TABLES[table as usize], after.as_ref(), max).unwrap();
-        found.extend(page.iter().map(|row| (row.group, row.name.clone(), row.body.clone())));
-        match page.last() {
-            Some(last) if page.len() == max => after = Some(last.clone()),
-            _ => break,
-        }
-    }
-    let of_table = naive.iter().filter(|((other, _, _), _)| *other == table);
-    let wanted: Vec<_> = of_table.map(|((_, group, name), body)| (*group, vec![*name], vec![*body; 3])).collect();
-    assert_eq!(found, wanted);
-    for group in 0..5 {
-        let rows = catalogue.scan_group(row::TABLES[table as usize], group, 100).unwrap();
-        assert_eq!(rows.len(), wanted.iter().filter(|(other, _, _)| *other == group).count());
-        let wanted = naive.get(&(table, group, 1)).map(|body| vec![*body; 3]);
-        assert_eq!(catalogue.get(row::TABLES[table as usize], group, &[1]).unwrap(), wanted);
-    }
-}
-
 #[test]
-fn what_was_closed_comes_back() {
+fn one_that_was_let_go_of_writes_what_waits_and_tells_when_another_may_be_opened() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("catalogue");
     let (catalogue, _) = open(&path);
-    let last = fill(&catalogue, 100);
-    drop(catalogue);
-    let (catalogue, condition) = open(&path);
-    assert_eq!(condition, Condition::Trusted);
-    assert_eq!(definitions(&catalogue), last);
-    assert_eq!(catalogue.applied().unwrap()[2], (2, Applied { term: 1, index: 100 }));
+    (1..=200).for_each(|segment| put(&catalogue, segment, 7));
+    let closing = catalogue.let_go();
+    let deadline = Instant::now() + PATIENCE;
+    while !closing.is_done() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(rows_of(&path).len(), 200);
+}
+
+/// Whatever a crash leaves of the files: each row that comes back was once put.
+#[test]
+fn a_crash_at_any_time_leaves_rows_that_are_true() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalogue");
+    let (catalogue, _) = open(&path);
+    for version in 1..=150 {
+        let segment = (version % 7) as u32;
+        put(&catalogue, segment, time(segment, version));
+        if version % 15 == 0 {
+            // The thread is at work meanwhile: the files are copied in the middle of it.
+            let copy = tempfile::tempdir().unwrap();
+            copy_files(&path, &copy.path().join("catalogue"));
+            check_truth(&rows_of(&copy.path().join("catalogue")), version);
+        }
+    }
+    catalogue.let_go().wait();
+    assert_eq!(rows_of(&path).len(), 7);
+}
+
+/// Each row is of a check that took place.
+fn check_truth(rows: &BTreeMap<u32, i64>, versions: i64) {
+    for (segment, found) in rows {
+        let version = (found - i64::from(*segment)) / 1000;
+        assert_eq!(*found, time(*segment, version));
+        assert!((1..=versions).contains(&version) && version % 7 == i64::from(*segment), "{segment} at {found}");
+    }
+}
+
+fn copy_files(source: &Path, target: &Path) {
+    for file in files_below(source) {
+        let copy = target.join(file.strip_prefix(source).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        // One that has gone meanwhile is not part of the picture.
+        let _ = fs::copy(file, copy);
+    }
 }
 
 #[test]
-fn a_catalogue_ahead_of_the_journal_is_rebuilt() {
+fn a_catalogue_of_another_journal_is_begun_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("catalogue");
-    drop(fill(&open(&path).0, 50));
-    let (catalogue, condition) = open_durable(&path, 50);
-    assert_eq!(condition, Condition::Trusted);
-    drop(catalogue);
-    let (catalogue, condition) = open_durable(&path, 49);
-    let ahead = Doubt::Ahead { group: 1, applied: Applied { term: 1, index: 50 } };
-    assert_eq!(condition, Condition::Rebuilt(ahead));
-    assert!(definitions(&catalogue).is_empty());
-    assert!(directory.path().join("catalogue.doubted").exists());
+    let rows = fill(&path, 50);
+    assert_eq!(rows_of(&path), rows);
+    let (catalogue, found) = open_of(&path, JOURNAL + 1);
+    assert!(found.is_empty() && is_doubted(&path));
+    catalogue.let_go().wait();
 }
 
 #[test]
 fn a_process_that_died_opening_does_not_try_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("catalogue");
-    drop(fill(&open(&path).0, 5));
+    fill(&path, 5);
     fs::write(directory.path().join("catalogue.opening"), b"").unwrap();
-    assert_eq!(open(&path).1, Condition::Rebuilt(Doubt::DiedOpening));
-    assert_eq!(open(&path).1, Condition::Trusted);
-}
-
-#[test]
-fn its_owner_may_ask_for_a_rebuild_and_is_told() {
-    let directory = tempfile::tempdir().unwrap();
-    let doubts = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&doubts);
-    let on_doubt: OnDoubt = Box::new(move |doubt| told.lock().unwrap().push(doubt));
-    let (catalogue, _) = Catalogue::open(&directory.path().join("catalogue"), Box::new(|_, _| true), on_doubt);
-    fill(&catalogue, 10);
-    catalogue.rebuild().unwrap();
-    assert_eq!(*doubts.lock().unwrap(), [Doubt::Requested]);
-    assert!(definitions(&catalogue).is_empty());
-    assert_eq!(definitions(&catalogue), BTreeMap::new());
-    let last = fill(&catalogue, 10);
-    assert_eq!(definitions(&catalogue), last);
+    assert!(rows_of(&path).is_empty() && is_doubted(&path));
+    assert_eq!(fill(&path, 5), rows_of(&path));
 }
 
 #[test]
 fn without_a_place_there_is_no_catalogue_and_no_panic() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("file"), b"").unwrap();
-    let (catalogue, condition) = open(&directory.path().join("file").join("catalogue"));
-    assert!(matches!(condition, Condition::Rebuilt(Doubt::Failed(_))));
-    assert_eq!(catalogue.get(Table::Name, 1, b""), Err(Unavailable));
-    assert_eq!(catalogue.rebuild(), Err(Unavailable));
-    assert!(catalogue.submit(Batch::new()).is_ok());
-}
-
-#[test]
-fn a_value_under_another_key_is_damage() {
-    let value = row::seal(b"one", b"body");
-    assert_eq!(row::unseal(b"one", &value), Ok(&b"body"[..]));
-    assert_eq!(row::unseal(b"two", &value), Err(Doubt::Damaged));
-    assert_eq!(row::unseal(b"one", &value[..3]), Err(Doubt::Damaged));
+    let catalogue = Catalogue::open(&directory.path().join("file").join("catalogue"), JOURNAL).unwrap();
+    assert_eq!(opened(&catalogue), None);
+    assert!(!catalogue.put(Row { segment: 1, sound_at: Some(1) }));
+    catalogue.let_go().wait();
 }
 
 #[derive(Clone, Debug)]
@@ -256,45 +250,24 @@ fn hurt(directory: &Path, damage: &Damage) {
     fs::write(path, content).unwrap();
 }
 
-/// Whatever happens to the files: an answer is right, or there is none.
+/// Whatever happens to the files: a row is true, or it is not there; and the next rows are kept.
 #[test]
-fn damaged_files_never_give_wrong_data() {
+fn damaged_files_never_give_wrong_rows() {
     let original = tempfile::tempdir().unwrap();
-    let (catalogue, _) = open(&original.path().join("catalogue"));
-    let mut history: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
-    (1..=200).for_each(|version| history.entry(version % 7).or_default().push(body(version % 7, version)));
-    fill(&catalogue, 200);
-    drop(catalogue);
-    let files = files_below(&original.path().join("catalogue"));
+    let source = original.path().join("catalogue");
+    let all = fill(&source, 200);
     model::check(40, prop::collection::vec(damage(), 1..3), |damages| {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("catalogue");
-        for file in &files {
-            let target = path.join(file.strip_prefix(original.path().join("catalogue")).unwrap());
-            fs::create_dir_all(target.parent().unwrap()).unwrap();
-            fs::copy(file, target).unwrap();
-        }
+        copy_files(&source, &path);
         damages.iter().for_each(|damage| hurt(&path, damage));
-        let (catalogue, condition) = open(&path);
-        let rows = definitions(&catalogue);
-        if matches!(condition, Condition::Rebuilt(_)) {
-            assert!(rows.is_empty());
-        }
-        check_is_a_moment(&rows, &history, &catalogue.applied().unwrap());
-        let last = fill(&catalogue, 30);
-        assert_eq!(catalogue.scan(Table::Definition, None, 1000).unwrap().len(), rows.len().max(last.len()));
-        drop(catalogue);
-        assert_eq!(open(&path).1, Condition::Trusted);
+        let (catalogue, rows) = open(&path);
+        check_truth(&rows, 200);
+        assert!(!is_doubted(&path) || rows.is_empty(), "what is doubted is not used");
+        all.keys().for_each(|segment| put(&catalogue, *segment, time(*segment, 1000)));
+        catalogue.let_go().wait();
+        let again = rows_of(&path);
+        assert!(again.values().all(|found| *found / 1000 == 1000), "{again:?}");
+        assert_eq!(again.len(), all.len());
     });
-}
-
-/// sled may come back with an older state, for its flush is no sync. That is right as long as each group's rows and its
-/// `applied` are of one moment.
-fn check_is_a_moment(rows: &BTreeMap<u64, Vec<u8>>, history: &BTreeMap<u64, Vec<Vec<u8>>>, applied: &[(u64, Applied)]) {
-    assert_eq!(rows.len(), applied.len());
-    for (group, applied) in applied {
-        assert_eq!(applied.index % 7, *group);
-        assert_eq!(rows[group], body(*group, applied.index));
-        assert!(history[group].contains(&rows[group]));
-    }
 }

@@ -333,26 +333,29 @@ impl GroupDirectory {
 
     /// The lowest index of the unbroken log that ends at the last index.
     pub(crate) fn first_index(&self) -> u64 {
-        let mut first = self.last_index + 1;
-        for span in self.live.iter().rev() {
-            match span.entries.runs().last() {
-                Some(run) if span.entries.last() == Some(first - 1) => {
-                    first = run.first;
-                    if span.entries.runs().len() > 1 {
-                        return first;
-                    }
-                }
-                Some(_) => return first,
-                None => {}
-            }
-        }
+        // A live span may lie between sealed ones: after a start that found its footer damaged.
+        let live = self.live.iter().filter_map(|span| {
+            let run = span.entries.runs().last()?;
+            Some((span.segment.number, run.first, span.entries.last()?, span.entries.runs().len() == 1))
+        });
         let counts = |span: &&Arc<SealedSpan>| span.has_entries() && span.numbers.first_index <= span.last_index();
-        for span in self.sealed.iter().rev().filter(counts) {
-            let gapless = span.numbers.last_index - span.numbers.first_index + 1 == u64::from(span.numbers.entry_count);
-            if span.last_index() != first - 1 || !gapless || span.numbers.first_index >= first {
-                return first;
+        let sealed = self.sealed.iter().filter(counts).map(|span| {
+            let (first, last) = (span.numbers.first_index, span.numbers.last_index);
+            let is_whole = last - first + 1 == u64::from(span.numbers.entry_count);
+            // Where its gaps are only its tables know.
+            (span.segment.number, if is_whole { first } else { u64::MAX }, span.last_index(), is_whole)
+        });
+        let mut spans: Vec<(u32, u64, u64, bool)> = live.chain(sealed).collect();
+        spans.sort_unstable_by_key(|(segment, ..)| std::cmp::Reverse(*segment));
+        let mut first = self.last_index + 1;
+        for (_, span_first, span_last, is_whole) in spans {
+            if span_last != first - 1 || span_first >= first {
+                break;
             }
-            first = span.numbers.first_index;
+            first = span_first;
+            if !is_whole {
+                break;
+            }
         }
         first
     }

@@ -96,6 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::document::check_layout;
 
     fn header() -> BatchHeader {
         BatchHeader {
@@ -108,6 +109,14 @@ mod tests {
             previous_segment: 4,
             previous_end: 0x3000,
         }
+    }
+
+    #[test]
+    fn the_document_has_these_offsets() {
+        let integrity = [MAGIC_OFFSET, CHECKSUM_OFFSET, SEGMENT_OFFSET, RECORD_COUNT_OFFSET];
+        let place = [NUMBER_OFFSET, DURABLE_OFFSET, LENGTH_OFFSET, FLAGS_OFFSET];
+        let rest = [PREVIOUS_SEGMENT_OFFSET, PREVIOUS_END_OFFSET, RESERVED_OFFSET, BATCH_HEADER_BYTES];
+        check_layout("Batch header", &[integrity, place, rest].concat());
     }
 
     #[test]

@@ -470,6 +470,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::document::check_layout;
 
     fn tables() -> Vec<u8> {
         SectionTables {
@@ -485,6 +486,26 @@ mod tests {
             text: b"abc",
         }
         .encode()
+    }
+
+    #[test]
+    fn the_document_has_these_offsets() {
+        let counts = [MAGIC_OFFSET, GROUP_COUNT_OFFSET, CONTROL_COUNT_OFFSET, SEGMENT_OFFSET];
+        check_layout("Directory head", &[&counts[..], &[SEGMENT_OFFSET + 4, HEAD_BYTES]].concat());
+        let entries = [GROUP_OFFSET, FIRST_INDEX_OFFSET, LAST_INDEX_OFFSET, LAST_TERM_OFFSET];
+        let messages = [FIRST_SEQUENCE_OFFSET, LAST_SEQUENCE_OFFSET, FIRST_TIME_OFFSET, LAST_TIME_OFFSET];
+        let sizes = [RECORD_BYTES_OFFSET, MESSAGE_BYTES_OFFSET, ENTRY_COUNT_OFFSET, MESSAGE_COUNT_OFFSET];
+        let section = [SUBJECT_COUNT_OFFSET, SECTION_OFFSET_OFFSET, SECTION_LENGTH_OFFSET, SECTION_CHECKSUM_OFFSET];
+        check_layout("Directory group", &[&[entries, messages, sizes, section].concat()[..], &[GROUP_BYTES]].concat());
+        let numbers = [CONTROL_GROUP_OFFSET, CONTROL_NUMBER_OFFSET, CONTROL_INDEX_OFFSET, CONTROL_TERM_OFFSET];
+        let place = [CONTROL_OFFSET_OFFSET, CONTROL_LENGTH_OFFSET, CONTROL_PART_OFFSET, CONTROL_PARTS_OFFSET];
+        let kind = [CONTROL_KIND_OFFSET, CONTROL_KIND_OFFSET + 1, CONTROL_BYTES];
+        check_layout("Directory control", &[&[numbers, place].concat()[..], &kind].concat());
+        let counts = [INDEX_RUNS_OFFSET, SEQUENCE_RUNS_OFFSET, ENTRIES_OFFSET, MESSAGES_OFFSET];
+        let rest = [SUBJECTS_OFFSET, TEXT_OFFSET, SHARED_OFFSET, WIDTH_OFFSET, WIDTH_OFFSET + 1, SECTION_HEAD_BYTES];
+        check_layout("Section head", &[&counts[..], &rest].concat());
+        check_layout("Section run", &[0, 8, RUN_BYTES]);
+        check_layout("Section subject", &[0, 8, 16, 20, 24, SUBJECT_BYTES]);
     }
 
     #[test]

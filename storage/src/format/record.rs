@@ -137,6 +137,22 @@ pub enum Malformed {
 }
 
 impl RecordHeader {
+    /// A record with nothing but a payload; what else a header says is zero.
+    pub fn of_payload(group: GroupId, kind: RecordKind, payload_bytes: usize) -> Self {
+        Self {
+            group,
+            index: 0,
+            term: 0,
+            kind,
+            tag: 0,
+            sequence: 0,
+            time: 0,
+            subject_len: 0,
+            headers_len: 0,
+            payload_len: u32::try_from(payload_bytes).expect("a payload is smaller than a segment"),
+        }
+    }
+
     /// The length on disk, without padding.
     pub fn record_bytes(&self) -> usize {
         RECORD_HEADER_BYTES + usize::from(self.subject_len) + self.headers_len as usize + self.payload_len as usize
@@ -317,6 +333,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::document::{check_layout, rows_under};
 
     fn header() -> RecordHeader {
         RecordHeader {
@@ -337,6 +354,19 @@ mod tests {
         let mut bytes = vec![0; header().record_bytes()];
         encode(&header(), &[b"a.b", b"hh", b"load"], seed, &mut bytes);
         bytes
+    }
+
+    #[test]
+    fn the_document_has_these_offsets_and_kinds() {
+        let numbers = [LENGTH_OFFSET, CHECKSUM_OFFSET, GROUP_OFFSET, INDEX_OFFSET, TERM_OFFSET, SEQUENCE_OFFSET];
+        let lengths = [TIME_OFFSET, HEADERS_LEN_OFFSET, PAYLOAD_LEN_OFFSET, SUBJECT_LEN_OFFSET];
+        let bytes = [KIND_OFFSET, TAG_OFFSET, FLAGS_OFFSET, RESERVED_OFFSET, RECORD_HEADER_BYTES];
+        check_layout("Record", &[&numbers[..], &lengths, &bytes].concat());
+        let kinds = (0..=u8::MAX).filter_map(|number| Some((number, RecordKind::from_number(number)?)));
+        let kinds: Vec<(String, String)> =
+            kinds.map(|(number, kind)| (number.to_string(), format!("{kind:?}"))).collect();
+        let told = rows_under("| kind | name | what |");
+        assert_eq!(told.into_iter().map(|(number, name)| (number.into(), name.into())).collect::<Vec<_>>(), kinds);
     }
 
     #[test]

@@ -219,6 +219,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::document::check_layout;
+
+    #[test]
+    fn the_document_has_these_offsets() {
+        let identity = [MAGIC_OFFSET, CHECKSUM_OFFSET, VERSION_OFFSET, JOURNAL_OFFSET, NUMBER_OFFSET];
+        let rest = [CAPACITY_OFFSET, CREATED_OFFSET, BLOCK_OFFSET, FLAGS_OFFSET, HEADER_BYTES];
+        check_layout("Header", &[identity, rest].concat());
+        let footer = [FOOTER_OFFSET_OFFSET, FOOTER_DIRECTORY_OFFSET, FOOTER_LENGTH_OFFSET, FOOTER_CHECKSUM_OFFSET];
+        let data = [DATA_END_OFFSET, SEALED_COUNT_OFFSET, LAST_BATCH_OFFSET, FOLLOWED_BY_OFFSET, SEAL_BYTES];
+        check_layout("Seal slot", &[&[MAGIC_OFFSET, CHECKSUM_OFFSET][..], &footer, &data].concat());
+    }
 
     #[test]
     fn golden_header() {

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::sink::{DurableBatch, DurableSink};
+use super::shared::{PanicGuard, Shared};
+use super::sink::DurableBatch;
 
 #[derive(Default)]
 pub(crate) struct Completion {
@@ -33,14 +34,15 @@ impl Completion {
     }
 
     /// The completion thread. Returns once stopped and drained.
-    pub(crate) fn run(&self, sink: &dyn DurableSink) {
+    pub(crate) fn run(&self, shared: &Shared) {
+        let _guard = PanicGuard::new(shared, "completing a batch");
         let mut state = self.state.lock();
         loop {
             match state.waiting.pop_front() {
                 Some(batch) => {
                     state.busy = true;
                     drop(state);
-                    sink.durable(&batch);
+                    shared.sink().durable(&batch);
                     drop(batch);
                     state = self.state.lock();
                     state.busy = false;

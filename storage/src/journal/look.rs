@@ -11,7 +11,7 @@ use crate::format::record::GroupId;
 use crate::io::Io;
 use crate::options::JournalOptions;
 use crate::report::{Damage, Progress};
-use crate::scan::{ScanInput, scan};
+use crate::scan::scan;
 use crate::verify::{GroupSummary, SegmentSummary, StoreReport};
 
 /// Reads a store that no server uses, and changes nothing.
@@ -72,14 +72,7 @@ fn check(io: &dyn Io, segment: &crate::segment::Segment) -> Result<Vec<Damage>, 
     let file = segment.file(io).map_err(OpenError::io("opening a segment"))?;
     let (bytes, unreadable) = super::open::read_all(&*file, segment.length.load(Ordering::Acquire));
     segment.close_file();
-    let input = ScanInput {
-        bytes: &bytes,
-        segment: segment.number,
-        seed: segment.seed,
-        block_bytes: segment.header.block_bytes,
-        known_end: Some(segment.data_end()),
-    };
-    let outcome = scan(input, &mut |_, _| {});
+    let outcome = scan(segment.scan_input(&bytes), &mut |_, _| {});
     let mut damages: Vec<Damage> =
         outcome.bad.iter().map(|(offset, what)| Damage::of(segment.number, *offset, what)).collect();
     let blind = |offset| Damage::at(segment.number, offset, crate::report::DamageKind::Unreadable);

@@ -9,12 +9,15 @@ use super::queue::QueueState;
 use super::reclaim::Reclaim;
 use super::scrub::Scrub;
 use super::seal::seal;
-use super::shared::Shared;
+use super::shared::{PanicGuard, Shared};
 use super::writer::Step;
 use crate::io::is_no_space;
 
 /// How long the thread sleeps when nobody asks.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// For the error when it fails.
+const MAINTAINING: &str = "maintaining segments";
 
 #[derive(Default)]
 pub(crate) struct Maintenance {
@@ -26,7 +29,14 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     /// The maintenance thread.
-    pub(crate) fn run(&mut self, shared: &Shared) {
+    pub(crate) fn run(shared: &Shared) {
+        let _guard = PanicGuard::new(shared, MAINTAINING);
+        let mut this = shared.maintenance.lock();
+        this.work(shared);
+        this.scrub.stop();
+    }
+
+    fn work(&mut self, shared: &Shared) {
         loop {
             let step = self.step(shared);
             if step == Step::Stopped {
@@ -49,7 +59,7 @@ impl Maintenance {
         match self.try_step(shared) {
             Ok(step) => step,
             Err(error) => {
-                shared.poison("maintaining segments", &error, &[]);
+                shared.poison(MAINTAINING, &error, &[]);
                 Step::Stopped
             }
         }
@@ -71,7 +81,7 @@ impl Maintenance {
             || without_space(shared, self.prepare_next(shared))?
             || without_space(shared, self.reclaim.step(shared))?
             || without_space(shared, self.fill(shared))?
-            || self.scrub.step(shared)?;
+            || self.scrub.step(shared);
         Ok(if worked { Step::Worked } else { Step::Idle })
     }
 

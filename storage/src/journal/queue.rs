@@ -147,6 +147,11 @@ impl Queue {
         self.closed.is_empty() && self.record_count <= records && self.bytes_gathered() <= bytes
     }
 
+    /// True when nobody writes, and the writer's thread waits to be notified.
+    pub(crate) fn writer_rests(&self) -> bool {
+        self.writer_sleeps && self.writer.is_some()
+    }
+
     /// True when nothing waits to be taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.record_count == 0 && self.closed.is_empty()
@@ -231,16 +236,9 @@ impl Queue {
             previous: (self.placement.segment, self.placement.data_end),
         };
         let header = RecordHeader {
-            group: GroupId::JOURNAL,
-            index: 0,
-            term: 0,
-            kind: RecordKind::Segments,
-            tag: 0,
             sequence: self.next_control,
             time: self.now,
-            subject_len: 0,
-            headers_len: 0,
-            payload_len: list.len() as u32,
+            ..RecordHeader::of_payload(GroupId::JOURNAL, RecordKind::Segments, list.len())
         };
         self.next_control += 1;
         self.with_data.push(number);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::shared::Shared;
 use super::{Journal, Record};
-use crate::aligned::{ALIGNMENT, AlignedBuffer, share, share_own};
+use crate::aligned::{ALIGNMENT, AlignedBuffer, share};
 use crate::directory::Directory;
 use crate::directory::group::Place;
 use crate::directory::sealed::{SealedSpan, entry_offset, message_offset, next_message};
@@ -259,16 +259,11 @@ impl Shared {
         let skip = (offset - start) as usize;
         let available = segment.length.load(Ordering::Acquire).saturating_sub(start) as usize;
         let wanted = (skip + length).next_multiple_of(ALIGNMENT).min(available);
-        let bytes = if wanted < POOLED_BYTES_MIN {
-            let mut buffer = AlignedBuffer::new(wanted);
-            file.read_at(&mut buffer[..wanted], u64::from(start))?;
-            share_own(buffer, wanted)
-        } else {
-            let mut buffer = self.buffers.take(wanted);
-            buffer.grow(0, wanted);
-            file.read_at(&mut buffer[..wanted], u64::from(start))?;
-            share(buffer, wanted, &self.buffers)
-        };
+        let pool = (wanted >= POOLED_BYTES_MIN).then_some(&self.buffers);
+        let mut buffer = pool.map_or_else(|| AlignedBuffer::new(wanted), |pool| pool.take(wanted));
+        buffer.grow(0, wanted);
+        file.read_at(&mut buffer[..wanted], u64::from(start))?;
+        let bytes = share(buffer, wanted, pool);
         Ok(bytes.slice(skip.min(wanted)..(skip + length).min(wanted)))
     }
 

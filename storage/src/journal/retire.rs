@@ -49,9 +49,7 @@ pub(crate) fn retire(shared: &Shared, segments: Vec<Arc<Segment>>, added: &[u32]
         }
         let note = append(&mut queue, RecordKind::Retired, &numbers);
         queue.has_urgent = true;
-        if queue.writer_sleeps {
-            shared.writer_wake.notify_all();
-        }
+        shared.wake_writer(&queue);
         note
     };
     {
@@ -70,18 +68,8 @@ pub(crate) fn retire(shared: &Shared, segments: Vec<Arc<Segment>>, added: &[u32]
 
 fn append(queue: &mut Queue, kind: RecordKind, numbers: &[u32]) -> Location {
     let body: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    let header = RecordHeader {
-        group: GroupId::JOURNAL,
-        index: 0,
-        term: 0,
-        kind,
-        tag: 0,
-        sequence: queue.next_control,
-        time: 0,
-        subject_len: 0,
-        headers_len: 0,
-        payload_len: body.len() as u32,
-    };
+    let header =
+        RecordHeader { sequence: queue.next_control, ..RecordHeader::of_payload(GroupId::JOURNAL, kind, body.len()) };
     queue.next_control += 1;
     queue.record(&header, &[&body])
 }

@@ -1,245 +1,144 @@
-//! Reads sealed segments again and again, slowly, so that damage is found while a replica can still repair it.
+//! Reads sealed segments again from time to time, slowly, so that damage is found while it can still be repaired.
+//!
+//! ```text
+//! written a while ago, or checked a period ago -> due -> checked -> sound: remembered across restarts
+//!                                                            |-> footer damaged: written anew
+//! ```
 
-use std::io;
+mod check;
+mod memory;
+mod repair;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Journal;
-use super::shared::Shared;
-use crate::format::batch::{BATCH_HEADER_BYTES, BatchHeader};
-use crate::format::record::{record_position, verify};
-use crate::format::segment::{DATA_OFFSET, HEADER_COPY_OFFSET, SEAL_OFFSET, SealSlot, SegmentHeader};
-use crate::report::{Damage, DamageKind};
-use crate::scan::{ScanInput, scan};
+use super::shared::{Shared, wall_clock};
+use crate::catalogue::Row;
+use crate::options::JournalOptions;
+use crate::report::Damage;
 use crate::segment::Segment;
-use crate::stats::add;
+use check::Check;
+use memory::{Memory, Recall};
 
 #[derive(Default)]
 pub(crate) struct Scrub {
     last: Option<Instant>,
     /// Bytes that may be read by now. Below zero after a batch that was larger than what was left: it is paid back.
     allowance: i64,
-    segment: Option<Arc<Segment>>,
-    /// The segment done last.
-    done: u32,
-    offset: u32,
+    /// Until the next look for a segment that is due.
+    rest: Duration,
+    check: Option<Check>,
+    /// Something was checked since the last rest: buffers of it are kept.
+    has_read: bool,
+    memory: Memory,
 }
 
 /// The allowance never grows beyond this: after a pause there is no burst.
 const ALLOWANCE_MAX: i64 = 4 * 1024 * 1024;
 /// So much is waited for before the next batch.
 const ALLOWANCE_MIN: i64 = 64 * 1024;
+/// Between two looks when nothing is due.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 impl Journal {
-    /// Checks every sealed segment now, and returns all damages known.
-    pub fn scrub_now(&self) -> io::Result<Vec<Damage>> {
+    /// Checks every sealed segment now, due or not, and returns all damages known. Only with the `manual` option.
+    pub fn scrub_now(&self) -> Vec<Damage> {
+        assert!(self.shared.options.manual, "threads do the work");
+        // As the thread that it stands for: nothing is reclaimed meanwhile.
+        let _maintenance = self.shared.maintenance.lock();
         let segments: Vec<Arc<Segment>> = self.shared.segments.read().values().cloned().collect();
-        for segment in segments.iter().filter(|segment| segment.is_sealed() && !segment.is_retired()) {
-            check_fixed(&self.shared, segment)?;
-            let mut offset = DATA_OFFSET;
-            while offset < segment.data_end() && !segment.is_retired() {
-                offset = check_batch(&self.shared, segment, offset)?;
-            }
+        for segment in segments.into_iter().filter(|segment| segment.is_sealed()) {
+            let mut check = Check::new(segment);
+            while check.step(&self.shared).is_some() {}
         }
-        Ok(self.shared.damages.lock().clone())
+        self.shared.damages.lock().clone()
     }
 }
 
 impl Scrub {
-    /// Checks one batch, if the rate allows it.
-    pub(crate) fn step(&mut self, shared: &Shared) -> io::Result<bool> {
-        let rate = shared.options.scrub_bytes_per_second;
-        if rate == 0 || shared.options.manual {
-            return Ok(false);
+    /// Does one piece of work, if there is any and the rate allows it.
+    pub(crate) fn step(&mut self, shared: &Shared) -> bool {
+        if shared.options.scrub_bytes_per_second == 0 || shared.options.manual {
+            return false;
         }
         let elapsed = self.last.map_or(Duration::ZERO, |last| last.elapsed());
         self.last = Some(Instant::now());
-        self.advance(shared, rate, elapsed)
+        self.advance(shared, elapsed, wall_clock())
     }
 
-    /// Checks one batch, if what the time since the last call allows is enough for it.
-    fn advance(&mut self, shared: &Shared, rate: u64, elapsed: Duration) -> io::Result<bool> {
-        let gained = elapsed.as_secs_f64() * rate as f64;
+    /// The last that is asked of it.
+    pub(crate) fn stop(&mut self) {
+        self.memory.close();
+    }
+
+    /// Does one piece of work, if what the time since the last call allows is enough for it. `now` is the wall clock's.
+    fn advance(&mut self, shared: &Shared, elapsed: Duration, now: i64) -> bool {
+        let gained = elapsed.as_secs_f64() * shared.options.scrub_bytes_per_second as f64;
         self.allowance = self.allowance.saturating_add(gained as i64).min(ALLOWANCE_MAX);
+        self.rest = self.rest.saturating_sub(elapsed);
         if self.allowance < ALLOWANCE_MIN {
-            return Ok(false);
+            return false;
         }
-        let Some(segment) = self.current(shared) else { return Ok(false) };
-        if self.offset == 0 {
-            check_fixed(shared, &segment)?;
-            self.offset = DATA_OFFSET;
+        let Some(check) = &mut self.check else { return self.choose(shared, now) };
+        match check.step(shared) {
+            Some(bytes) => self.allowance -= i64::try_from(bytes).unwrap_or(i64::MAX),
+            None => self.finish(shared, now),
         }
-        if self.offset < segment.data_end() {
-            let next = check_batch(shared, &segment, self.offset)?;
-            self.allowance -= i64::from(next - self.offset);
-            self.offset = next;
-        } else {
-            segment.close_file();
-            self.done = segment.number;
-            self.segment = None;
-        }
-        Ok(true)
+        true
     }
 
-    fn current(&mut self, shared: &Shared) -> Option<Arc<Segment>> {
-        if let Some(segment) = self.segment.as_ref().filter(|segment| !segment.is_retired()) {
-            return Some(segment.clone());
+    /// Begins with the segment that waits longest, if one is due.
+    fn choose(&mut self, shared: &Shared, now: i64) -> bool {
+        if !self.rest.is_zero() {
+            return false;
         }
-        let segments = shared.segments.read();
-        let sealed = |(_, segment): &(&u32, &Arc<Segment>)| segment.is_sealed() && !segment.is_retired();
-        let next = segments.range(self.done.saturating_add(1)..).find(sealed);
-        if next.is_none() {
-            self.done = 0;
-        }
-        self.segment = next.map(|(_, segment)| segment.clone());
-        self.offset = 0;
-        self.segment.clone()
-    }
-}
-
-/// Headers, seal slot and footer.
-fn check_fixed(shared: &Shared, segment: &Segment) -> io::Result<()> {
-    let Some(pages) = read(shared, segment, 0, DATA_OFFSET as usize)? else { return Ok(()) };
-    let first = SegmentHeader::decode(&pages);
-    let second = SegmentHeader::decode(&pages[HEADER_COPY_OFFSET as usize..]);
-    if first != Some(segment.header) || second != Some(segment.header) {
-        note(shared, segment, Damage::at(segment.number, 0, DamageKind::Header));
-    }
-    match SealSlot::decode(&pages[SEAL_OFFSET as usize..], segment.seed).flatten() {
-        Some(slot) => {
-            let Some(directory) = read(shared, segment, slot.footer_offset, slot.directory_length as usize)? else {
-                return Ok(());
-            };
-            if crate::format::checksum(segment.seed, &directory) != slot.directory_checksum {
-                note(shared, segment, Damage::at(segment.number, slot.footer_offset, DamageKind::Footer));
+        let Some(segment) = next_due(shared, now) else {
+            self.memory.let_go();
+            if std::mem::take(&mut self.has_read) {
+                shared.buffers.trim();
             }
-        }
-        None => note(shared, segment, Damage::at(segment.number, SEAL_OFFSET, DamageKind::SealSlot)),
-    }
-    Ok(())
-}
-
-/// Checks the batch at an offset and returns where the next one starts.
-fn check_batch(shared: &Shared, segment: &Segment, offset: u32) -> io::Result<u32> {
-    let end = segment.data_end();
-    let checked = match read(shared, segment, offset, BATCH_HEADER_BYTES)? {
-        Some(head) => BatchHeader::decode(&head, segment.number, segment.seed),
-        None => return Ok(end),
-    };
-    let Some(header) = checked else {
-        check_whole(shared, segment)?;
-        return Ok(end);
-    };
-    // A torn tail was cut inside its last batch.
-    let length = header.length.min(end.saturating_sub(offset)) as usize;
-    let Some(bytes) = read(shared, segment, offset, length)? else { return Ok(end) };
-    add(&shared.counters.scrubbed_bytes, bytes.len());
-    let mut at = record_position(BATCH_HEADER_BYTES);
-    while at < bytes.len() {
-        match verify(&bytes[at..], segment.seed) {
-            Ok(record) => at = record_position(at + record.bytes().len()),
-            Err(_) => {
-                check_whole(shared, segment)?;
-                return Ok(end);
+            self.rest = LOOK_PAUSE;
+            return false;
+        };
+        match self.memory.recall(shared) {
+            Recall::Pending => false,
+            // Which may have been checked not long ago.
+            Recall::New => true,
+            Recall::Known => {
+                self.check = Some(Check::new(segment));
+                self.has_read = true;
+                true
             }
         }
     }
-    Ok((offset + length as u32).next_multiple_of(segment.header.block_bytes))
-}
 
-/// Something is bad: reads the segment as a start would, to say exactly what.
-fn check_whole(shared: &Shared, segment: &Segment) -> io::Result<()> {
-    let length = segment.length.load(Ordering::Acquire) as usize;
-    let Some(bytes) = read(shared, segment, 0, length)? else { return Ok(()) };
-    let input = ScanInput {
-        bytes: &bytes,
-        segment: segment.number,
-        seed: segment.seed,
-        block_bytes: segment.header.block_bytes,
-        known_end: Some(segment.data_end()),
-    };
-    let outcome = scan(input, &mut |_, _| {});
-    for (offset, what) in outcome.bad {
-        note(shared, segment, Damage::of(segment.number, offset, &what));
-    }
-    Ok(())
-}
-
-/// Bytes of the file, around the page cache where that is possible. `None` when the segment is gone or unreadable.
-fn read(shared: &Shared, segment: &Segment, offset: u32, length: usize) -> io::Result<Option<bytes::Bytes>> {
-    match shared.read_range(segment, offset, length) {
-        Ok(bytes) if bytes.len() == length => Ok(Some(bytes)),
-        Ok(_) => {
-            segment.set_unmappable();
-            note(shared, segment, Damage::at(segment.number, offset, DamageKind::Truncated));
-            Ok(None)
-        }
-        Err(_) if segment.is_retired() => Ok(None),
-        Err(_) => {
-            segment.set_unmappable();
-            note(shared, segment, Damage::at(segment.number, offset, DamageKind::Unreadable));
-            Ok(None)
-        }
+    fn finish(&mut self, shared: &Shared, now: i64) {
+        let Some(check) = self.check.take() else { return };
+        let segment = check.segment();
+        segment.close_file();
+        segment.set_checked(now);
+        let is_sound = check.is_sound() && !segment.is_retired() && !shared.has_damage_in(segment.number);
+        self.memory.note(Row { segment: segment.number, sound_at: is_sound.then_some(now) });
     }
 }
 
-fn note(shared: &Shared, segment: &Segment, damage: Damage) {
-    if !segment.is_retired() {
-        shared.note_damage(damage);
+fn next_due(shared: &Shared, now: i64) -> Option<Arc<Segment>> {
+    let segments = shared.segments.read();
+    let due = segments.values().filter(|segment| is_due(&shared.options, segment, now));
+    due.min_by_key(|segment| (segment.sound_since(), segment.number)).cloned()
+}
+
+/// Whether a segment is to be checked.
+pub(crate) fn is_due(options: &JournalOptions, segment: &Segment, now: i64) -> bool {
+    if options.scrub_bytes_per_second == 0 {
+        return false;
     }
+    let pause = if segment.was_checked() { options.scrub_period } else { options.scrub_delay };
+    let age = i128::from(now) - i128::from(segment.sound_since());
+    // What was checked later than now was checked by a clock that was wrong.
+    segment.is_sealed() && !segment.is_retired() && (age < 0 || age as u128 >= pause.as_nanos())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::format::record::{GroupId, RecordHeader, RecordKind};
-    use crate::io::SimIo;
-    use crate::journal::{AppendClass, Urgency};
-    use crate::options::JournalOptions;
-
-    const BATCH_BYTES: usize = 1024 * 1024;
-
-    /// A batch that was larger than what the rate had allowed was read all the same and the rest forgotten: with large
-    /// batches the scrubber read without a pause.
-    #[test]
-    fn the_scrubber_keeps_to_its_rate_whatever_the_size_of_batches() {
-        let options = JournalOptions {
-            segment_bytes: Some(4 * 1024 * 1024),
-            first_segment_bytes: 4 * 1024 * 1024,
-            manual: true,
-            ..JournalOptions::default()
-        };
-        let io = Arc::new(SimIo::new());
-        let journal = Journal::open(io, Path::new("journal"), options, &mut |_| {}).unwrap().journal;
-        for index in 1..=20 {
-            let header = RecordHeader {
-                group: GroupId(5),
-                index,
-                term: 1,
-                kind: RecordKind::Entry,
-                tag: 0,
-                sequence: 0,
-                time: 0,
-                subject_len: 0,
-                headers_len: 0,
-                payload_len: BATCH_BYTES as u32,
-            };
-            let mut appender = journal.append(AppendClass::Message).unwrap();
-            appender.record(&header, &[&vec![7; BATCH_BYTES]]);
-            appender.finish(Urgency::Wake);
-            journal.drive();
-        }
-        let (mut scrub, rate) = (Scrub::default(), 256 * 1024);
-        let seconds = 60;
-        for _ in 0..seconds * 100 {
-            scrub.advance(&journal.shared, rate, Duration::from_millis(10)).unwrap();
-        }
-        let allowed = rate * seconds + BATCH_BYTES as u64 + 4096;
-        let read = journal.stats().scrubbed_bytes;
-        assert!(read <= allowed, "{read} bytes read in {seconds} s at {rate} a second");
-        assert!(read >= allowed / 2, "{read} bytes are too few: it goes on");
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use crate::format::checksum;
 use crate::format::footer::{FooterControl, FooterDirectory, FooterGroup, Section, SectionSubject, SectionTables};
 use crate::format::record::GroupId;
 use crate::format::segment::{SEAL_OFFSET, SealSlot};
-use crate::scan::{Found, ScanInput, scan};
+use crate::scan::{Found, scan};
 use crate::segment::Segment;
 use crate::stats::add;
 
@@ -75,15 +75,8 @@ impl Shared {
         let file = segment.file(&*self.io).ok()?;
         // What the disk does not give is zero, and loses only the records that lie there.
         let (bytes, _) = super::open::read_all(&*file, segment.length.load(Ordering::Acquire));
-        let input = ScanInput {
-            bytes: &bytes,
-            segment: segment.number,
-            seed: segment.seed,
-            block_bytes: segment.header.block_bytes,
-            known_end: Some(segment.data_end()),
-        };
         let mut group = GroupDirectory::default();
-        scan(input, &mut |offset, found| match found {
+        scan(segment.scan_input(&bytes), &mut |offset, found| match found {
             Found::Record(record) if record.header.group == span.numbers.group => {
                 group.push_scanned(segment, &record.header, record.subject(), offset);
             }
@@ -111,50 +104,77 @@ pub(crate) fn footer(segment: u32, mut tables: Vec<GroupTables>, controls: Vec<F
     Footer { directory, tables }
 }
 
-/// Makes a footer durable, then the seal slot, and returns what serves from now on.
-pub(crate) fn write(shared: &Shared, segment: &Arc<Segment>, mut footer: Footer) -> io::Result<Vec<SealedSpan>> {
+/// A footer as it lies on disk.
+pub(crate) struct Image {
+    buffer: AlignedBuffer,
+    /// Bytes of the footer, and with those that fill its last block.
+    pub(crate) length: usize,
+    padded: usize,
+    directory_length: usize,
+    pub(crate) directory_checksum: u32,
+}
+
+impl Image {
+    /// Whole blocks.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.padded]
+    }
+}
+
+/// Encodes a footer, with the checksums of its parts.
+pub(crate) fn image(shared: &Shared, segment: &Segment, footer: &mut Footer) -> Image {
     for (numbers, tables) in footer.directory.groups.iter_mut().zip(&mut footer.tables) {
         numbers.section_checksum = checksum(segment.seed, &tables.section);
         tables.numbers = *numbers;
     }
     let directory = footer.directory.encode();
-    let block = shared.block_bytes as usize;
-    let data_end = segment.data_end();
-    let footer_offset = (data_end as usize).next_multiple_of(block);
-    let footer_length = directory.len() + footer.tables.iter().map(|tables| tables.section.len()).sum::<usize>();
-    let mut buffer = AlignedBuffer::new(footer_length.next_multiple_of(block));
+    let length = directory.len() + footer.tables.iter().map(|tables| tables.section.len()).sum::<usize>();
+    let padded = length.next_multiple_of(shared.block_bytes as usize);
+    let mut buffer = AlignedBuffer::new(padded);
     let mut at = 0;
     for piece in std::iter::once(&directory).chain(footer.tables.iter().map(|tables| &tables.section)) {
         buffer[at..at + piece.len()].copy_from_slice(piece);
         at += piece.len();
     }
-    let padded = footer_length.next_multiple_of(block);
+    let directory_checksum = checksum(segment.seed, &directory);
+    Image { buffer, length, padded, directory_length: directory.len(), directory_checksum }
+}
+
+/// The seal slot that vouches for a footer at an offset.
+pub(crate) fn seal_slot(shared: &Shared, segment: &Segment, footer_offset: u32, image: &Image) -> SealSlot {
+    SealSlot {
+        footer_offset,
+        directory_length: image.directory_length as u32,
+        footer_length: image.length as u32,
+        directory_checksum: image.directory_checksum,
+        data_end: segment.data_end(),
+        record_count: segment.record_count.load(Ordering::Acquire),
+        last_batch: segment.last_batch.load(Ordering::Acquire),
+        followed_by: followed_by(shared, segment),
+    }
+}
+
+/// Makes a footer durable, then the seal slot, and returns what serves from now on.
+pub(crate) fn write(shared: &Shared, segment: &Arc<Segment>, mut footer: Footer) -> io::Result<Vec<SealedSpan>> {
+    let image = image(shared, segment, &mut footer);
+    let footer_offset = segment.data_end().next_multiple_of(shared.block_bytes);
     let file = segment.file(&*shared.io)?;
-    let needed = (footer_offset + padded) as u64;
+    let needed = u64::from(footer_offset) + image.padded as u64;
     if needed > u64::from(segment.length.load(Ordering::Acquire)) {
         let length = needed.next_multiple_of(u64::from(crate::format::PAGE_BYTES));
         file.allocate(length)?;
         segment.length.store(length as u32, Ordering::Release);
     }
-    file.write_durable_at(&buffer[..padded], footer_offset as u64)?;
-    let slot = SealSlot {
-        footer_offset: footer_offset as u32,
-        directory_length: directory.len() as u32,
-        footer_length: footer_length as u32,
-        directory_checksum: checksum(segment.seed, &directory),
-        data_end,
-        record_count: segment.record_count.load(Ordering::Acquire),
-        last_batch: segment.last_batch.load(Ordering::Acquire),
-        followed_by: followed_by(shared, segment),
-    };
+    file.write_durable_at(image.bytes(), u64::from(footer_offset))?;
+    let slot = seal_slot(shared, segment, footer_offset, &image);
     let mut page = AlignedBuffer::new(crate::format::PAGE_BYTES as usize);
     slot.encode(segment.seed, &mut page);
     file.write_durable_at(&page, u64::from(SEAL_OFFSET))?;
-    add(&shared.counters.footer_bytes, padded + page.len());
+    add(&shared.counters.footer_bytes, image.padded + page.len());
     segment.set_sealed();
     segment.close_file();
     let spans = footer.tables.into_iter().map(|tables| {
-        let span = SealedSpan::new(segment.clone(), tables.numbers, footer_offset as u32);
+        let span = SealedSpan::new(segment.clone(), tables.numbers, footer_offset);
         span.set_released(tables.released);
         // Without mappings the tables stay in memory only where they are small.
         match Section::parse(Bytes::from(tables.section)) {

@@ -98,10 +98,19 @@ impl Shared {
             return;
         }
         warn!(%damage, "stored bytes are damaged");
+        // What else is bad there is better known at once.
+        if let Some(segment) = self.segment(damage.segment) {
+            segment.forget_check();
+        }
         self.damage_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if damages.len() < DAMAGES_MAX {
             damages.push(damage);
         }
+    }
+
+    /// True when something in the segment is known to be bad.
+    pub(crate) fn has_damage_in(&self, segment: u32) -> bool {
+        self.damages.lock().iter().any(|damage| damage.segment == segment)
     }
 
     pub(crate) fn poisoned(&self) -> Option<JournalError> {
@@ -135,6 +144,13 @@ impl Shared {
         error!(%error, "the journal is poisoned");
         self.sink().failed(&error, &groups);
         error
+    }
+
+    /// Wakes the writer's thread if it sleeps. Whoever writes in its place looks again before he rests.
+    pub(crate) fn wake_writer(&self, queue: &Queue) {
+        if queue.writer_rests() {
+            self.writer_wake.notify_all();
+        }
     }
 
     pub(crate) fn ask(&self, change: impl FnOnce(&mut Errands)) {
@@ -172,6 +188,30 @@ impl Shared {
             written.durable = written.durable.max(number);
         }
         Ok(())
+    }
+}
+
+/// Poisons the journal when a panic passes by. Whoever writes, completes or maintains holds one: nobody takes over from
+/// him, and those who wait for him would wait for ever.
+pub(crate) struct PanicGuard<'a> {
+    shared: &'a Shared,
+    during: &'static str,
+    /// A panic was under way before: that one is not about the journal.
+    unwinding: bool,
+}
+
+impl<'a> PanicGuard<'a> {
+    /// To be taken before any lock: what a panic lets go of first must not be locked any more when this is dropped.
+    pub(crate) fn new(shared: &'a Shared, during: &'static str) -> Self {
+        Self { shared, during, unwinding: std::thread::panicking() }
+    }
+}
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.unwinding {
+            self.shared.poison(self.during, &io::Error::other("the thread panicked"), &[]);
+        }
     }
 }
 

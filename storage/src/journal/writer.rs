@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{MutexGuard, RwLockWriteGuard};
 
 use super::queue::{ClosedBatch, Queue, QueueState};
-use super::shared::{Shared, groups_of};
+use super::shared::{PanicGuard, Shared, groups_of};
 use super::sink::DurableBatch;
 use crate::aligned::share;
 use crate::directory::{BatchSummary, Directory};
@@ -36,6 +36,9 @@ const LONE_RECORDS_MAX: u32 = 2;
 const LONE_BYTES_MAX: usize = 16 * 1024;
 /// On a disk slower than this, waking a thread is cheap beside the write, and nobody else should be kept waiting.
 const QUICK_WRITE: Duration = Duration::from_micros(400);
+
+/// What a writer does, for the error when it ends in a panic.
+const WRITING: &str = "writing and completing a batch";
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +84,14 @@ enum Next<'a> {
 
 /// The writer's thread.
 pub(crate) fn run(shared: &Shared) {
+    let _guard = PanicGuard::new(shared, WRITING);
     let mut queue = shared.queue.lock();
     loop {
         let Some(mut writer) = queue.writer.take() else {
+            if matches!(queue.state, QueueState::Poisoned(_)) {
+                // It may never come back.
+                return;
+            }
             // Another thread writes its own batch, and notifies if there is more.
             sleep(shared, &mut queue, None);
             continue;
@@ -131,6 +139,7 @@ fn sleep(shared: &Shared, queue: &mut MutexGuard<'_, Queue>, timeout: Option<Dur
 
 /// One step of a journal without threads.
 pub(crate) fn step(shared: &Shared) -> Step {
+    let _guard = PanicGuard::new(shared, WRITING);
     let mut queue = shared.queue.lock();
     let Some(mut writer) = queue.writer.take() else { return Step::Idle };
     let (step, mut queue) = match writer.next(shared, queue, true) {
@@ -148,25 +157,25 @@ pub(crate) fn step(shared: &Shared) -> Step {
 /// quick. This saves a client that waits for its acknowledgement the time that it takes to wake a thread, which is a
 /// good part of what the write itself takes. The caller may hold no lock that a completion takes.
 pub(crate) fn end_turn(shared: &Shared, here: bool) {
+    let _guard = PanicGuard::new(shared, WRITING);
     let mut queue = shared.queue.lock();
-    let is_busy = !queue.writer_sleeps || queue.writer.is_none();
     let nothing_urgent = !queue.has_urgent && queue.closed.is_empty();
-    if is_busy || nothing_urgent {
+    if !queue.writer_rests() || nothing_urgent {
         // Whoever writes now, or is about to, looks again before he rests.
         return;
     }
-    let lone = here && queue.gathers_at_most(LONE_RECORDS_MAX, LONE_BYTES_MAX) && !queue.closing && !queue.full;
+    let lone = here
+        && queue.gathers_at_most(LONE_RECORDS_MAX, LONE_BYTES_MAX)
+        && !queue.closing
+        && !queue.full
+        && shared.completion.is_idle();
     let quick = |writer: &mut Writer| {
         // After a fuller batch, others are likely to come by while this thread waits for the disk: it should serve them.
         let alone = writer.in_flight.is_none() && writer.record_count <= LONE_RECORDS_MAX;
-        alone && writer.write_average <= QUICK_WRITE
+        lone && alone && writer.write_average <= QUICK_WRITE
     };
-    if !lone || !shared.completion.is_idle() {
-        shared.writer_wake.notify_all();
-        return;
-    }
     let Some(mut writer) = queue.writer.take_if(quick) else {
-        shared.writer_wake.notify_all();
+        shared.wake_writer(&queue);
         return;
     };
     let mut queue = match writer.next(shared, queue, false) {
@@ -337,7 +346,7 @@ fn launch(shared: &Shared, queue: MutexGuard<'_, Queue>, batch: ClosedBatch, seg
     header.encode(segment.seed, &mut buffer);
     let padded = length.next_multiple_of(shared.block_bytes as usize);
     let capacity = buffer.len();
-    let bytes = share(buffer, padded, &shared.buffers);
+    let bytes = share(buffer, padded, Some(&shared.buffers));
     let directory = shared.directory.write();
     shared.tail.insert(segment.number, base, bytes.clone());
     drop(queue);

@@ -107,6 +107,26 @@ fn the_smaller_form_is_taken() {
     assert!(bucket.bytes_held() < 3_000_000 / 8 / 2, "{}", bucket.bytes_held());
 }
 
+/// What is on disks must stay readable: a change here needs a new version.
+#[test]
+fn golden_runs_and_bitmap() {
+    let mut set = SequenceSet::new();
+    for number in [3, 4, 5, 10] {
+        set.insert(number);
+    }
+    let mut bytes = Vec::new();
+    set.encode(&mut bytes);
+    assert_eq!(bytes, [VERSION_RUNS, 2, 3, 2, 4, 0], "how many, then gap and length less one");
+    let mut scattered = SequenceSet::new();
+    (0..100_000).step_by(2).for_each(|number| {
+        scattered.insert(number);
+    });
+    bytes.clear();
+    scattered.encode(&mut bytes);
+    // One 32-bit bitmap, of the upper half 0.
+    assert_eq!(bytes[..13], [VERSION_BITMAP, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
 #[test]
 fn the_ends_of_the_numbers_are_members_like_others() {
     let mut set = SequenceSet::new();

@@ -345,3 +345,16 @@ fn an_emptied_index_uses_its_room_again() {
     assert!(index.is_empty());
     assert_eq!(index.bytes_free(), 0);
 }
+
+/// What is on disks must stay readable: a change here needs a new version.
+#[test]
+fn golden_index() {
+    let mut index = SubjectIndex::new();
+    for (subject, sequence) in [("a.b", 5), ("a.cd", 7), ("a.b", 9)] {
+        index.insert(subject.as_bytes(), sequence);
+    }
+    let mut bytes = Vec::new();
+    index.encode(&mut bytes);
+    let (first, second) = ([0, 3, b'a', b'.', b'b', 2 << 2, 5, 4], [2, 2, b'c', b'd', 1 << 2, 7, 0]);
+    assert_eq!(bytes, [&[1, 2][..], &first, &second].concat());
+}

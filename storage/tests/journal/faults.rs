@@ -1,9 +1,14 @@
 //! A full disk, failing writes, failing syncs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use headwater_storage::io::FaultKind;
-use headwater_storage::{AppendClass, AppendError, GroupId, Health, Journal, JournalOptions, SimIo, Urgency};
+use headwater_storage::{
+    AppendClass, AppendError, DurableBatch, DurableSink, GroupId, Health, Journal, JournalError, JournalOptions, SimIo,
+    Urgency,
+};
 
 use crate::support::*;
 
@@ -47,6 +52,67 @@ fn an_error_of_a_write_or_a_sync_is_final() {
         let opened = open(&io, small());
         assert!(opened.groups[0].last_index >= 10);
         assert_eq!(opened.report.damages, []);
+    }
+}
+
+/// Has a bug that shows on one thread only.
+struct Buggy {
+    thread: &'static str,
+    watch: Watch,
+}
+
+impl DurableSink for Buggy {
+    fn durable(&self, batch: &DurableBatch) {
+        let current = std::thread::current();
+        let is_journals = current.name().is_some_and(|name| name.starts_with("journal-"));
+        let name = if is_journals { current.name().unwrap_or_default() } else { "caller" };
+        assert_ne!(name, self.thread, "a bug");
+        self.watch.durable(batch);
+    }
+
+    fn failed(&self, error: &JournalError, groups: &[GroupId]) {
+        self.watch.failed(error, groups);
+    }
+
+    fn checkpoint_wanted(&self, _: GroupId) {}
+
+    fn space(&self, _: bool) {}
+}
+
+/// The right to write was gone with the thread that had it: appends went on to be taken, and were never acknowledged
+/// nor refused.
+#[test]
+fn a_panic_of_whoever_writes_or_completes_poisons_the_journal() {
+    for thread in ["caller", "journal-writer", "journal-complete"] {
+        let io = SimIo::new();
+        let journal = open(&io, JournalOptions { manual: false, ..small() }).journal;
+        let sink = Arc::new(Buggy { thread, watch: Watch::default() });
+        journal.start(sink.clone());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut index = 0;
+        while matches!(journal.health(), Health::Ok) {
+            assert!(Instant::now() < deadline, "no batch was ever completed by {thread}");
+            index += 1;
+            // More than a lone message at a time, unless the caller is to write it.
+            for group in if thread == "caller" { 5..6 } else { 5..25 } {
+                if let Ok(mut appender) = journal.append(AppendClass::Message) {
+                    appender.record(&header(group, index, 1, index, b"s", b"body"), &[b"s", b"body"]);
+                    appender.finish(Urgency::EndOfTurn);
+                }
+                let _ = catch_unwind(AssertUnwindSafe(|| match thread {
+                    "caller" => journal.wake_or_write(),
+                    _ => journal.wake(),
+                }));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        assert!(matches!(journal.health(), Health::Poisoned(_)), "{thread}: {:?}", journal.health());
+        assert!(matches!(try_append(&journal, AppendClass::Message, 1), Err(AppendError::Poisoned(_))));
+        let acknowledged = sink.watch.durable.lock().len();
+        journal.wake_or_write();
+        assert_eq!(sink.watch.durable.lock().len(), acknowledged, "nothing is acknowledged any more");
+        // Returns although a thread is gone.
+        journal.close();
     }
 }
 

@@ -5,6 +5,7 @@ mod cursors;
 mod damage;
 mod faults;
 mod model;
+mod repair;
 mod space;
 mod speed;
 mod support;

@@ -1,12 +1,12 @@
 //! Helpers that make records and watch completions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_storage::{
-    AppendClass, DurableBatch, DurableSink, GroupId, Io, Journal, JournalError, JournalOptions, Opened, RecordHeader,
-    RecordKind, SimIo, Urgency,
+    AppendClass, DurableBatch, DurableSink, GroupId, Io, Journal, JournalError, JournalOptions, Location, OpenError,
+    Opened, RecordHeader, RecordKind, SimIo, Urgency,
 };
 use parking_lot::Mutex;
 
@@ -115,4 +115,61 @@ pub fn append_checkpoint(journal: &Journal, group: u64, index: u64, body: &[u8])
 /// The payload that belongs to a sequence.
 pub fn payload(sequence: u64) -> Vec<u8> {
     format!("payload of message {sequence} ").repeat(1 + (sequence % 7) as usize).into_bytes()
+}
+
+/// A disk with several segments.
+pub struct Stored {
+    pub io: SimIo,
+    /// Group, sequence, place and length of every message.
+    pub messages: Vec<(u64, u64, Location, usize)>,
+}
+
+/// Several sealed segments, one that is written, some that are prepared or spare.
+pub fn stored(close: bool) -> Stored {
+    let io = SimIo::new();
+    let options = JournalOptions { segment_bytes: Some(24 * 1024), first_segment_bytes: 24 * 1024, ..manual() };
+    let journal = open(&io, options).journal;
+    for sequence in 1..=150 {
+        for group in [5, 6] {
+            append_on(
+                &journal,
+                group,
+                sequence,
+                sequence,
+                format!("s.{}", sequence % 3).as_bytes(),
+                &payload(sequence),
+            );
+        }
+        if sequence % 9 == 0 {
+            journal.drive();
+        }
+    }
+    append_state(&journal, 5, b"state of five");
+    append_checkpoint(&journal, 6, 10, b"checkpoint of six");
+    journal.drive();
+    let mut messages = Vec::new();
+    for group in [5, 6] {
+        for sequence in 1..=150 {
+            let place = journal.locate(GroupId(group), sequence).unwrap();
+            let record = journal.read_message(GroupId(group), sequence).unwrap();
+            messages.push((group, sequence, place, record.bytes().len()));
+        }
+    }
+    if close {
+        journal.close()
+    } else {
+        journal.abort()
+    }
+    io.crash(3);
+    Stored { io, messages }
+}
+
+pub fn try_open(io: &SimIo) -> Result<Opened, OpenError> {
+    let io: Arc<dyn Io> = Arc::new(io.clone());
+    let options = JournalOptions { segment_bytes: Some(24 * 1024), first_segment_bytes: 24 * 1024, ..manual() };
+    Journal::open(io, Path::new(DIRECTORY), options, &mut |_| {})
+}
+
+pub fn files(io: &SimIo) -> Vec<PathBuf> {
+    io.paths().into_iter().filter(|path| path.extension().is_some()).collect()
 }

@@ -4,6 +4,7 @@ The rules are those of the Jepsen queue test: lost = acknowledged but not read b
 publish whose answer was never heard may or may not be there.
 """
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 
@@ -83,6 +84,19 @@ class Publisher(threading.Thread):
     def stop(self, seconds=10):
         self.stopped.set()
         self.join(seconds)
+
+
+@contextlib.contextmanager
+def publishing(server, ledger, prefixes, **options):
+    """Publishers that work meanwhile, and that stop when the server does not answer any more."""
+    publishers = [Publisher(server.port, ledger, prefix, **options) for prefix in prefixes]
+    for publisher in publishers:
+        publisher.start()
+    try:
+        yield
+    finally:
+        for publisher in publishers:
+            publisher.stop()
 
 
 class Worker(threading.Thread):

@@ -7,7 +7,7 @@ import time
 from harness.server import Server
 from harness.wire import Client
 
-from .ledger import Ledger, Publisher, Worker, read_all
+from .ledger import Ledger, Worker, publishing, read_all
 from .peer import may_fail
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
@@ -27,13 +27,9 @@ def test_acknowledged_messages_survive_kill():
     with Server() as server:
         create(server.port)
         for round_number in range(ROUNDS):
-            publishers = [Publisher(server.port, ledger, f"{round_number}.{number}") for number in range(3)]
-            for publisher in publishers:
-                publisher.start()
-            time.sleep(moments.uniform(0.3, 1.2))
-            server.kill()
-            for publisher in publishers:
-                publisher.stop()
+            with publishing(server, ledger, [f"{round_number}.{number}" for number in range(3)]):
+                time.sleep(moments.uniform(0.3, 1.2))
+                server.kill()
             server.start()
             with Client(server.port, timeout=20) as client:
                 assert ledger.check(read_all(client, "Q")) == [], f"round {round_number}, SEED={SEED}"
@@ -53,14 +49,12 @@ def test_confirmed_acks_survive_kill():
             assert "error" not in reply, reply
         for round_number in range(ROUNDS):
             # One at a time: a worker that confirms each message must be able to follow.
-            publisher = Publisher(server.port, ledger, f"{round_number}", window=1)
-            worker = Worker(server.port, ledger, "Q", "W")
-            workers.append(worker)
-            publisher.start()
-            worker.start()
-            time.sleep(moments.uniform(0.3, 1.2))
-            server.kill()
-            publisher.stop()
+            with publishing(server, ledger, [f"{round_number}"], window=1):
+                worker = Worker(server.port, ledger, "Q", "W")
+                workers.append(worker)
+                worker.start()
+                time.sleep(moments.uniform(0.3, 1.2))
+                server.kill()
             worker.stop()
             server.start()
         # What was in flight when the server died may come again; what was confirmed may not.

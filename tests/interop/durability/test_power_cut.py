@@ -10,7 +10,7 @@ import pytest
 from harness.server import Server
 from harness.wire import Client
 
-from .ledger import Ledger, Publisher, read_all
+from .ledger import Ledger, publishing, read_all
 from .peer import may_fail
 from .powerdisk import Disk
 
@@ -81,13 +81,9 @@ def test_acknowledged_messages_survive_power_cuts(disk, sync, survivors):
             created = client.api("STREAM.CREATE.Q", {"name": "Q", "subjects": ["q.>"]})
             assert "error" not in created, created
         for round_number in range(ROUNDS):
-            publishers = [Publisher(server.port, ledger, f"{round_number}.{number}") for number in range(2)]
-            for publisher in publishers:
-                publisher.start()
-            time.sleep(moments.uniform(0.5, 1.5))
-            server.kill()
-            for publisher in publishers:
-                publisher.stop()
+            with publishing(server, ledger, [f"{round_number}.{number}" for number in range(2)]):
+                time.sleep(moments.uniform(0.5, 1.5))
+                server.kill()
             disk.cut(None if survivors == "none" else moments.randrange(10**6))
             with may_fail(server, f"with sync {sync}, acknowledged messages do not survive a power cut"):
                 server.start()

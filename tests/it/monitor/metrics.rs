@@ -4,10 +4,10 @@ use super::{plain, request, stored};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Samples by name and labels.
-type Samples = BTreeMap<String, f64>;
+pub type Samples = BTreeMap<String, f64>;
 
 /// Checks the rules of the format that a scraper depends on.
-fn parse(text: &str) -> Samples {
+pub fn parse(text: &str) -> Samples {
     assert!(text.ends_with("# EOF\n"), "the end is marked");
     let (mut kinds, mut seen, mut samples) = (BTreeMap::new(), BTreeSet::new(), Samples::new());
     let mut family = String::new();

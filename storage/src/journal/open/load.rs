@@ -170,13 +170,7 @@ impl Opening {
         for offset in unreadable {
             self.report.damages.push(Damage::at(segment.number, offset, DamageKind::Unreadable));
         }
-        let input = ScanInput {
-            bytes: &bytes,
-            segment: segment.number,
-            seed: segment.seed,
-            block_bytes: segment.header.block_bytes,
-            known_end,
-        };
+        let input = ScanInput { known_end, ..segment.scan_input(&bytes) };
         let mut summary = self.directory.begin_batch();
         let directory = &mut self.directory;
         let outcome = scan(input, &mut |offset, found| match found {
