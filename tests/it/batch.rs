@@ -1,8 +1,8 @@
 //! Atomic batches over the wire (P-11): nothing of one can be seen before its commit, and all of it afterwards, whatever
 //! happens to the process.
 
-use crate::harness::{PATIENCE, TestServer};
-use crate::jetstream::{Js, Process, block_on, with_jetstream};
+use crate::harness::PATIENCE;
+use crate::jetstream::{Js, Process, block_on, with_batch_limits, with_jetstream};
 use async_nats::{HeaderMap, Message};
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -30,18 +30,6 @@ fn ack(reply: &Message) -> Value {
 
 async fn next(subscriber: &mut async_nats::Subscriber) -> Message {
     tokio::time::timeout(PATIENCE, subscriber.next()).await.expect("a message in time").expect("a message")
-}
-
-fn with_limits<F: Future<Output = ()>>(timeout: Duration, open: u64, test: impl FnOnce(Js) -> F) {
-    let store = tempfile::tempdir().unwrap();
-    let directory = store.path().to_path_buf();
-    let server = TestServer::start(|options| {
-        options.jetstream.enabled = true;
-        options.jetstream.limits.batch_timeout = timeout;
-        options.jetstream.limits.batch_inflight_per_stream_max = Some(open);
-        options.store_dir = Some(directory);
-    });
-    block_on(async { test(Js::connect(&server.address().to_string()).await).await });
 }
 
 #[test]
@@ -100,7 +88,7 @@ fn the_publishers_of_a_burst_keep_their_order() {
 
 #[test]
 fn silence_abandons_a_batch_and_says_so() {
-    with_limits(Duration::from_millis(100), 2, |js| async move {
+    with_batch_limits(Duration::from_millis(100), 2, |js| async move {
         js.stream("S", json!({"allow_atomic": true})).await;
         let mut advisories = js.client.subscribe("$JS.EVENT.ADVISORY.STREAM.BATCH_ABANDONED.S").await.unwrap();
         part(&js, "b", 1, None).await;
@@ -115,7 +103,7 @@ fn silence_abandons_a_batch_and_says_so() {
 
 #[test]
 fn a_stream_takes_only_so_many_batches_at_once() {
-    with_limits(PATIENCE, 2, |js| async move {
+    with_batch_limits(PATIENCE, 2, |js| async move {
         js.stream("S", json!({"allow_atomic": true})).await;
         part(&js, "a", 1, None).await;
         part(&js, "b", 1, None).await;

@@ -1,8 +1,8 @@
 //! Fast batches over the wire (P-12): the reply subject says what a message is, and what is told under it is stored.
 
 use crate::crash::headwater;
-use crate::harness::{PATIENCE, TestServer};
-use crate::jetstream::{Js, Process, block_on, with_jetstream};
+use crate::harness::PATIENCE;
+use crate::jetstream::{Js, Process, block_on, with_batch_limits, with_jetstream};
 use async_nats::Subscriber;
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -191,21 +191,9 @@ fn batches_end_with_their_stream_or_with_its_permission_and_outlive_a_purge() {
     });
 }
 
-fn with_limits<F: Future<Output = ()>>(timeout: Duration, open: u64, test: impl FnOnce(Js) -> F) {
-    let store = tempfile::tempdir().unwrap();
-    let directory = store.path().to_path_buf();
-    let server = TestServer::start(|options| {
-        options.jetstream.enabled = true;
-        options.jetstream.limits.batch_timeout = timeout;
-        options.jetstream.limits.batch_inflight_per_stream_max = Some(open);
-        options.store_dir = Some(directory);
-    });
-    block_on(async { test(Js::connect(&server.address().to_string()).await).await });
-}
-
 #[test]
 fn a_stream_takes_only_so_many_batches_at_once() {
-    with_limits(PATIENCE, 2, |js| async move {
+    with_batch_limits(PATIENCE, 2, |js| async move {
         js.stream("S", json!({"allow_batched": true})).await;
         let (mut a, mut b) = (Batch::new(&js, "a", "fail").await, Batch::new(&js, "b", "fail").await);
         let mut c = Batch::new(&js, "c", "fail").await;
@@ -224,7 +212,7 @@ fn a_stream_takes_only_so_many_batches_at_once() {
 
 #[test]
 fn silence_ends_a_batch() {
-    with_limits(Duration::from_millis(100), 2, |js| async move {
+    with_batch_limits(Duration::from_millis(100), 2, |js| async move {
         js.stream("S", json!({"allow_batched": true})).await;
         let mut batch = Batch::new(&js, "b", "fail").await;
         batch.send(1, START).await;

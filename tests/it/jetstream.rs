@@ -5,6 +5,7 @@ use crate::harness::{PATIENCE, TestServer};
 use async_nats::jetstream::{self, Context};
 use async_nats::{HeaderMap, Message, Subscriber};
 use futures::StreamExt;
+use headwater::config::Options;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::future::Future;
@@ -23,10 +24,24 @@ pub fn with_jetstream<F: Future<Output = ()>>(test: impl FnOnce(Js) -> F) {
         let process = Process::start(genuine.as_ref(), store.path());
         return run(&process.address, test);
     }
-    let directory = store.path().to_path_buf();
+    run_with(store.path(), |_| {}, test);
+}
+
+/// Runs a test against a fresh server that lets batches of a stream wait so long, and so many of them.
+pub fn with_batch_limits<F: Future<Output = ()>>(timeout: Duration, open: u64, test: impl FnOnce(Js) -> F) {
+    let store = tempfile::tempdir().unwrap();
+    let limit = |options: &mut Options| {
+        options.jetstream.limits.batch_timeout = timeout;
+        options.jetstream.limits.batch_inflight_per_stream_max = Some(open);
+    };
+    run_with(store.path(), limit, test);
+}
+
+fn run_with<F: Future<Output = ()>>(store: &Path, change: impl FnOnce(&mut Options), test: impl FnOnce(Js) -> F) {
     let server = TestServer::start(|options| {
         options.jetstream.enabled = true;
-        options.store_dir = Some(directory);
+        options.store_dir = Some(store.to_path_buf());
+        change(options);
     });
     run(&server.address().to_string(), test);
 }

@@ -77,12 +77,7 @@ impl StreamMachine {
         room: &Room,
         source: &S,
     ) -> Result<Accept, Refusal> {
-        if self.in_flight.is_full() {
-            return Err(Refusal::Busy);
-        }
-        if self.next_sequence > SEQUENCE_MAX {
-            return refuse_store("maximum messages exceeded");
-        }
+        self.check_room_for(1)?;
         if self.rules.sealed {
             return refuse(&error_codes::STREAM_SEALED);
         }
@@ -96,6 +91,18 @@ impl StreamMachine {
             self.check_headers(publish, &asked, time, source)?;
         }
         self.accept(publish, &asked, time, room, source)
+    }
+
+    /// Whether so many more may be on their way, and have sequences.
+    #[inline]
+    pub(super) fn check_room_for(&self, count: usize) -> Result<(), Refusal> {
+        if !self.in_flight.has_room_for(count) {
+            return Err(Refusal::Busy);
+        }
+        if self.next_sequence > SEQUENCE_MAX + 1 - count as u64 {
+            return refuse_store("maximum messages exceeded");
+        }
+        Ok(())
     }
 
     /// Gives a message whose headers were checked its sequence, if sizes and limits let it pass.

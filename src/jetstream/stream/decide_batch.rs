@@ -9,9 +9,7 @@ use std::collections::HashSet;
 
 use super::super::api::error_codes;
 use super::batch::StagedMessage;
-use super::content::SEQUENCE_MAX;
 use super::decide::{Accept, HEADER_BYTES_MAX, Publish, Refusal, Room, check_increment, check_schedules, refuse};
-use super::in_flight::IN_FLIGHT_MAX;
 use super::machine::StreamMachine;
 use super::publish_headers::{EXPECTED_LAST_MESSAGE_ID, PublishHeaders, Rollup};
 use super::source::MessageSource;
@@ -53,12 +51,7 @@ impl StreamMachine {
         room: &Room,
         source: &S,
     ) -> Result<Vec<Accept>, Refusal> {
-        if self.in_flight.len() + messages.len() > IN_FLIGHT_MAX {
-            return Err(Refusal::Busy);
-        }
-        if self.next_sequence > SEQUENCE_MAX - messages.len() as u64 {
-            return Err(error_codes::STREAM_STORE_FAILED.with("maximum messages exceeded").into());
-        }
+        self.check_room_for(messages.len())?;
         self.check_batch(messages, now, source)?;
         let (next_sequence, proposed_time) = (self.next_sequence, self.proposed_time);
         let mut room = *room;
@@ -92,12 +85,7 @@ impl StreamMachine {
         room: &Room,
         source: &S,
     ) -> Result<Accept, Refusal> {
-        if self.in_flight.is_full() {
-            return Err(Refusal::Busy);
-        }
-        if self.next_sequence > SEQUENCE_MAX {
-            return Err(error_codes::STREAM_STORE_FAILED.with("maximum messages exceeded").into());
-        }
+        self.check_room_for(1)?;
         let time = self.message_time(now);
         if !publish.headers.is_empty() {
             let last = self.next_sequence - 1;

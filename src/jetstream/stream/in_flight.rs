@@ -93,8 +93,8 @@ impl InFlight {
         self.entries.len()
     }
 
-    pub fn is_full(&self) -> bool {
-        self.entries.len() >= IN_FLIGHT_MAX
+    pub fn has_room_for(&self, count: usize) -> bool {
+        self.entries.len() + count <= IN_FLIGHT_MAX
     }
 
     /// What applying everything will add to the number of messages.

@@ -2,7 +2,7 @@
 
 use super::super::api::duration;
 use super::super::api::time::SECOND;
-use super::content::{SEQUENCE_MAX, message_bytes};
+use super::content::message_bytes;
 use super::decide::Accept;
 use super::in_flight::{Accepted, OfSubject};
 use super::machine::StreamMachine;
@@ -23,7 +23,7 @@ impl StreamMachine {
     /// subject: the marker would take newer messages with it.
     pub fn decide_marker<S: MessageSource>(&mut self, sequence: u64, now: i64, source: &S) -> Option<Marker> {
         let seconds = self.rules.marker_seconds?;
-        let is_blocked = self.in_flight.is_full() || self.next_sequence > SEQUENCE_MAX;
+        let is_blocked = self.check_room_for(1).is_err();
         if is_blocked || !self.expiry.waiting.contains(&sequence) {
             return None;
         }
