@@ -254,6 +254,21 @@ impl Core {
         }
     }
 
+    /// Calls `look` once the messages accepted so far are applied; at once when none is on its way, or the journal takes
+    /// none: nobody should wait for a disk that is full or broken to be told so.
+    pub fn when_stored(
+        &mut self,
+        publisher: &mut Publisher,
+        look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static,
+    ) {
+        if self.failed || self.machine.in_flight() == 0 || self.shared.journal.admit().is_err() {
+            return look(self, publisher);
+        }
+        let index = self.log.group().last_index();
+        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, _| look(core, publisher));
+        self.waiting.push_back(Waiting::Control { index, done });
+    }
+
     /// Calls `done` once everything appended so far is applied.
     pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
         if self.failed || !self.unlogged.is_empty() {

@@ -14,7 +14,7 @@ use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInf
 use super::consumer::reply_subject::ReplyNumbers;
 use super::core::{Core, Delivered};
 use super::messages::Message;
-use super::stream::{Control, Outcome, SubjectsPage};
+use super::stream::{Control, Outcome};
 use crate::account::{Account, InternalMessage, InternalSubscriptionId};
 use crate::router::Publisher;
 
@@ -192,6 +192,11 @@ impl Replica {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
 
+    /// Calls `look` once the messages accepted so far are stored, or will not be. The core is locked then.
+    pub fn when_stored(&self, look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static) {
+        self.with(|core, publisher| core.when_stored(publisher, look));
+    }
+
     pub fn info(&self, deleted_details: bool) -> StreamInfo {
         self.info_locked(&self.core.lock(), deleted_details)
     }
@@ -205,10 +210,6 @@ impl Replica {
             ts: Timestamp(core.shared.now()),
             ..StreamInfo::default()
         }
-    }
-
-    pub fn subjects_page(&self, filter: &str, offset: u64) -> SubjectsPage {
-        self.core.lock().machine.subjects_page(filter.as_bytes(), offset)
     }
 
     /// Bytes and consumers, for the account's usage.

@@ -553,3 +553,18 @@ fn a_request_may_name_the_api_as_its_reply() {
         });
     }
 }
+
+/// A message without a reply subject was stored a moment after it had been read, and a request for the stream's state
+/// that came with it did not show it.
+#[test]
+fn what_was_published_without_a_reply_shows_in_the_state_that_is_asked_for_next() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({"subjects": ["s.>"]})).await;
+        for count in 1..=100u64 {
+            js.client.publish(format!("s.{count}"), "x".into()).await.unwrap();
+            let reply = js.ok("STREAM.INFO.S", json!({"subjects_filter": ">"})).await;
+            assert_eq!(reply["state"]["messages"], count);
+            assert_eq!(reply["state"]["subjects"].as_object().unwrap().len() as u64, count);
+        }
+    });
+}

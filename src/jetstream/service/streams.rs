@@ -114,25 +114,32 @@ impl Request<'_> {
     }
 
     pub(super) fn stream_info(&self, name: &str) {
-        self.respond(self.stream_info_reply(name));
+        if let Err(error) = self.try_stream_info(name) {
+            self.refuse::<StreamInfoReply>(error);
+        }
     }
 
-    fn stream_info_reply(&self, name: &str) -> Result<StreamInfoReply, ApiError> {
+    fn try_stream_info(&self, name: &str) -> Result<(), ApiError> {
         self.check_level()?;
         let request: StreamInfoRequest = requests::read_optional(self.body, self.is_strict())?;
         let stream = self.stream(name)?;
-        let mut info = stream.info(request.deleted_details);
-        info.cluster = Some(ClusterInfo { leader: self.node.server_name().to_owned(), ..ClusterInfo::default() });
-        let mut paging = Paging::default();
-        if !request.subjects_filter.is_empty() {
-            let offset = u64::try_from(request.offset).unwrap_or(0);
-            let page = stream.subjects_page(&request.subjects_filter, offset);
-            if page.total > 0 {
-                paging = Paging { total: page.total, offset, limit: responses::SUBJECTS_LIMIT as u64 };
-                info.state.subjects = page.subjects;
+        let (of_stream, answer, leader) = (stream.clone(), self.answer(), self.node.server_name().to_owned());
+        // Whoever publishes without waiting for an acknowledgement, and then asks, wants to see the message.
+        stream.when_stored(move |core, publisher| {
+            let mut info = of_stream.info_locked(core, request.deleted_details);
+            info.cluster = Some(ClusterInfo { leader, ..ClusterInfo::default() });
+            let mut paging = Paging::default();
+            if !request.subjects_filter.is_empty() {
+                let offset = u64::try_from(request.offset).unwrap_or(0);
+                let page = core.machine.subjects_page(request.subjects_filter.as_bytes(), offset);
+                if page.total > 0 {
+                    paging = Paging { total: page.total, offset, limit: responses::SUBJECTS_LIMIT as u64 };
+                    info.state.subjects = page.subjects;
+                }
             }
-        }
-        Ok(StreamInfoReply { paging, info: Some(info) })
+            answer.send_on(publisher, Ok(StreamInfoReply { paging, info: Some(info) }));
+        });
+        Ok(())
     }
 
     pub(super) fn stream_delete(&self, name: &str) {
