@@ -223,14 +223,15 @@ class Play:
         inbox, sid = self.api.inbox()
         self.api.publish(subject, body, reply=inbox)
         taken = []
-        expires = re.search(rb'"expires":(\d+)', body)
-        seconds = FIRST_SECONDS + (int(expires[1]) / 1e9 if expires else 0)
+        seconds = FIRST_SECONDS + seconds_of("expires", body)
+        # What beats may be as quiet as that between two beats.
+        quiet_seconds = QUIET_SECONDS + seconds_of("idle_heartbeat", body)
         while len(taken) < count:
             batch = self.api.messages(sid, count=1, timeout=seconds)
             if not batch:
                 break
             taken += batch
-            seconds = QUIET_SECONDS
+            seconds = quiet_seconds
             if batch[0].status not in (None, 100):
                 break
         self.api.unsubscribe(sid)
@@ -322,6 +323,12 @@ class Play:
 
 ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([rnt0\\]))")
 SIMPLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
+
+
+def seconds_of(field, body):
+    """A duration in the JSON of a request, which there is in nanoseconds; 0 without one."""
+    found = re.search(rb'"%s":(\d+)' % field.encode(), body)
+    return int(found[1]) / 1e9 if found else 0
 
 
 def unescape(text):
