@@ -54,7 +54,10 @@ impl InternalSubscriber for ApiService {
         for message in messages {
             self.request(message);
         }
-        self.node.end_of_burst(false);
+    }
+
+    fn end_turn(&self, lone: bool) {
+        self.node.end_of_burst(lone);
     }
 }
 
