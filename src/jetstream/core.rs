@@ -4,7 +4,9 @@
 //! durable and committed. Acks, answers and deliveries come out of the second pass only.
 
 mod answers;
+mod apply;
 mod batches;
+mod checkpoints;
 mod consumers;
 mod fast_batches;
 mod incomplete;
@@ -20,20 +22,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_raft::EntryKind;
-use headwater_storage::{AppendClass, AppendError, Location, RecordKind, RecordRef, Urgency};
+use headwater_storage::{AppendClass, AppendError, Urgency};
 
 use super::api::{ApiError, PubAck, StreamConfig, error_codes};
 use super::consumer::Outputs;
 use super::consumer_table::ConsumerTable;
-use super::group_log::{GroupLog, raft_kind};
+use super::group_log::GroupLog;
 use super::live::Live;
 use super::shared::Shared;
 use super::store::Store;
-use super::stream::{Control, Effects, MESSAGE_OF_BATCH, MessageEntry, OpenBatches, Outcome, Releases, StreamMachine};
+use super::stream::{Control, Effects, MessageEntry, OpenBatches, Outcome, Releases, StreamMachine};
 use super::usage::Usage;
 use super::view::View;
-use super::workers::Job;
 use crate::account::Account;
 use crate::router::{MatchCache, Publisher};
 
@@ -182,13 +182,6 @@ impl Core {
         View { machine: &self.machine, store: &self.store }
     }
 
-    /// After a start nothing is known to be covered by a durable checkpoint but what the next one will have.
-    pub fn release_with_next_checkpoint(&mut self) {
-        if !self.is_memory() {
-            self.releases.note_all(self.machine.first_sequence(), self.machine.deleted());
-        }
-    }
-
     /// Takes the lead and takes up the consumers.
     pub fn lead(&mut self) {
         // The first entry of a new leader ends what the one before it left open.
@@ -241,47 +234,6 @@ impl Core {
         }
     }
 
-    /// Replies with nothing once everything appended so far is applied.
-    pub fn reply_after_commit(&mut self, replies: Vec<Bytes>, publisher: &mut Publisher) {
-        if self.failed {
-            // Nobody knows whether it is durable: the client tries again.
-            return;
-        }
-        let index = self.log.group().last_index();
-        self.waiting.push_back(Waiting::Acked { index, replies });
-        if self.log.in_flight() == 0 {
-            self.answer(index, Outcome::Done, publisher);
-        }
-    }
-
-    /// Calls `look` once the messages accepted so far are applied; at once when none is on its way, or the journal takes
-    /// none: nobody should wait for a disk that is full or broken to be told so.
-    pub fn when_stored(
-        &mut self,
-        publisher: &mut Publisher,
-        look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static,
-    ) {
-        if self.failed || self.machine.in_flight() == 0 || self.shared.journal.admit().is_err() {
-            return look(self, publisher);
-        }
-        let index = self.log.group().last_index();
-        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, _| look(core, publisher));
-        self.waiting.push_back(Waiting::Control { index, done });
-    }
-
-    /// Calls `done` once everything appended so far is applied.
-    pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
-        if self.failed || !self.unlogged.is_empty() {
-            let error = error_codes::STREAM_STORE_FAILED.with("the journal does not take the change");
-            return done(self, publisher, Err(error));
-        }
-        let index = self.log.group().last_index();
-        self.waiting.push_back(Waiting::Control { index, done });
-        if self.log.in_flight() == 0 {
-            self.answer(index, Outcome::Done, publisher);
-        }
-    }
-
     fn append(&mut self, control: &Control, urgency: Urgency) -> Result<u64, ApiError> {
         if self.closed {
             return Err(error_codes::STREAM_NOT_FOUND.error());
@@ -310,65 +262,6 @@ impl Core {
         }
     }
 
-    /// Records of this group have become durable, the last of them at `last`: applies what is committed.
-    ///
-    /// What is committed and what has just become durable need not be the same entries: a burst may lie in two batches
-    /// and is committed as a whole with the second, and a replica's entries wait for a quorum. Entries whose records
-    /// came by earlier are read back.
-    pub fn complete<'a>(
-        &mut self,
-        records: impl Iterator<Item = (Location, RecordRef<'a>)>,
-        last: Location,
-        publisher: &mut Publisher,
-    ) {
-        // A memory stream has nothing in the journal but its definition.
-        if self.closed || self.is_memory() {
-            return;
-        }
-        let committed = self.log.on_durable(last);
-        let mut next = committed.as_ref().map_or(u64::MAX, |range| *range.start());
-        for (_, record) in records {
-            let header = &record.header;
-            match header.kind {
-                RecordKind::Checkpoint => self.checkpoint_durable(&record),
-                RecordKind::Message | RecordKind::Entry
-                    if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
-                {
-                    self.apply_earlier(next, header.index, publisher);
-                    let outcome = self.apply_record(&record, publisher);
-                    self.answer(header.index, outcome, publisher);
-                    next = header.index + 1;
-                }
-                _ => {}
-            }
-        }
-        if let Some(committed) = committed {
-            self.apply_earlier(next, *committed.end() + 1, publisher);
-            self.log.advance_applied(*committed.end());
-            self.log_unlogged(publisher);
-            self.count_bytes();
-            self.publish_markers(publisher);
-            self.deliver_all(publisher);
-            self.watch_expiry();
-        }
-    }
-
-    /// Applies the entries from `next` up to and without `end`, read back from the journal.
-    fn apply_earlier(&mut self, next: u64, end: u64, publisher: &mut Publisher) {
-        for index in next..end {
-            match self.shared.journal.read_entry(self.log.id(), index) {
-                Ok(record) => {
-                    let outcome = self.apply_record(&record.as_ref(), publisher);
-                    self.answer(index, outcome, publisher);
-                }
-                Err(problem) => {
-                    tracing::error!(stream = %self.name, index, %problem, "a committed entry can not be read back");
-                    return self.poison(publisher);
-                }
-            }
-        }
-    }
-
     /// The state can no longer be trusted: the stream is not served until a restart recovers it.
     pub fn poison(&mut self, publisher: &mut Publisher) {
         self.closed = true;
@@ -387,194 +280,6 @@ impl Core {
         let bytes = self.machine.bytes();
         self.usage.change(self.config().storage, self.counted_bytes, bytes);
         self.counted_bytes = bytes;
-    }
-
-    /// Applies an entry at a restart: nobody waits for it.
-    ///
-    /// `damaged` entries before this one could not be read.
-    pub fn replay(&mut self, record: &RecordRef<'_>, damaged: u64) {
-        let header = &record.header;
-        self.log.set_time(header.time);
-        if damaged > 0 {
-            // The end of a batch may be among what is damaged. It was there, since the log goes on: what can be read of the
-            // batch counts.
-            self.replay_held();
-            if header.kind == RecordKind::Message {
-                self.lose(header.sequence, damaged);
-            }
-        }
-        match (header.kind, header.tag) {
-            (RecordKind::Message, MESSAGE_OF_BATCH) => return self.hold(record),
-            (RecordKind::Message, _) => self.replay_held(),
-            _ => self.drop_held(),
-        }
-        self.apply_entry(record);
-        self.release_effects();
-    }
-
-    /// So many entries can not be read, and the next message has this sequence. Messages among them may be there all the
-    /// same: an entry may be missing since a checkpoint held it that is damaged.
-    pub fn lose(&mut self, sequence: u64, entries: u64) {
-        let next = self.machine.last_sequence() + 1;
-        if sequence.saturating_sub(next) > entries {
-            self.machine.jump_to(sequence);
-            return;
-        }
-        let mut lost = 0;
-        for missing in next..sequence {
-            match self.store.message(missing) {
-                Ok(message) => {
-                    let entry = MessageEntry {
-                        sequence: missing,
-                        time: message.time(),
-                        subject: message.subject(),
-                        headers: message.headers(),
-                        payload_len: message.payload().len(),
-                    };
-                    self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
-                    self.release_effects();
-                }
-                Err(_) => {
-                    self.machine.lose_next();
-                    lost += 1;
-                }
-            }
-        }
-        if lost > 0 {
-            tracing::error!(stream = %self.name, lost, from = next, below = sequence, "messages are damaged and lost");
-        }
-    }
-
-    fn apply_record(&mut self, record: &RecordRef<'_>, publisher: &mut Publisher) -> Outcome {
-        let header = &record.header;
-        match (header.kind, header.tag) {
-            (RecordKind::Message, MESSAGE_OF_BATCH) => {
-                self.hold(record);
-                return Outcome::Done;
-            }
-            (RecordKind::Message, _) => {
-                self.apply_held(publisher);
-                let (subject, headers, payload) = (record.subject(), record.headers(), record.payload());
-                let (sequence, time) = (header.sequence, header.time);
-                return self.apply_message(&StoredMessage { subject, headers, payload, sequence, time }, publisher);
-            }
-            _ => self.drop_held(),
-        }
-        match decode(record) {
-            Some(control) => self.apply_control(&control, header.time, publisher),
-            None => Outcome::Done,
-        }
-    }
-
-    /// Where the message that is about to be stored goes afterwards, and the last one of its subject until then.
-    fn about_to_republish(&self, subject: &[u8]) -> Option<(Vec<u8>, u64)> {
-        let target = self.subject_rules.republished_as(subject)?;
-        Some((target, self.machine.last_matching(&[subject], &self.store).unwrap_or(0)))
-    }
-
-    fn republish(&mut self, (target, last): &(Vec<u8>, u64), message: &StoredMessage<'_>, publisher: &mut Publisher) {
-        let StoredMessage { subject, headers, payload, sequence, time } = *message;
-        let stored = subjects::Stored {
-            stream: &self.name,
-            subject,
-            headers,
-            payload_len: payload.len(),
-            sequence,
-            time,
-            last: *last,
-        };
-        let block = self.subject_rules.republished_headers(&stored);
-        let payload: &[&[u8]] = if self.subject_rules.headers_only() { &[] } else { &[payload] };
-        publisher.publish_cached(&mut self.cache, target, None, &block, payload);
-    }
-
-    fn apply_entry(&mut self, record: &RecordRef<'_>) {
-        let header = &record.header;
-        if header.kind == RecordKind::Message {
-            let entry = MessageEntry {
-                sequence: header.sequence,
-                time: header.time,
-                subject: record.subject(),
-                headers: record.headers(),
-                payload_len: header.payload_len as usize,
-            };
-            self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
-        } else if let Some(control) = decode(record) {
-            self.machine.apply_control(&control, header.time, &self.store, &mut self.consumers, &mut self.effects);
-        }
-    }
-
-    fn apply_control(&mut self, control: &Control, time: i64, publisher: &mut Publisher) -> Outcome {
-        self.machine.apply_control(control, time, &self.store, &mut self.consumers, &mut self.effects);
-        let cause = if matches!(control, Control::Purge { .. }) { Cause::Purge } else { Cause::Other };
-        let outcome = self.after_effects(cause, publisher);
-        if matches!(control, Control::Update { .. }) {
-            self.subject_rules = subjects::SubjectRules::of(self.config());
-            if !self.config().allow_atomic {
-                self.batches.clear();
-            }
-            if !self.config().allow_batched {
-                self.forget_fast_batches();
-            }
-        }
-        self.follow_consumer(control, publisher);
-        outcome
-    }
-
-    /// Gives space back and tells the consumers what has left. The outcome is taken out, since what the consumers do
-    /// about it may apply entries in turn.
-    fn after_effects(&mut self, cause: Cause, publisher: &mut Publisher) -> Outcome {
-        let outcome = self.effects.outcome;
-        if self.effects.removed.is_empty() && self.effects.removed_before.is_none() {
-            self.report_damage();
-            return outcome;
-        }
-        self.release_effects();
-        self.tell_consumers_of_removals(cause, publisher);
-        outcome
-    }
-
-    /// A memory stream gives space back at once; a file stream when a checkpoint has the removals.
-    fn release_effects(&mut self) {
-        if self.is_memory() {
-            for removed in &self.effects.removed {
-                self.store.release(removed.sequence);
-            }
-            if let Some(before) = self.effects.removed_before {
-                self.store.release_before(before);
-            }
-        } else {
-            self.releases.note(&self.effects);
-            if self.releases.has_erasures() && self.checkpoints_begun == 0 {
-                self.shared.queue(Job::checkpoint(self.log.id()));
-            }
-        }
-        self.report_damage();
-    }
-
-    /// A part of a checkpoint is durable; with the last one, what the checkpoint covers may go.
-    fn checkpoint_durable(&mut self, record: &RecordRef<'_>) {
-        if !is_last_part(record.payload()) {
-            return;
-        }
-        self.log.compact(record.header.index);
-        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
-        if self.checkpoints_begun > 0 {
-            return;
-        }
-        let released = self.releases.checkpoint_durable();
-        for sequence in &released.erase {
-            self.store.erase(*sequence);
-        }
-        if released.before > 0 {
-            self.store.release_before(released.before);
-        }
-        for sequence in released.sequences.iter() {
-            self.store.release(sequence);
-        }
-        if self.releases.has_erasures() {
-            self.shared.queue(Job::checkpoint(self.log.id()));
-        }
     }
 
     fn report_damage(&mut self) {
@@ -624,50 +329,6 @@ impl Core {
         self.forget_idle_fast_batches(now);
         self.log_unlogged(publisher);
         self.consumer_timers(now, publisher);
-    }
-
-    /// The checkpoint just made could not be written; the next one covers what it would have.
-    pub fn checkpoint_refused(&mut self) {
-        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
-    }
-
-    /// A checkpoint of everything that the log up to `applied` made: index, term, body.
-    /// It must be written at once, since what was removed up to here is released when it is durable.
-    pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
-        if !self.held.is_empty() {
-            // What is held is in no checkpoint; it must be read from the log again.
-            return None;
-        }
-        let index = self.log.applied();
-        let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
-        let body = super::checkpoint::encode(&self.machine, &self.consumers, self.log.time());
-        self.releases.checkpoint_begun();
-        self.checkpoints_begun += 1;
-        Some((index, term, self.log.wrap_checkpoint(body)))
-    }
-}
-
-/// A checkpoint comes in parts: `part u32 | parts u32 | bytes`.
-fn is_last_part(payload: &[u8]) -> bool {
-    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
-    let part = payload.get(..4).and_then(number);
-    let parts = payload.get(4..8).and_then(number);
-    part.zip(parts).is_some_and(|(part, parts)| part.saturating_add(1) >= parts)
-}
-
-/// The control entry in a record; none for raft's own entries.
-fn decode(record: &RecordRef<'_>) -> Option<Control> {
-    let tag = record.header.tag;
-    if raft_kind(tag) != EntryKind::Normal {
-        return None;
-    }
-    match Control::decode(tag, record.payload()) {
-        Ok(control) => Some(control),
-        Err(problem) => {
-            let (group, index) = (record.header.group.0, record.header.index);
-            tracing::error!(group, index, %problem, "an entry can not be understood: it was written by a newer version");
-            None
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod definitions;
 mod recovery;
+mod streams;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,37 +11,29 @@ use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use headwater_storage::{
-    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError, RecordHeader,
-    RecordKind, RecordRef, Urgency,
+    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError, RecordRef,
+    Urgency,
 };
 use parking_lot::{Mutex, RwLock};
 
 use super::account::JetStreamAccount;
-use super::advisory;
 use super::api::account_info::AccountLimits;
+use super::api::error_codes;
 use super::api::stream_config::StorageType;
 use super::api::validate::{AccountTiers, ServerLimits};
-use super::api::{ApiError, StreamConfig, error_codes, json};
 use super::completion::Completion;
 use super::consumer::End;
-use super::consumer_table::ConsumerTable;
-use super::core::{Core, Start};
-use super::group_log::GroupLog;
-use super::ingest::{Acks, FlowControl, Ingest};
-use super::meta::{META_GROUP, StreamDefinition};
+use super::ingest::{Acks, FlowControl};
+use super::meta::META_GROUP;
 use super::meta_group::{MetaGroup, MetaGuard};
 use super::replica::Replica;
 use super::service::{self, ApiService};
 pub use super::shared::NodeOptions;
 use super::shared::{QUEUE_BYTES_LOW, Shared};
-use super::store::Store;
-use super::stream::StreamMachine;
 use super::timers::{TimerTarget, Timers};
 use super::usage::Usage;
 use super::workers::{Job, JobTarget, Task, Workers};
 use crate::account::Account;
-use crate::router::Publisher;
-use headwater_storage::MemoryLog;
 
 /// See the module.
 pub struct Node {
@@ -158,161 +151,6 @@ impl Node {
         let strays = std::mem::take(&mut *self.strays.lock());
         for replica in strays {
             self.serve(&replica);
-        }
-    }
-
-    /// Puts a stream into its account and subscribes to its subjects.
-    fn serve(self: &Arc<Self>, replica: &Arc<Replica>) {
-        let Some(account) = self.account(replica.account().name()) else {
-            let (stream, account) = (replica.name().to_owned(), replica.account().name().to_owned());
-            tracing::warn!(stream, account, "a stream's account has no JetStream: the stream is kept, not served");
-            self.strays.lock().push(replica.clone());
-            return;
-        };
-        account.insert(replica.clone());
-        self.subscribe(replica);
-    }
-
-    /// Makes the subscriptions those of the stream's configuration.
-    pub fn subscribe(self: &Arc<Self>, replica: &Arc<Replica>) {
-        let config = replica.config();
-        let wanted = &config.subjects;
-        let mut subscriptions = replica.subscriptions.lock();
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *subscriptions).into_iter().partition(|(subject, _)| wanted.contains(subject));
-        *subscriptions = kept;
-        for (_, id) in gone {
-            replica.account().unsubscribe_internal(id);
-        }
-        drop(subscriptions);
-        // A sealed stream, too: publishers are told that it is.
-        self.subscribe_to(replica, &config);
-    }
-
-    /// Subscribes to what a configuration names and is not subscribed to yet.
-    pub fn subscribe_to(self: &Arc<Self>, replica: &Arc<Replica>, config: &StreamConfig) {
-        let mut subscriptions = replica.subscriptions.lock();
-        for subject in &config.subjects {
-            if subscriptions.iter().all(|(known, _)| known != subject) {
-                let ingest = Arc::new(Ingest { node: self.clone(), replica: replica.clone() });
-                let id = replica.account().subscribe_internal(subject.as_bytes(), None, ingest);
-                subscriptions.push((subject.clone(), id));
-            }
-        }
-    }
-
-    /// An entry of the meta group says that a stream exists.
-    pub fn start_stream(
-        self: &Arc<Self>,
-        definition: &StreamDefinition,
-        config: Option<Arc<StreamConfig>>,
-    ) -> Result<(), ApiError> {
-        let account = self.account(&definition.account).ok_or_else(|| error_codes::NOT_ENABLED_FOR_ACCOUNT.error())?;
-        let config = match config {
-            Some(config) => config,
-            None => Arc::new(
-                json::read::<StreamConfig>(&definition.config, false)
-                    .map_err(|problem| error_codes::STREAM_CREATE.with(problem))?,
-            ),
-        };
-        let group = GroupId(definition.group);
-        let log = GroupLog::create(group).map_err(|problem| error_codes::STREAM_CREATE.with(problem))?;
-        let store = self.store_for(&config, group);
-        let core = Core::new(Start {
-            shared: self.shared.clone(),
-            account: account.account().clone(),
-            usage: account.usage().clone(),
-            name: definition.name.as_str().into(),
-            log,
-            machine: StreamMachine::new(config, identity(group)),
-            consumers: ConsumerTable::default(),
-            store,
-        });
-        let replica = Arc::new(Replica::new(core, definition.created));
-        replica.with(|core, _| {
-            core.lead();
-            self.define(&replica, core);
-        });
-        self.replicas.write().insert(group, replica.clone());
-        self.serve(&replica);
-        Ok(())
-    }
-
-    fn store_for(&self, config: &StreamConfig, group: GroupId) -> Store {
-        match config.storage {
-            StorageType::File => Store::file(self.shared.journal.clone(), group),
-            StorageType::Memory => Store::Memory(MemoryLog::new()),
-        }
-    }
-
-    /// An entry of the meta group says that a stream is gone.
-    pub fn remove_stream(&self, group: GroupId) -> Option<Arc<Replica>> {
-        let replica = self.replicas.write().remove(&group)?;
-        for (_, id) in replica.subscriptions.lock().drain(..) {
-            replica.account().unsubscribe_internal(id);
-        }
-        let gone = error_codes::STREAM_NOT_FOUND.error();
-        replica.with(|core, publisher| {
-            core.closed = true;
-            core.end_consumers(End::Deleted, publisher);
-            core.fail(&gone, publisher);
-            core.forget_bytes();
-        });
-        if let Some(account) = self.account(replica.account().name())
-            && account.find(replica.name()).is_some_and(|found| found.group() == group)
-        {
-            account.remove(replica.name());
-        }
-        self.give_up(group);
-        Some(replica)
-    }
-
-    /// Tells the journal that a group's records are dead.
-    fn give_up(&self, group: GroupId) {
-        let header = RecordHeader {
-            group,
-            index: 0,
-            term: 0,
-            kind: RecordKind::GroupRemoved,
-            tag: 0,
-            sequence: 0,
-            time: self.now(),
-            subject_len: 0,
-            headers_len: 0,
-            payload_len: 0,
-        };
-        match self.shared.journal.append(AppendClass::Control) {
-            Ok(mut appender) => {
-                appender.record(&header, &[]);
-                appender.finish(Urgency::Lazy);
-                self.shared.journal.remove_group(group);
-            }
-            Err(problem) => {
-                tracing::error!(group = group.0, %problem, "a deleted stream's records can not be given up")
-            }
-        }
-    }
-
-    /// Deletions that were decided before the last stop and not carried out.
-    fn finish_removals(&self) {
-        let deleted: Vec<GroupId> = self.meta.lock().machine.deleted().collect();
-        for group in deleted {
-            self.give_up(group);
-        }
-    }
-
-    pub fn advise_stream(&self, account: &JetStreamAccount, stream: &str, action: &str, word: &str) {
-        let mut publisher = Publisher::new(account.account());
-        let body = advisory::StreamAction { stream, action, domain: self.domain().unwrap_or_default() };
-        let suffix = format!("STREAM.{word}.{stream}");
-        advisory::publish(&mut publisher, account.account(), &suffix, "stream_action", self.now(), body);
-    }
-
-    /// A stream has another configuration.
-    pub fn stream_updated(self: &Arc<Self>, replica: &Arc<Replica>) {
-        self.subscribe(replica);
-        if let Some(account) = self.account(replica.account().name()) {
-            self.advise_stream(&account, replica.name(), "modify", "UPDATED");
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Core, Done};
-use crate::jetstream::api::ApiError;
+use crate::jetstream::api::{ApiError, error_codes};
 use crate::jetstream::stream::{Outcome, Ticket};
 use crate::router::Publisher;
 
@@ -86,6 +86,47 @@ impl Reply {
 }
 
 impl Core {
+    /// Replies with nothing once everything appended so far is applied.
+    pub fn reply_after_commit(&mut self, replies: Vec<Bytes>, publisher: &mut Publisher) {
+        if self.failed {
+            // Nobody knows whether it is durable: the client tries again.
+            return;
+        }
+        let index = self.log.group().last_index();
+        self.waiting.push_back(Waiting::Acked { index, replies });
+        if self.log.in_flight() == 0 {
+            self.answer(index, Outcome::Done, publisher);
+        }
+    }
+
+    /// Calls `look` once the messages accepted so far are applied; at once when none is on its way, or the journal takes
+    /// none: nobody should wait for a disk that is full or broken to be told so.
+    pub fn when_stored(
+        &mut self,
+        publisher: &mut Publisher,
+        look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static,
+    ) {
+        if self.failed || self.machine.in_flight() == 0 || self.shared.journal.admit().is_err() {
+            return look(self, publisher);
+        }
+        let index = self.log.group().last_index();
+        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, _| look(core, publisher));
+        self.waiting.push_back(Waiting::Control { index, done });
+    }
+
+    /// Calls `done` once everything appended so far is applied.
+    pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
+        if self.failed || !self.unlogged.is_empty() {
+            let error = error_codes::STREAM_STORE_FAILED.with("the journal does not take the change");
+            return done(self, publisher, Err(error));
+        }
+        let index = self.log.group().last_index();
+        self.waiting.push_back(Waiting::Control { index, done });
+        if self.log.in_flight() == 0 {
+            self.answer(index, Outcome::Done, publisher);
+        }
+    }
+
     /// Answers everybody who waited for entries up to `index`.
     pub(super) fn answer(&mut self, index: u64, outcome: Outcome, publisher: &mut Publisher) {
         while self.waiting.front().is_some_and(|waiting| waiting.index() <= index) {
