@@ -23,8 +23,9 @@ use crate::io::is_no_space;
 use crate::segment::Segment;
 use crate::stats::add;
 
-/// After a batch of so many records other threads get the core first, if they want it.
+/// After a batch of so many records other threads get the core first, if they want it, and so many times.
 const COMPANY_RECORDS_MIN: u32 = 4;
+const COMPANY_TURNS: u32 = 3;
 /// How long to wait before a full disk is tried again.
 const NO_SPACE_PAUSE: Duration = Duration::from_millis(50);
 /// How often a writer that waits for a segment looks again.
@@ -104,7 +105,7 @@ pub(crate) fn run(shared: &Shared) {
                 }
                 if writer.record_count >= COMPANY_RECORDS_MIN {
                     // Whoever reads more messages meanwhile fills the next batch: fewer writes, each of them fuller.
-                    std::thread::yield_now();
+                    (0..COMPANY_TURNS).for_each(|_| std::thread::yield_now());
                 }
                 queue = shared.queue.lock();
                 queue.writer = Some(writer);
