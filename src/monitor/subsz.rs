@@ -76,11 +76,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// As `/connz` lists it: without its account.
-    pub fn of_client(subscription: SubscriptionSnapshot, id: u64) -> Subscription {
+    /// As `/connz` lists it: without its account (empty) while the connection is open, with it afterwards.
+    pub fn of_client(subscription: SubscriptionSnapshot, id: u64, account: &str) -> Subscription {
         Subscription {
-            account: String::new(),
-            account_tag: String::new(),
+            account: account.to_owned(),
+            account_tag: account.to_owned(),
             subject: subscription.subject,
             qgroup: subscription.queue.unwrap_or_default(),
             sid: subscription.sid,

@@ -94,6 +94,7 @@ impl Entry {
             Vec::new()
         };
         let elsewhere = connection.account != GLOBAL;
+        let account = if ended.is_some() { connection.account.as_str() } else { "" };
         let tls = connection.tls.unwrap_or_default();
         Entry {
             cid: connection.id,
@@ -128,7 +129,7 @@ impl Entry {
             subscriptions_list_detail: if details.detailed {
                 subscriptions
                     .into_iter()
-                    .map(|subscription| Subscription::of_client(subscription, connection.id))
+                    .map(|subscription| Subscription::of_client(subscription, connection.id, account))
                     .collect()
             } else {
                 Vec::new()
