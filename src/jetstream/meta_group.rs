@@ -273,7 +273,7 @@ impl<'a> MetaGuard<'a> {
 }
 
 fn created(stream: &Replica) -> StreamCreated {
-    StreamCreated { info: Some(stream.info(false)), did_create: true }
+    StreamCreated { info: Some(stream.info()), did_create: true }
 }
 
 fn apply(machine: &mut MetaMachine, record: &RecordRef<'_>) -> MetaEffect {

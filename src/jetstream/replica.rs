@@ -197,8 +197,9 @@ impl Replica {
         self.with(|core, publisher| core.when_stored(publisher, look));
     }
 
-    pub fn info(&self, deleted_details: bool) -> StreamInfo {
-        self.info_locked(&self.core.lock(), deleted_details)
+    /// Without the sequences of removed messages.
+    pub fn info(&self) -> StreamInfo {
+        self.info_locked(&self.core.lock(), false)
     }
 
     pub fn info_locked(&self, core: &Core, deleted_details: bool) -> StreamInfo {

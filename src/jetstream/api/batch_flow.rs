@@ -38,14 +38,8 @@ pub fn write_error(out: &mut Vec<u8>, sequence: u64, error: &ApiError) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error_codes;
+    use super::super::{error_codes, written as text};
     use super::*;
-
-    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
 
     #[test]
     fn bytes_are_those_of_the_genuine_server() {

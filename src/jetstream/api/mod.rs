@@ -34,3 +34,11 @@ pub use pub_ack::PubAck;
 pub use stream_config::StreamConfig;
 pub use stream_info::{StreamInfo, StreamState};
 pub use time::{DurationNs, Timestamp};
+
+/// What a test sees of something that writes itself.
+#[cfg(test)]
+fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8(out).unwrap()
+}

@@ -98,14 +98,8 @@ pub(super) fn append_number(out: &mut Vec<u8>, mut number: u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error_codes;
+    use super::super::{error_codes, written as text};
     use super::*;
-
-    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
 
     #[test]
     fn bytes_are_those_of_the_genuine_server() {

@@ -28,13 +28,6 @@ pub(super) struct Accepted {
     of_batch: Option<Ticket>,
 }
 
-impl Accepted {
-    /// What is told of a fast batch, and whether, is its own business.
-    fn is_answered(&self, no_ack: bool) -> bool {
-        !no_ack || self.of_batch.is_some()
-    }
-}
-
 impl Core {
     /// Takes a burst of messages. Returns the bytes that wait in the journal's queue.
     pub fn publish(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) -> usize {
@@ -120,7 +113,9 @@ impl Core {
                 let lost = accepted[0].accept.sequence;
                 self.machine.take_back(lost);
                 for accepted in accepted {
-                    if let Some(reply) = messages[accepted.message].reply.filter(|_| accepted.is_answered(no_ack)) {
+                    if let Some(reply) =
+                        messages[accepted.message].reply.filter(|_| is_answered(no_ack, accepted.of_batch))
+                    {
                         self.tell_lost(reply, accepted.of_batch, &error, publisher);
                     }
                 }
@@ -135,7 +130,7 @@ impl Core {
         for (index, accepted) in (first.index..).zip(accepted) {
             let message = &messages[accepted.message];
             self.write(message, &accepted.accept, Placed { index, ..first }, &mut appender);
-            if let Some(reply) = message.reply.filter(|_| !acks_at_once && accepted.is_answered(no_ack)) {
+            if let Some(reply) = message.reply.filter(|_| !acks_at_once && is_answered(no_ack, accepted.of_batch)) {
                 let (reply, of_batch) = (Reply::new(reply), accepted.of_batch);
                 self.waiting.push_back(Waiting::Stored { index, reply, of_batch });
             }
@@ -171,7 +166,7 @@ impl Core {
         publisher: &mut Publisher,
     ) {
         let no_ack = self.config().no_ack;
-        for accepted in appended.iter().filter(|accepted| accepted.is_answered(no_ack)) {
+        for accepted in appended.iter().filter(|accepted| is_answered(no_ack, accepted.of_batch)) {
             let Some(reply) = messages[accepted.message].reply else { continue };
             self.tell_stored(reply, accepted.of_batch, accepted.accept.sequence, publisher);
         }
@@ -227,7 +222,7 @@ impl Core {
     }
 
     fn publish_to_memory(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) {
-        let wants_ack = !self.machine.config().no_ack;
+        let no_ack = self.config().no_ack;
         for message in messages {
             let room = self.room();
             let (accept, of_batch) = if self.is_of_fast_batch(message) {
@@ -244,7 +239,7 @@ impl Core {
             };
             let headers = accept.headers.as_deref().unwrap_or(message.headers);
             let stored = self.remember(message.subject, headers, message.payload, &accept, publisher);
-            match (stored, message.reply.filter(|_| wants_ack || of_batch.is_some())) {
+            match (stored, message.reply.filter(|_| is_answered(no_ack, of_batch))) {
                 (Ok(()), Some(reply)) => self.tell_stored(reply, of_batch, accept.sequence, publisher),
                 (Err(error), Some(reply)) => self.tell_lost(reply, of_batch, &error, publisher),
                 (_, None) => {}
@@ -328,6 +323,11 @@ impl Core {
             self.refuse(reply, error, publisher);
         }
     }
+}
+
+/// What is told of a fast batch, and whether, is its own business.
+fn is_answered(no_ack: bool, of_batch: Option<Ticket>) -> bool {
+    !no_ack || of_batch.is_some()
 }
 
 /// What the machine decides on. A subject that does not fit into a record has no answer: the control line bounds it.

@@ -46,7 +46,7 @@ fn acknowledged(rig: &Rig, commit: &str) -> Option<u64> {
 
 /// What is stored of a batch, in order.
 fn stored(rig: &Rig, number: u64) -> Vec<Vec<u8>> {
-    let last = rig.stream().info(false).state.last_seq;
+    let last = rig.stream().info().state.last_seq;
     let prefix = format!("batch {number}.").into_bytes();
     (1..=last).filter_map(|sequence| rig.payload(sequence)).filter(|payload| payload.starts_with(&prefix)).collect()
 }
@@ -56,7 +56,7 @@ fn state_hash(rig: &Rig) -> u64 {
 }
 
 fn gaps(rig: &Rig) -> u64 {
-    rig.stream().info(false).state.num_deleted
+    rig.stream().info().state.num_deleted
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Batch {
 
 /// What is stored of a batch, in order.
 fn stored(rig: &Rig, batch: &Batch) -> Vec<Vec<u8>> {
-    let last = rig.stream().info(false).state.last_seq;
+    let last = rig.stream().info().state.last_seq;
     let prefix = format!("{} ", batch.id).into_bytes();
     (1..=last).filter_map(|sequence| rig.payload(sequence)).filter(|payload| payload.starts_with(&prefix)).collect()
 }

@@ -95,7 +95,7 @@ impl Request<'_> {
         let streams = self.matching_streams(&request.subject);
         let (paging, range) = Paging::of(streams.len(), request.offset, LIST_LIMIT);
         let info = |stream: &Arc<Replica>| {
-            let mut info = stream.info(false);
+            let mut info = stream.info();
             validate::remove_dynamic(&mut info.config.metadata);
             info
         };

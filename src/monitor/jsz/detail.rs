@@ -54,7 +54,7 @@ fn stream_detail(node: &Node, stream: &Replica, details: &Details) -> StreamDeta
         created: Timestamp(stream.created()),
         cluster: ClusterInfo { leader: node.server_name().to_owned(), ..ClusterInfo::default() },
         config: details.config.then(|| StreamConfig::clone(&stream.config())),
-        state: stream.info(false).state,
+        state: stream.info().state,
         consumer_detail: if details.consumers { consumers(stream, details.config) } else { Vec::new() },
     }
 }

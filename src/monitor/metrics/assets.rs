@@ -39,7 +39,7 @@ impl Assets {
             return;
         }
         let labels = vec![("account", account.to_owned()), ("stream", stream.name().to_owned())];
-        let state = stream.info(false).state;
+        let state = stream.info().state;
         // The stream's lock is taken for each consumer anew, so that traffic gets its turn between them.
         for (name, _) in stream.consumer_configs() {
             self.consumers_total += 1;
