@@ -2,7 +2,7 @@
 //!
 //! | field | encoding |
 //! |---|---|
-//! | version | 1 byte, 1 |
+//! | version | 1 byte: 2 with a held floor, else 1 |
 //! | ack policy | 1 byte: 0 none, 1 all, 2 explicit, 3 flow control |
 //! | ack floor: stream, consumer; delivered: stream, consumer as distances from it | varint |
 //! | times of the last delivery, ack and of the end of the pause | signed varint |
@@ -10,6 +10,7 @@
 //! | pending: count, then stream distance, consumer, time, deliveries of each | varint, signed distances |
 //! | exhausted: count, then stream distance and deliveries of each | varint |
 //! | last per subject: 0, or 1, resume, count, distances | varint |
+//! | held floor, in version 2: how far it is below the ack floor: stream, consumer | varint |
 //!
 //! Reading never panics and never allocates more than a small multiple of the input.
 
@@ -22,6 +23,7 @@ use super::varint::{self, Reader};
 use crate::jetstream::api::consumer_config::AckPolicy;
 
 const VERSION: u8 = 1;
+const VERSION_WITH_HELD_FLOOR: u8 = 2;
 
 /// Bytes that are no consumer state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +33,7 @@ pub struct MalformedState;
 impl ConsumerState {
     /// Appends the whole state.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(if self.held_floor.is_some() { VERSION_WITH_HELD_FLOOR } else { VERSION });
         out.push(policy_code(self.ack_policy));
         varint::put(out, self.ack_floor.stream);
         varint::put(out, self.ack_floor.consumer);
@@ -62,6 +64,10 @@ impl ConsumerState {
                     previous = *sequence;
                 }
             }
+        }
+        if let Some(held) = self.held_floor {
+            varint::put(out, self.ack_floor.stream.wrapping_sub(held.stream));
+            varint::put(out, self.ack_floor.consumer.wrapping_sub(held.consumer));
         }
     }
 
@@ -102,6 +108,10 @@ impl ConsumerState {
             hasher.write_u64(*sequence);
             hasher.write_u32(*deliveries);
         }
+        if let Some(held) = self.held_floor {
+            hasher.write_u64(held.stream);
+            hasher.write_u64(held.consumer);
+        }
         if let Some(list) = &self.last_per_subject {
             hasher.write_u64(list.resume());
             list.sequences().iter().for_each(|sequence| hasher.write_u64(*sequence));
@@ -119,7 +129,8 @@ fn policy_code(policy: AckPolicy) -> u8 {
 }
 
 fn read(reader: &mut Reader<'_>) -> Option<ConsumerState> {
-    if reader.byte()? != VERSION {
+    let version = reader.byte()?;
+    if !matches!(version, VERSION | VERSION_WITH_HELD_FLOOR) {
         return None;
     }
     let ack_policy = match reader.byte()? {
@@ -152,6 +163,11 @@ fn read(reader: &mut Reader<'_>) -> Option<ConsumerState> {
         1 => Some(Box::new(read_list(reader)?)),
         _ => return None,
     };
+    if version == VERSION_WITH_HELD_FLOOR {
+        let stream = ack_floor.stream.checked_sub(reader.unsigned()?)?;
+        let consumer = ack_floor.consumer.checked_sub(reader.unsigned()?)?;
+        state.held_floor = Some(SequencePair { consumer, stream });
+    }
     Some(state)
 }
 

@@ -164,7 +164,7 @@ impl Consumer {
             let sequence = self.redeliveries.front(&self.state.pending)?;
             let deliveries = self.state.pending.get(sequence).map_or(0, |pending| pending.deliveries);
             if !context.stream.exists(sequence) {
-                self.drop_message(sequence, Some(DropReason::Deleted), out);
+                self.drop_message(sequence, Some(DropReason::Deleted), context.now, out);
             } else if self.is_exhausted(deliveries) {
                 self.exhaust(sequence, deliveries, out);
             } else {

@@ -23,10 +23,11 @@ pub enum Delta {
     Rescheduled { stream: u64, time: i64 },
     /// Delivered as often as allowed: no longer pending, but the stream keeps the message.
     Exhausted { stream: u64, deliveries: u32 },
-    /// The messages `stream..stream + count` left the stream.
-    Removed { stream: u64, count: u64 },
-    /// The stream was purged of everything below `stream`.
-    Purged { stream: u64 },
+    /// The messages `stream..stream + count` left the stream. As an ack has, so has this its `time`; 0 when nothing waited
+    /// for one.
+    Removed { stream: u64, count: u64, time: i64 },
+    /// The stream was purged of everything below `stream`; `time` as above.
+    Purged { stream: u64, time: i64 },
     /// No message below `stream` is left to be delivered for the first time.
     Advanced { stream: u64 },
     /// Start over at `stream`, forgetting what was delivered.
@@ -61,6 +62,8 @@ const PURGED: u8 = 8;
 const ADVANCED: u8 = 9;
 const RESET: u8 = 10;
 const PAUSED: u8 = 11;
+const REMOVED_PENDING: u8 = 12;
+const PURGED_PENDING: u8 = 13;
 
 /// The fields that some delta has, in the order in which they are written.
 #[derive(Clone, Copy, Default)]
@@ -94,6 +97,7 @@ impl Expected {
 impl Delta {
     fn split(&self) -> (u8, Fields) {
         let of = |stream| Fields { stream, ..Fields::default() };
+        let timed = |time| Some(time).filter(|time| *time != 0);
         match *self {
             Self::Delivered { stream, consumer, count, time } => {
                 let count = Some((u64::from(count), 1));
@@ -113,8 +117,14 @@ impl Delta {
             Self::Exhausted { stream, deliveries } => {
                 (EXHAUSTED, Fields { count: Some((u64::from(deliveries), 2)), ..of(stream) })
             }
-            Self::Removed { stream, count } => (REMOVED, Fields { count: Some((count, 1)), ..of(stream) }),
-            Self::Purged { stream } => (PURGED, of(stream)),
+            Self::Removed { stream, count, time } => {
+                let kind = if time == 0 { REMOVED } else { REMOVED_PENDING };
+                (kind, Fields { time: timed(time), count: Some((count, 1)), ..of(stream) })
+            }
+            Self::Purged { stream, time } => {
+                let kind = if time == 0 { PURGED } else { PURGED_PENDING };
+                (kind, Fields { time: timed(time), ..of(stream) })
+            }
             Self::Advanced { stream } => (ADVANCED, of(stream)),
             Self::Reset { stream } => (RESET, of(stream)),
             Self::Paused { until } => (PAUSED, Fields { time: Some(until), ..of(0) }),
@@ -124,7 +134,7 @@ impl Delta {
     /// How far the sequences move from this delta to the one expected next.
     fn run(kind: u8, fields: &Fields) -> u64 {
         match kind {
-            DELIVERED | ACKED | REMOVED => fields.count.map_or(1, |(count, _)| count),
+            DELIVERED | ACKED | REMOVED | REMOVED_PENDING => fields.count.map_or(1, |(count, _)| count),
             _ => 1,
         }
     }
@@ -157,8 +167,11 @@ impl Delta {
                 }
                 true
             }
-            (Self::Removed { stream, count }, Self::Removed { stream: next_stream, count: more }) => {
-                let joins = *next_stream == stream.wrapping_add(*count);
+            (
+                Self::Removed { stream, count, time },
+                Self::Removed { stream: next_stream, count: more, time: next_time },
+            ) => {
+                let joins = *next_stream == stream.wrapping_add(*count) && next_time == time;
                 match count.checked_add(*more).filter(|_| joins) {
                     Some(total) => *count = total,
                     None => return false,
@@ -236,14 +249,15 @@ impl Decoder<'_> {
                 _ => expected.consumer,
             });
         }
-        if matches!(kind, DELIVERED | REDELIVERED | ACKED | ACKED_THROUGH | RESCHEDULED | PAUSED) {
+        let is_timed = matches!(kind, DELIVERED | REDELIVERED | ACKED | ACKED_THROUGH | RESCHEDULED | PAUSED);
+        if is_timed || matches!(kind, REMOVED_PENDING | PURGED_PENDING) {
             fields.time = Some(match tag & TIME_EXPECTED {
                 0 => expected.time.wrapping_add(self.reader.signed()?),
                 _ => expected.time,
             });
         }
         let mut count = 0;
-        if matches!(kind, DELIVERED | REDELIVERED | ACKED | EXHAUSTED | REMOVED) {
+        if matches!(kind, DELIVERED | REDELIVERED | ACKED | EXHAUSTED | REMOVED | REMOVED_PENDING) {
             let usual = if matches!(kind, REDELIVERED | EXHAUSTED) { 2 } else { 1 };
             count = if tag & COUNT_EXPECTED == 0 { self.reader.unsigned()? } else { usual };
             fields.count = Some((count, usual));
@@ -267,8 +281,8 @@ impl Decoder<'_> {
             ACKED_THROUGH => Delta::AckedThrough { stream, consumer, time },
             RESCHEDULED => Delta::Rescheduled { stream, time },
             EXHAUSTED => Delta::Exhausted { stream, deliveries: small.ok()? },
-            REMOVED => fits(stream).then_some(Delta::Removed { stream, count })?,
-            PURGED => Delta::Purged { stream },
+            REMOVED | REMOVED_PENDING => fits(stream).then_some(Delta::Removed { stream, count, time })?,
+            PURGED | PURGED_PENDING => Delta::Purged { stream, time },
             ADVANCED => Delta::Advanced { stream },
             RESET => Delta::Reset { stream },
             PAUSED => Delta::Paused { until: time },
@@ -309,8 +323,8 @@ mod tests {
             3 => Delta::AckedThrough { stream, consumer, time },
             4 => Delta::Rescheduled { stream, time },
             5 => Delta::Exhausted { stream, deliveries: count },
-            6 => Delta::Removed { stream, count: consumer },
-            7 => Delta::Purged { stream },
+            6 => Delta::Removed { stream, count: consumer, time: time * i64::from(count % 2) },
+            7 => Delta::Purged { stream, time: time * i64::from(count % 2) },
             8 => Delta::Advanced { stream },
             9 => Delta::Reset { stream },
             _ => Delta::Paused { until: time },

@@ -65,19 +65,19 @@ impl Consumer {
 
     /// A single message left the stream: deleted, replaced by a newer one of its subject, or beyond a limit. To be told
     /// of each before the next step, in any order.
-    pub fn message_removed(&mut self, sequence: u64, subject: &[u8], out: &mut Outputs) {
+    pub fn message_removed(&mut self, sequence: u64, subject: &[u8], now: i64, out: &mut Outputs) {
         if self.is_ahead(sequence) {
             if self.settings.filter.matches(subject) {
                 self.backlog.removed(sequence);
             }
             return;
         }
-        self.drop_message(sequence, Some(DropReason::Deleted), out);
+        self.drop_message(sequence, Some(DropReason::Deleted), now, out);
     }
 
     /// Everything below `first` left the stream by a limit, too much to tell one by one.
-    pub fn messages_removed_before(&mut self, first: u64, out: &mut Outputs) {
-        self.drop_where(Some(DropReason::Limits), |sequence| sequence < first, out);
+    pub fn messages_removed_before(&mut self, first: u64, now: i64, out: &mut Outputs) {
+        self.drop_where(Some(DropReason::Limits), |sequence| sequence < first, now, out);
         if self.next < first {
             self.backlog.forget();
         }
@@ -86,25 +86,27 @@ impl Consumer {
     /// The stream was purged: wholly, up to a sequence, or of some subjects.
     pub fn stream_purged(&mut self, context: &Context<'_>, out: &mut Outputs) {
         let first = context.stream.first_sequence();
-        if self.state.ack_floor.stream + 1 < first {
-            self.record(Delta::Purged { stream: first }, out);
+        if self.state.told_floor().stream + 1 < first {
+            let was_pending = self.state.pending.first().is_some_and(|(oldest, _)| oldest < first);
+            let time = if was_pending { context.now } else { 0 };
+            self.record(Delta::Purged { stream: first, time }, out);
             self.next = self.next.max(self.state.next);
         }
-        self.drop_where(None, |sequence| !context.stream.exists(sequence), out);
+        self.drop_where(None, |sequence| !context.stream.exists(sequence), context.now, out);
         self.backlog.forget();
     }
 
-    fn drop_where(&mut self, reason: Option<DropReason>, gone: impl Fn(u64) -> bool, out: &mut Outputs) {
+    fn drop_where(&mut self, reason: Option<DropReason>, gone: impl Fn(u64) -> bool, now: i64, out: &mut Outputs) {
         let pending = self.state.pending.iter().map(|(sequence, _)| sequence);
         let tracked = pending.chain(self.state.exhausted.keys().copied());
         let dropped: Vec<u64> = tracked.filter(|sequence| gone(*sequence)).collect();
         for sequence in dropped {
-            self.drop_message(sequence, reason, out);
+            self.drop_message(sequence, reason, now, out);
         }
     }
 
     /// Forgets a message that was delivered and is not done.
-    pub(super) fn drop_message(&mut self, stream: u64, reason: Option<DropReason>, out: &mut Outputs) {
+    pub(super) fn drop_message(&mut self, stream: u64, reason: Option<DropReason>, now: i64, out: &mut Outputs) {
         let pending = self.state.pending.get(stream);
         if let (Some(pending), Some(reason)) = (pending, reason) {
             out.advisory(Advisory::Dropped {
@@ -115,7 +117,7 @@ impl Consumer {
             });
         }
         if pending.is_some() || self.state.exhausted.contains_key(&stream) {
-            self.record(Delta::Removed { stream, count: 1 }, out);
+            self.record(Delta::Removed { stream, count: 1, time: now }, out);
         }
     }
 }

@@ -29,7 +29,7 @@ impl Consumer {
         });
         ConsumerInfo {
             delivered: sequence_info(state.delivered, state.delivered_time()),
-            ack_floor: sequence_info(state.ack_floor, state.acked_time()),
+            ack_floor: sequence_info(state.told_floor(), state.acked_time()),
             num_ack_pending: state.pending.len() as u64,
             // With a single delivery allowed there are no redeliveries to report.
             num_redelivered: if self.settings.deliveries_max == 1 { 0 } else { state.redelivered() as u64 },

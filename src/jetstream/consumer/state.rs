@@ -32,6 +32,8 @@ pub struct ConsumerState {
     pub(super) pending: PendingMap,
     /// Messages delivered as often as allowed, with how often: not pending, kept by the stream until acked or removed.
     pub(super) exhausted: BTreeMap<u64, u32>,
+    /// The ack floor that is told while a message that was given up holds it back.
+    pub(super) held_floor: Option<SequencePair>,
     /// No deliveries before this time; 0 when never paused.
     pub(super) pause_until: i64,
     pub(super) last_per_subject: Option<Box<LastPerSubject>>,
@@ -51,6 +53,7 @@ impl ConsumerState {
             next,
             pending: PendingMap::default(),
             exhausted: BTreeMap::new(),
+            held_floor: None,
             pause_until: 0,
             last_per_subject: None,
         }
@@ -64,8 +67,15 @@ impl ConsumerState {
         self.delivered
     }
 
+    /// Below it nothing is pending; what the consumer decides by.
     pub fn ack_floor(&self) -> SequencePair {
         self.ack_floor
+    }
+
+    /// The ack floor as told: giving up a message does not move it. It catches up with the other when an ack, or a
+    /// removal, leaves nothing pending.
+    pub fn told_floor(&self) -> SequencePair {
+        self.held_floor.unwrap_or(self.ack_floor)
     }
 
     /// When something was last delivered.
@@ -73,7 +83,7 @@ impl ConsumerState {
         Some(self.delivered_time).filter(|time| *time != 0)
     }
 
-    /// When something was last acknowledged.
+    /// When something was last acknowledged, or left the stream while an ack was awaited.
     pub fn acked_time(&self) -> Option<i64> {
         Some(self.acked_time).filter(|time| *time != 0)
     }
@@ -144,9 +154,10 @@ impl ConsumerState {
                     return;
                 }
                 let Some(last) = stream.checked_add(u64::from(count)).map(|end| end.saturating_sub(1)) else { return };
+                let before = self.pending.len();
                 self.pending.remove_range(stream, last, |sequence, _| released(sequence));
                 self.forget_exhausted(stream, last, &mut released);
-                self.settle_ack_floor();
+                self.settle_floors(before);
             }
             Delta::AckedThrough { stream, consumer, time } => {
                 self.apply_acked_through(stream, consumer, time, released)
@@ -155,16 +166,23 @@ impl ConsumerState {
             Delta::Exhausted { stream, deliveries } => {
                 if self.pending.remove(stream).is_some() {
                     self.exhausted.insert(stream, deliveries);
+                    let told = self.told_floor();
                     self.settle_ack_floor();
+                    self.held_floor = Some(told).filter(|told| *told != self.ack_floor);
                 }
             }
-            Delta::Removed { stream, count } => {
+            Delta::Removed { stream, count, time } => {
+                self.note_removal(time);
                 let Some(last) = stream.saturating_add(count).checked_sub(1) else { return };
+                let before = self.pending.len();
                 self.pending.remove_range(stream, last, |_, _| {});
                 self.forget_exhausted(stream, last, &mut |_| {});
-                self.settle_ack_floor();
+                self.settle_floors(before);
             }
-            Delta::Purged { stream } => self.apply_purged(stream),
+            Delta::Purged { stream, time } => {
+                self.note_removal(time);
+                self.apply_purged(stream);
+            }
             Delta::Advanced { stream } => self.advance(stream),
             Delta::Reset { stream } => self.apply_reset(stream),
             Delta::Paused { until } => self.pause_until = until,
@@ -194,11 +212,12 @@ impl ConsumerState {
     }
 
     fn apply_acked(&mut self, stream: u64, mut released: impl FnMut(u64)) {
+        let before = self.pending.len();
         let was_pending = self.pending.remove(stream).is_some();
         if was_pending || (!self.exhausted.is_empty() && self.exhausted.remove(&stream).is_some()) {
             released(stream);
         }
-        self.settle_ack_floor();
+        self.settle_floors(before);
     }
 
     fn apply_acked_through(&mut self, stream: u64, consumer: u64, time: i64, mut released: impl FnMut(u64)) {
@@ -211,6 +230,7 @@ impl ConsumerState {
         self.forget_exhausted(0, stream, &mut released);
         self.ack_floor.stream = stream;
         self.ack_floor.consumer = self.ack_floor.consumer.max(consumer.min(self.delivered.consumer));
+        self.held_floor = None;
     }
 
     fn apply_purged(&mut self, first: u64) {
@@ -225,12 +245,21 @@ impl ConsumerState {
         if self.pending.is_empty() {
             self.ack_floor = self.delivered;
         }
+        // What held the floor back is gone.
+        self.held_floor = self.held_floor.filter(|held| held.stream >= last);
+    }
+
+    fn note_removal(&mut self, time: i64) {
+        if time != 0 {
+            self.acked_time = time;
+        }
     }
 
     fn apply_reset(&mut self, next: u64) {
         let next = next.max(1);
         self.pending.clear();
         self.exhausted.clear();
+        self.held_floor = None;
         self.delivered = SequencePair { consumer: 0, stream: next - 1 };
         self.ack_floor = self.delivered;
         self.delivered_time = 0;
@@ -256,6 +285,14 @@ impl ConsumerState {
         while let Some((sequence, _)) = self.exhausted.range(first..=last).next().map(|(key, value)| (*key, *value)) {
             self.exhausted.remove(&sequence);
             released(sequence);
+        }
+    }
+
+    /// After acks and removals. The floor that is told waits for one of a pending message that leaves none behind.
+    fn settle_floors(&mut self, pending_before: usize) {
+        self.settle_ack_floor();
+        if self.pending.is_empty() && pending_before > 0 {
+            self.held_floor = None;
         }
     }
 

@@ -220,10 +220,10 @@ impl Core {
                     return live.consumer.stream_purged(context, outputs);
                 }
                 for removed in &effects.removed {
-                    live.consumer.message_removed(removed.sequence, effects.subject(removed), outputs);
+                    live.consumer.message_removed(removed.sequence, effects.subject(removed), context.now, outputs);
                 }
                 if let Some(before) = effects.removed_before {
-                    live.consumer.messages_removed_before(before, outputs);
+                    live.consumer.messages_removed_before(before, context.now, outputs);
                 }
             });
         }

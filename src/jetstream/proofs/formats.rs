@@ -152,11 +152,13 @@ fn kinds_of_deltas_and_their_fields_are_as_documented() {
         Delta::AckedThrough { stream, consumer, time },
         Delta::Rescheduled { stream, time },
         Delta::Exhausted { stream, deliveries },
-        Delta::Removed { stream, count: 5 },
-        Delta::Purged { stream },
+        Delta::Removed { stream, count: 5, time: 0 },
+        Delta::Purged { stream, time: 0 },
         Delta::Advanced { stream },
         Delta::Reset { stream },
         Delta::Paused { until: time },
+        Delta::Removed { stream, count: 5, time },
+        Delta::Purged { stream, time },
     ];
     let rows = rows("Deltas");
     assert_eq!(rows.len(), deltas.len());

@@ -102,10 +102,10 @@ impl Leader {
         for (id, consumer) in &mut self.live {
             let mut out = Outputs::default();
             for removed in &effects.removed {
-                consumer.message_removed(removed.sequence, effects.subject(removed), &mut out);
+                consumer.message_removed(removed.sequence, effects.subject(removed), now, &mut out);
             }
             if let Some(before) = effects.removed_before {
-                consumer.messages_removed_before(before, &mut out);
+                consumer.messages_removed_before(before, now, &mut out);
             }
             self.queue.extend(deltas(*id, &out));
         }

@@ -339,7 +339,7 @@ fn checkpoint_examples() -> Vec<Vec<u8>> {
         delta::Delta::Delivered { stream: 1, consumer: 1, count: 9, time: 5 },
         delta::Delta::Acked { stream: 3, count: 2, time: 6 },
         delta::Delta::Redelivered { stream: 1, consumer: 10, deliveries: 2, time: 7 },
-        delta::Delta::Purged { stream: 4 },
+        delta::Delta::Purged { stream: 4, time: 8 },
     ];
     let kinds = [
         encoded(|out| index.encode(out)),

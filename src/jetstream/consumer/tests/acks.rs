@@ -125,6 +125,7 @@ fn a_message_is_given_up_once_and_kept_by_the_stream() {
     assert_eq!(floor(&rig), (3, 2));
     let info = rig.info();
     assert_eq!((info.num_ack_pending, info.num_redelivered), (0, 1));
+    assert_eq!((info.ack_floor.consumer_seq, info.ack_floor.stream_seq), (0, 0), "what is told stays below it");
     assert!(rig.replica.needs(1), "a work queue keeps it");
     rig.ack(1, 3, "+ACK");
     assert!(!rig.replica.needs(1), "a late ack lets it go");
@@ -181,8 +182,9 @@ fn a_removed_message_is_no_longer_pending() {
     let mut rig = rig_with_deliveries(explicit(), 3);
     assert_eq!(rig.remove(1), ["terminated 1 Unacknowledged message was deleted"]);
     assert_eq!((floor(&rig), rig.info().num_ack_pending), ((1, 1), 2));
+    assert_eq!(rig.info().ack_floor.last_active.map(|time| time.0), Some(rig.now), "as an ack would have been");
     rig.stream.remove(2);
-    let told = rig.step(|consumer, _, out| consumer.messages_removed_before(3, out));
+    let told = rig.step(|consumer, context, out| consumer.messages_removed_before(3, context.now, out));
     assert_eq!(told, ["terminated 2 Message deleted by stream limits"]);
     rig.ack(3, 3, "-NAK");
     rig.stream.remove(3);

@@ -253,7 +253,9 @@ impl Rig {
 
     pub fn remove(&mut self, sequence: u64) -> Vec<String> {
         let message = self.stream.remove(sequence).expect("a stored message");
-        self.step(|consumer, _, out| consumer.message_removed(sequence, message.subject.as_bytes(), out))
+        self.step(|consumer, context, out| {
+            consumer.message_removed(sequence, message.subject.as_bytes(), context.now, out);
+        })
     }
 
     /// Time passes; the timer is called whenever it asked to be.

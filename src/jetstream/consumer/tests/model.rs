@@ -81,6 +81,8 @@ struct Model {
     /// Every message that was ever delivered, with its latest consumer sequence.
     delivered: BTreeMap<u64, u64>,
     last_consumer_sequence: u64,
+    /// A message was given up: the ack floor that is told may be behind.
+    has_given_up: bool,
 }
 
 impl Model {
@@ -90,7 +92,15 @@ impl Model {
         let rig = Rig::new(setup.config, &subjects);
         let matching = rig.stream.messages.iter().filter(|(_, message)| filter.matches(message.subject.as_bytes()));
         let fates = matching.map(|(sequence, _)| (*sequence, Fate::New)).collect();
-        Self { rig, interested: false, filter, fates, delivered: BTreeMap::new(), last_consumer_sequence: 0 }
+        Self {
+            rig,
+            interested: false,
+            filter,
+            fates,
+            delivered: BTreeMap::new(),
+            last_consumer_sequence: 0,
+            has_given_up: false,
+        }
     }
 
     fn wait_of(&self, deliveries: u32) -> i64 {
@@ -194,6 +204,7 @@ impl Model {
                         other => assert_eq!(other, Fate::GivenUp),
                     }
                     *fate = Fate::GivenUp;
+                    self.has_given_up = true;
                     assert!(deliveries >= self.max_deliver());
                 }
                 _ => {}
@@ -238,12 +249,17 @@ impl Model {
         let info = self.rig.info();
         assert_eq!(info.num_pending as usize, self.count(|fate| *fate == Fate::New));
         assert_eq!(info.num_ack_pending as usize, self.count(Self::is_pending));
-        let floor = info.ack_floor;
+        let state = self.rig.consumer.state();
+        let (floor, told) = (state.ack_floor(), state.told_floor());
+        assert_eq!((told.consumer, told.stream), (info.ack_floor.consumer_seq, info.ack_floor.stream_seq));
+        if !self.has_given_up {
+            assert_eq!(told, floor);
+        }
         let first_pending = self.fates.iter().find(|(_, fate)| Self::is_pending(fate));
         if let Some((first, _)) = first_pending {
-            assert!(floor.stream_seq < *first);
+            assert!(floor.stream < *first);
         } else if self.rig.config.ack_policy == AckPolicy::Explicit {
-            assert_eq!(floor.consumer_seq, info.delivered.consumer_seq);
+            assert_eq!(floor.consumer, info.delivered.consumer_seq);
         }
         for (sequence, fate) in &self.fates {
             let needed = *fate != Fate::Done;

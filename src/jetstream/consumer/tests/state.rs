@@ -22,10 +22,10 @@ fn history() -> impl Strategy<Value = Vec<Delta>> {
                 4 => Delta::Acked { stream, count: count.min((state.next - stream) as u32), time },
                 5 => Delta::Rescheduled { stream, time: time + 77 },
                 6 => Delta::Exhausted { stream, deliveries: count },
-                7 => Delta::Removed { stream, count: u64::from(count).min(state.next - stream) },
+                7 => Delta::Removed { stream, count: u64::from(count).min(state.next - stream), time },
                 8 => Delta::Advanced { stream: state.next + number % 5 },
                 _ if number == 1 => Delta::Reset { stream: u64::from(count) },
-                _ if number < 4 => Delta::Purged { stream: state.next + 1 },
+                _ if number < 4 => Delta::Purged { stream: state.next + 1, time: time * i64::from(number == 2) },
                 _ => Delta::Paused { until: time },
             };
             state.apply(&delta, |_| {});
@@ -94,6 +94,10 @@ proptest! {
             prop_assert!(state.ack_floor.consumer >= before.ack_floor.consumer);
             prop_assert!(state.ack_floor.stream >= before.ack_floor.stream, "{:?} {:?} {:?}", delta, before, state);
             prop_assert!(state.ack_floor.consumer <= state.delivered.consumer);
+            let (told_before, told) = (before.told_floor(), state.told_floor());
+            prop_assert!(told.consumer >= told_before.consumer && told.stream >= told_before.stream, "{:?}", delta);
+            prop_assert!(told.consumer <= state.ack_floor.consumer && told.stream <= state.ack_floor.stream);
+            prop_assert_ne!(state.held_floor, Some(state.ack_floor));
             prop_assert!(state.next >= before.next);
         }
     }
@@ -102,7 +106,7 @@ proptest! {
     fn arbitrary_bytes_are_refused_or_harmless(bytes in proptest::collection::vec(any::<u8>(), 0..300), deltas in history()) {
         let mut bytes = bytes;
         if let [version, policy, ..] = &mut bytes[..] {
-            (*version, *policy) = (1, *policy % 4);
+            (*version, *policy) = (1 + *version % 2, *policy % 4);
         }
         if let Ok(mut state) = ConsumerState::decode(&bytes) {
             deltas.iter().for_each(|delta| state.apply(delta, |_| {}));
@@ -173,4 +177,61 @@ fn the_encodings_are_as_documented() {
     let pending = [2, 8, 8, 0, 2, 2, 2, 1, 1];
     let expected = [&[1, 2][..], &floor_and_delivered, &times_and_next, &pending, &[0, 0]].concat();
     assert_eq!(bytes, expected);
+}
+
+/// Written when removals had no time, and still read: nothing is known of when.
+#[test]
+fn removals_without_a_time_are_still_read() {
+    let deltas = [Delta::Removed { stream: 7, count: 2, time: 0 }, Delta::Purged { stream: 9, time: 0 }];
+    let mut bytes = Vec::new();
+    delta::encode(&deltas, &mut bytes);
+    assert_eq!(bytes, [0x07, 14, 2, 0x18]);
+    let back: Result<Vec<Delta>, _> = delta::decode(&bytes).collect();
+    assert_eq!(back, Ok(deltas.to_vec()));
+}
+
+#[test]
+fn a_held_floor_survives_in_a_checkpoint_of_its_own_version() {
+    let delivered = Delta::Delivered { stream: 1, consumer: 1, count: 3, time: 1 };
+    let given_up = Delta::Exhausted { stream: 1, deliveries: 1 };
+    let state = after(&[delivered, given_up]);
+    assert_eq!((state.ack_floor, state.told_floor()), (pair(1, 1), pair(0, 0)));
+    let mut bytes = Vec::new();
+    state.encode(&mut bytes);
+    assert_eq!((bytes[0], &bytes[bytes.len() - 2..]), (2, &[1, 1][..]));
+    assert_eq!(ConsumerState::decode(&bytes), Ok(state));
+}
+
+/// What nats-server tells: the floor stays below a message that was given up until an ack leaves nothing pending. An ack
+/// of that message itself, or its removal, is not such an ack.
+#[test]
+fn a_message_given_up_holds_the_told_floor_back() {
+    let mut state = after(&[
+        Delta::Delivered { stream: 1, consumer: 1, count: 4, time: 1 },
+        Delta::Acked { stream: 1, count: 1, time: 2 },
+        Delta::Exhausted { stream: 2, deliveries: 1 },
+    ]);
+    let told_after = |state: &mut ConsumerState, delta| {
+        state.apply(&delta, |_| {});
+        state.told_floor()
+    };
+    assert_eq!((state.ack_floor, state.told_floor()), (pair(2, 2), pair(1, 1)));
+    assert_eq!(told_after(&mut state, Delta::Acked { stream: 3, count: 1, time: 3 }), pair(1, 1));
+    assert_eq!(told_after(&mut state, Delta::Acked { stream: 2, count: 1, time: 4 }), pair(1, 1));
+    assert_eq!(state.exhausted.len(), 0);
+    let mut removed = state.clone();
+    assert_eq!(told_after(&mut removed, Delta::Removed { stream: 4, count: 1, time: 5 }), pair(4, 4));
+    let mut given_up = state.clone();
+    assert_eq!(told_after(&mut given_up, Delta::Exhausted { stream: 4, deliveries: 1 }), pair(1, 1));
+    assert_eq!(told_after(&mut given_up, Delta::Removed { stream: 4, count: 1, time: 5 }), pair(1, 1));
+    assert_eq!(told_after(&mut state, Delta::Acked { stream: 4, count: 1, time: 5 }), pair(4, 4));
+    for delta in [Delta::Purged { stream: 5, time: 0 }, Delta::Reset { stream: 1 }] {
+        let mut cleared = given_up.clone();
+        cleared.apply(&delta, |_| {});
+        assert_eq!(cleared.held_floor, None, "{delta:?}");
+    }
+}
+
+fn pair(consumer: u64, stream: u64) -> SequencePair {
+    SequencePair { consumer, stream }
 }
