@@ -189,6 +189,9 @@ impl Server {
         let directory = settings::directory(&options)?;
         let tls = settings::tls(&options).map(TlsListener::new).transpose()?;
         settings::accounts(&options, &self.hub);
+        if let Some(node) = self.jetstream.get() {
+            jetstream::refuse_others(&self.hub, node);
+        }
         self.hub.reload_tls(tls);
         self.hub.reload(settings::connections(&options), directory);
         settings::announce(&options, &self.hub, self.client_address().port());

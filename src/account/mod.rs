@@ -18,7 +18,9 @@ pub use interest::{Interest, InterestStatistics};
 pub use outbound::{Batch, Delivered, Drained, Outbound, STALL_BYTES, Transport};
 pub use permissions::{InvalidPermission, PermissionRules, Permissions, ResponseRule};
 pub use replies::ReplyTracker;
-pub use subscription::{ClientIdentity, ClientKind, Counted, InternalMessage, InternalSubscriber, Sink, Subscription};
+pub use subscription::{
+    ClientIdentity, ClientKind, Counted, InternalMessage, InternalSubscriber, RoundTrip, Sink, Subscription,
+};
 pub use subscriptions::SubscriptionSet;
 pub use trie::{Keyed, Trie};
 pub use watches::{Watch, WatchKey};

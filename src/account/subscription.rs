@@ -4,7 +4,7 @@ use super::{Account, Outbound, Permissions, trie::Keyed};
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A subscriber inside the server: stream ingest, `$JS.API.>`, `$SYS` services.
 pub trait InternalSubscriber: Send + Sync {
@@ -43,6 +43,23 @@ pub struct ClientIdentity {
     /// The user name or public nkey; `[REDACTED]` for a token; empty without authentication.
     pub user: String,
     pub account: String,
+    pub round_trip: RoundTrip,
+}
+
+/// How long a client takes to answer a ping: the one thing about it that changes, shared with its connection.
+#[derive(Clone, Debug, Default)]
+pub struct RoundTrip(Arc<AtomicU64>);
+
+impl RoundTrip {
+    /// A round trip takes a nanosecond at least: zero is not measured yet.
+    pub fn set(&self, nanoseconds: u64) {
+        self.0.store(nanoseconds.max(1), Ordering::Relaxed);
+    }
+
+    /// The round trip, once it is known.
+    pub fn get(&self) -> Option<Duration> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|measured| *measured > 0).map(Duration::from_nanos)
+    }
 }
 
 /// The transport of a client connection.

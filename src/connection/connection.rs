@@ -3,7 +3,7 @@
 
 use super::hub::Hub;
 use super::timers::Alarm;
-use crate::account::{Account, ClientIdentity, ClientKind, Outbound, Permissions};
+use crate::account::{Account, ClientIdentity, ClientKind, Outbound, Permissions, RoundTrip};
 use crate::auth::CertificateNames;
 use crate::protocol::connect::ConnectOptions;
 use crate::protocol::error::{self, ClosedReason};
@@ -33,7 +33,7 @@ pub struct Connection {
     /// Nanoseconds since the start; activity is messages and interest, heard is anything but PONG.
     pub(super) last_activity: AtomicU64,
     last_heard: AtomicU64,
-    rtt: AtomicU64,
+    round_trip: RoundTrip,
     ping_sent: AtomicU64,
     pings_out: AtomicU32,
     /// When the next ping is due, in the same count; an alarm for an earlier time is an old one.
@@ -111,7 +111,7 @@ impl Connection {
             bytes_in: AtomicU64::new(0),
             last_activity: AtomicU64::new(0),
             last_heard: AtomicU64::new(0),
-            rtt: AtomicU64::new(0),
+            round_trip: RoundTrip::default(),
             ping_sent: AtomicU64::new(0),
             pings_out: AtomicU32::new(0),
             ping_due: AtomicU64::new(0),
@@ -217,6 +217,7 @@ impl Connection {
             version: profile.options.version.clone(),
             user: user.clone(),
             account: account.name().to_string(),
+            round_trip: self.round_trip.clone(),
         }));
         profile.user = user;
     }
@@ -249,18 +250,18 @@ impl Connection {
     /// CONNECT arrived: a first estimate of the round trip is the time since INFO.
     pub fn note_connect(&self) {
         self.last_activity.store(self.age(), Ordering::Relaxed);
-        self.rtt.store(self.age().max(1), Ordering::Relaxed);
+        self.round_trip.set(self.age());
     }
 
     pub fn note_pong(&self) {
         self.pings_out.store(0, Ordering::Relaxed);
         let sent = self.ping_sent.load(Ordering::Relaxed);
-        self.rtt.store(self.age().saturating_sub(sent).max(1), Ordering::Relaxed);
+        self.round_trip.set(self.age().saturating_sub(sent));
     }
 
     /// The round trip, once it is known.
     pub fn rtt(&self) -> Option<Duration> {
-        Some(self.rtt.load(Ordering::Relaxed)).filter(|rtt| *rtt > 0).map(Duration::from_nanos)
+        self.round_trip.get()
     }
 
     /// When the first ping is due after CONNECT; spread by a fifth so that a crowd doesn't ping at once.

@@ -16,9 +16,21 @@ use super::replica::Replica;
 use super::usage::Usage;
 use crate::account::Account;
 
-/// An account with JetStream enabled.
+/// What the API does for an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// JetStream is enabled.
+    Enabled,
+    /// It is not: each request is refused by the answer of its kind.
+    Disabled,
+    /// The system account, for which it never is: all requests but one are refused by the same kind of answer.
+    System,
+}
+
+/// An account with JetStream enabled, or one that the API only refuses.
 pub struct JetStreamAccount {
     account: Arc<Account>,
+    access: Access,
     tiers: RwLock<AccountTiers>,
     /// Read by every request and every acknowledgement, changed by create and delete.
     streams: RwLock<BTreeMap<String, Arc<Replica>>>,
@@ -32,12 +44,22 @@ impl JetStreamAccount {
         usage.set_limits(tiers.flat.as_ref());
         Self {
             account,
+            access: Access::Enabled,
             usage,
             tiers: RwLock::new(tiers),
             streams: RwLock::default(),
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
         }
+    }
+
+    /// An account without JetStream: it has no streams, and never gets any.
+    pub fn refused(account: Arc<Account>, access: Access) -> Self {
+        Self { access, ..Self::new(account, AccountTiers::default(), Arc::default()) }
+    }
+
+    pub fn access(&self) -> Access {
+        self.access
     }
 
     pub fn account(&self) -> &Arc<Account> {

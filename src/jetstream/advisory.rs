@@ -29,11 +29,16 @@ pub struct ClientInfo {
     lang: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     ver: String,
+    /// Nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt: Option<u64>,
+    server: String,
     kind: &'static str,
     client_type: &'static str,
 }
 
-pub fn client_info(client: &ClientIdentity, account: &str) -> ClientInfo {
+/// `server` is the one that the client is connected to.
+pub fn client_info(client: &ClientIdentity, account: &str, server: &str) -> ClientInfo {
     let start = client.start.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     ClientInfo {
         start: Timestamp(i64::try_from(start).unwrap_or(i64::MAX)),
@@ -44,6 +49,8 @@ pub fn client_info(client: &ClientIdentity, account: &str) -> ClientInfo {
         name: client.name.clone(),
         lang: client.lang.clone(),
         ver: client.version.clone(),
+        rtt: client.round_trip.get().and_then(|taken| u64::try_from(taken.as_nanos()).ok()),
+        server: server.to_owned(),
         kind: "Client",
         client_type: client.kind.as_str(),
     }

@@ -1,5 +1,6 @@
 //! JetStream on this server: the journal, the meta group, the streams, and the services that reach them.
 
+mod accounts;
 mod definitions;
 mod recovery;
 mod streams;
@@ -20,26 +21,25 @@ use super::account::JetStreamAccount;
 use super::api::account_info::AccountLimits;
 use super::api::error_codes;
 use super::api::stream_config::StorageType;
-use super::api::validate::{AccountTiers, ServerLimits};
+use super::api::validate::ServerLimits;
 use super::completion::Completion;
 use super::consumer::End;
-use super::ingest::{Acks, FlowControl};
 use super::meta::META_GROUP;
 use super::meta_group::{MetaGroup, MetaGuard};
 use super::replica::Replica;
-use super::service::{self, ApiService};
 pub use super::shared::NodeOptions;
 use super::shared::{QUEUE_BYTES_LOW, Shared};
 use super::timers::{TimerTarget, Timers};
-use super::usage::Usage;
 use super::workers::{Job, JobTarget, Task, Workers};
-use crate::account::Account;
+use crate::account::{Account, InternalSubscriptionId};
 
 /// See the module.
 pub struct Node {
     shared: Arc<Shared>,
     meta: Mutex<MetaGroup>,
     accounts: RwLock<HashMap<String, Arc<JetStreamAccount>>>,
+    /// The accounts without JetStream, and what tells their clients so.
+    refused: Mutex<HashMap<String, Vec<InternalSubscriptionId>>>,
     replicas: RwLock<HashMap<GroupId, Arc<Replica>>>,
     /// Streams whose account is not there, kept until it is (nothing is deleted because it is absent).
     strays: Mutex<Vec<Arc<Replica>>>,
@@ -82,6 +82,7 @@ impl Node {
             shared: shared.clone(),
             meta: Mutex::new(recovered.meta),
             accounts: RwLock::default(),
+            refused: Mutex::default(),
             replicas: RwLock::default(),
             strays: Mutex::default(),
             failure: OnceLock::new(),
@@ -126,34 +127,6 @@ impl Node {
         }
     }
 
-    /// Serves an account: its API, its acknowledgements, and the streams it has already.
-    pub fn enable_account(
-        self: &Arc<Self>,
-        account: Arc<Account>,
-        limits: Option<AccountLimits>,
-        usage: Option<Arc<Usage>>,
-    ) {
-        let tiers = AccountTiers { flat: Some(limits.unwrap_or_default()), ..AccountTiers::default() };
-        if let Some(known) = self.account(account.name()) {
-            known.set_tiers(tiers);
-            return;
-        }
-        let jetstream = Arc::new(JetStreamAccount::new(account.clone(), tiers, usage.unwrap_or_default()));
-        self.accounts.write().insert(account.name().to_owned(), jetstream.clone());
-        let mut prefixes = vec![service::PREFIX.to_owned()];
-        prefixes.extend(self.domain().map(|domain| format!("$JS.{domain}.API.")));
-        for prefix in prefixes {
-            let api = ApiService { node: self.clone(), account: jetstream.clone(), prefix_bytes: prefix.len() };
-            account.subscribe_internal(format!("{prefix}>").as_bytes(), None, Arc::new(api));
-        }
-        account.subscribe_internal(b"$JS.ACK.>", None, Arc::new(Acks(jetstream.clone())));
-        account.subscribe_internal(b"$JS.FC.>", None, Arc::new(FlowControl(jetstream)));
-        let strays = std::mem::take(&mut *self.strays.lock());
-        for replica in strays {
-            self.serve(&replica);
-        }
-    }
-
     pub fn meta(self: &Arc<Self>) -> MetaGuard<'_> {
         MetaGuard::new(self, self.meta.lock())
     }
@@ -172,17 +145,6 @@ impl Node {
 
     fn all_replicas(&self) -> Vec<Arc<Replica>> {
         self.replicas.read().values().cloned().collect()
-    }
-
-    pub fn account(&self, name: &str) -> Option<Arc<JetStreamAccount>> {
-        self.accounts.read().get(name).cloned()
-    }
-
-    /// In the order of their names.
-    pub fn accounts(&self) -> Vec<Arc<JetStreamAccount>> {
-        let mut accounts: Vec<_> = self.accounts.read().values().cloned().collect();
-        accounts.sort_by(|left, right| left.name().cmp(right.name()));
-        accounts
     }
 
     pub fn shared(&self) -> Arc<Shared> {

@@ -21,13 +21,24 @@ pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node
         .map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
     let io =
         RealIo::probe(&directory).map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
-    Node::start(
+    let node = Node::start(
         Arc::new(io),
         &directory,
         journal_options(options, &directory),
         node_options(options, &directory, server_name),
         accounts(options, hub),
-    )
+    )?;
+    refuse_others(hub, &node);
+    Ok(node)
+}
+
+/// Clients of accounts without JetStream are told so, as long as some account has it.
+pub fn refuse_others(hub: &Hub, node: &Arc<Node>) {
+    let system = hub.system_account();
+    for account in hub.accounts() {
+        let is_system = Arc::ptr_eq(&account, &system);
+        node.refuse_account(&account, is_system);
+    }
 }
 
 /// The catalogue lies beside the journal, not in it: it is no part of what is stored.

@@ -311,6 +311,39 @@ fn a_terminated_process_ends_cleanly_and_starts_again() {
     });
 }
 
+/// The floor that is told does not catch up by being read from the disk.
+#[test]
+fn a_message_given_up_holds_the_ack_floor_back_after_a_restart_too() {
+    let store = tempfile::tempdir().unwrap();
+    let floor = |info: &Value| (info["ack_floor"]["stream_seq"].clone(), info["num_redelivered"].clone());
+    let mut process = Process::start(headwater(), store.path());
+    block_on(async {
+        let js = connect(&process).await;
+        js.stream("S", json!({"retention": "workqueue"})).await;
+        js.consumer("S", "C", json!({"ack_wait": SECOND / 10, "max_deliver": 2})).await;
+        js.publish_many("s.a", 2).await;
+        let mut advisories = js.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.S.C").await;
+        js.fetch("S", "C", 1).await;
+        let mut again = js.pull("S", "C", json!({"batch": 1, "expires": 20 * SECOND})).await;
+        again.message().await;
+        advisories.json().await;
+        assert_eq!(floor(&js.consumer_info("S", "C").await), (json!(0), json!(1)));
+        terminate(&process);
+    });
+    assert!(wait(&mut process).success());
+    let process = Process::start(headwater(), store.path());
+    block_on(async {
+        let js = connect(&process).await;
+        let info = js.consumer_info("S", "C").await;
+        assert_eq!((floor(&info), &info["num_ack_pending"]), ((json!(0), json!(1)), &json!(0)));
+        assert_eq!(js.messages("S").await, 2, "the work queue keeps what was given up");
+        let messages = js.fetch("S", "C", 1).await;
+        js.confirm(&messages[0], "+ACK").await;
+        assert_eq!(floor(&js.consumer_info("S", "C").await), (json!(2), json!(1)));
+        assert_eq!(js.messages("S").await, 1);
+    });
+}
+
 fn terminate(process: &Process) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(process.child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

@@ -10,7 +10,7 @@ impl Request<'_> {
     }
 
     fn account_info_reply(&self) -> Result<AccountInfoReply, ApiError> {
-        self.check_level()?;
+        self.admit()?;
         // Whatever the body says: clients in the field send `[]`, and the genuine server does not look.
         Ok(AccountInfoReply(Some(self.account.info(self.node))))
     }

@@ -85,10 +85,9 @@ impl Answer {
             let quoted = &response[..response.len().min(AUDIT_BYTES_MAX)];
             let body = AuditBody {
                 server: self.node.server_name(),
-                client: audit
-                    .client
-                    .as_deref()
-                    .map(|client| advisory::client_info(client, self.account.account().name())),
+                client: audit.client.as_deref().map(|client| {
+                    advisory::client_info(client, self.account.account().name(), self.node.server_name())
+                }),
                 subject: &audit.subject,
                 request: &audit.request,
                 response: &String::from_utf8_lossy(quoted),
@@ -103,7 +102,6 @@ impl Answer {
 #[derive(Serialize)]
 struct AuditBody<'a> {
     server: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<advisory::ClientInfo>,
     subject: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]

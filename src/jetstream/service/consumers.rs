@@ -34,7 +34,7 @@ impl Request<'_> {
 
     fn try_consumer_create(&self) -> Result<(), ApiError> {
         let request: CreateConsumerRequest = requests::read(self.body, self.is_strict())?;
-        self.check_level()?;
+        self.admit()?;
         let filter;
         let (stream_name, name) = match self.tokens {
             ["CONSUMER", "CREATE", stream] => (*stream, ConsumerName::Absent),
@@ -94,7 +94,7 @@ impl Request<'_> {
     }
 
     fn consumer_names_reply(&self, stream: &str) -> Result<ConsumerNames, ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let request: ConsumersRequest = requests::read_optional(self.body, self.is_strict())?;
         let names: Vec<String> = self.stream(stream)?.consumer_configs().into_iter().map(|(name, _)| name).collect();
         let (paging, range) = Paging::of(names.len(), request.offset, NAMES_LIMIT);
@@ -106,7 +106,7 @@ impl Request<'_> {
     }
 
     fn consumer_list_reply(&self, stream: &str) -> Result<ConsumerList, ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let request: ConsumersRequest = requests::read_optional(self.body, self.is_strict())?;
         let stream = self.stream(stream)?;
         let names: Vec<String> = stream.consumer_configs().into_iter().map(|(name, _)| name).collect();
@@ -128,7 +128,7 @@ impl Request<'_> {
         if !requests::is_empty(self.body) {
             return Err(error_codes::NOT_EMPTY_REQUEST.error());
         }
-        self.check_level()?;
+        self.admit()?;
         let info = self.stream(stream)?.consumer_info(consumer);
         Ok(ConsumerInfoReply(Some(info.ok_or_else(|| error_codes::CONSUMER_NOT_FOUND.error())?)))
     }
@@ -140,7 +140,7 @@ impl Request<'_> {
     }
 
     fn try_consumer_delete(&self, stream: &str, consumer: &str) -> Result<(), ApiError> {
-        self.check_level()?;
+        self.admit()?;
         if !requests::is_empty(self.body) {
             return Err(error_codes::NOT_EMPTY_REQUEST.error());
         }
@@ -159,8 +159,8 @@ impl Request<'_> {
     }
 
     fn try_consumer_pause(&self, stream: &str, consumer: &str) -> Result<(), ApiError> {
-        self.check_level()?;
         let request: PauseRequest = requests::read_optional(self.body, self.is_strict())?;
+        self.admit()?;
         let stream = self.stream(stream)?;
         let answer = self.answer();
         stream.pause_consumer(consumer, request.pause_until, move |_, publisher, outcome| {
@@ -180,7 +180,7 @@ impl Request<'_> {
         let Some(stream) = self.account.find(stream).filter(|stream| stream.has_consumer(consumer)) else {
             return Ok(());
         };
-        self.check_level()?;
+        self.admit()?;
         let request: ResetRequest = match self.body {
             [] => ResetRequest::default(),
             body => requests::read(body, false)?,
@@ -197,6 +197,7 @@ impl Request<'_> {
     fn consumer_unpin_reply(&self, stream: &str, consumer: &str) -> Result<ConsumerUnpinned, ApiError> {
         self.check_level()?;
         let request = UnpinRequest::read(self.body)?;
+        self.check_enabled()?;
         let stream = self.stream(stream)?;
         stream.unpin_consumer(consumer, &request.group)?;
         Ok(ConsumerUnpinned {})

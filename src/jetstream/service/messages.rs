@@ -19,7 +19,7 @@ impl Request<'_> {
     }
 
     fn message_get_reply(&self, name: &str) -> Result<MessageReply, ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let request = MessageGetRequest::for_api(self.body, self.is_strict())?;
         let stream = self.stream(name)?;
         let selection = Selection::of(&request);
@@ -34,7 +34,7 @@ impl Request<'_> {
     }
 
     fn try_message_delete(&self, name: &str) -> Result<(), ApiError> {
-        self.check_level()?;
+        self.admit()?;
         if requests::is_empty(self.body) {
             return Err(error_codes::BAD_REQUEST.error());
         }

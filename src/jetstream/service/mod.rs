@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use answer::Answer;
 
-use super::account::JetStreamAccount;
+use super::account::{Access, JetStreamAccount};
 use super::api::error_codes;
 use super::api::responses::{self, Body};
 use super::api::{ApiError, validate};
@@ -85,6 +85,9 @@ impl ApiService {
 
 impl Request<'_> {
     fn dispatch(&self) {
+        if self.account.access() == Access::System && self.tokens != ["INFO"] {
+            return self.refuse_system();
+        }
         match self.tokens {
             ["CONSUMER", "MSG", "NEXT", stream, consumer] => self.next_message(stream, consumer),
             ["CONSUMER", "MSG", "NEXT", ..] => self.no_responders(),
@@ -100,6 +103,8 @@ impl Request<'_> {
             ["STREAM", "PURGE", stream] => self.stream_purge(stream),
             ["STREAM", "MSG", "GET", stream] => self.message_get(stream),
             ["STREAM", "MSG", "DELETE", stream] => self.message_delete(stream),
+            ["STREAM", "SNAPSHOT", _] => self.refuse_unless_admitted::<responses::SnapshotStarted>(),
+            ["STREAM", "RESTORE", _] => self.refuse_unless_admitted::<responses::RestoreStarted>(),
             ["STREAM", "LEADER", "STEPDOWN", _] => self.refuse::<responses::StreamSteppedDown>(no_cluster()),
             ["STREAM", "PEER", "REMOVE", _] => self.refuse::<responses::PeerRemoved>(no_cluster()),
             ["STREAM", "PEER", "EVACUATE", _] => self.refuse::<responses::PeerEvacuated>(no_cluster()),
@@ -132,7 +137,35 @@ impl Request<'_> {
         self.respond::<B>(Err(error));
     }
 
+    /// The system account asks for what others own, and is told so without being named itself. Requests about servers
+    /// and accounts are not of this API.
+    fn refuse_system(&self) {
+        if !matches!(self.tokens, ["META" | "SERVER" | "ACCOUNT", ..]) {
+            let unnamed = Request { client: None, ..*self };
+            unnamed.refuse::<responses::System>(error_codes::NOT_ENABLED_FOR_ACCOUNT.error());
+        }
+    }
+
+    /// For what is not there yet: silence, as for any unknown subject.
+    fn refuse_unless_admitted<B: Body>(&self) {
+        if let Err(error) = self.admit() {
+            self.refuse::<B>(error);
+        }
+    }
+
     /// What is true of every request before its body is looked at.
+    pub fn admit(&self) -> Result<(), ApiError> {
+        self.check_level()?;
+        self.check_enabled()
+    }
+
+    pub fn check_enabled(&self) -> Result<(), ApiError> {
+        match self.account.access() {
+            Access::Enabled => Ok(()),
+            Access::Disabled | Access::System => Err(error_codes::NOT_ENABLED_FOR_ACCOUNT.error()),
+        }
+    }
+
     pub fn check_level(&self) -> Result<(), ApiError> {
         match validate::required_level_is_met(headers::get_str(self.headers, REQUIRED_API_LEVEL)) {
             true => Ok(()),

@@ -25,7 +25,7 @@ impl Request<'_> {
     }
 
     fn try_stream_create(&self, name: &str) -> Result<(), ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let request: StreamConfigRequest = requests::read(self.body, self.is_strict())?;
         let mut meta = self.node.meta();
         let checked = self
@@ -50,7 +50,7 @@ impl Request<'_> {
     }
 
     fn try_stream_update(&self, name: &str) -> Result<(), ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let request: StreamConfigRequest = requests::read(self.body, self.is_strict())?;
         let meta = self.node.meta();
         let stream = self.account.find(name);
@@ -78,7 +78,7 @@ impl Request<'_> {
     }
 
     fn stream_names_reply(&self) -> Result<StreamNames, ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let request: StreamNamesRequest = requests::read_optional(self.body, self.is_strict())?;
         let streams = self.matching_streams(&request.subject);
         let (paging, range) = Paging::of(streams.len(), request.offset, NAMES_LIMIT);
@@ -90,7 +90,7 @@ impl Request<'_> {
     }
 
     fn stream_list_reply(&self) -> Result<StreamList, ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let StreamListRequest(request) = requests::read_optional(self.body, self.is_strict())?;
         let streams = self.matching_streams(&request.subject);
         let (paging, range) = Paging::of(streams.len(), request.offset, LIST_LIMIT);
@@ -120,7 +120,7 @@ impl Request<'_> {
     }
 
     fn try_stream_info(&self, name: &str) -> Result<(), ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let request: StreamInfoRequest = requests::read_optional(self.body, self.is_strict())?;
         let stream = self.stream(name)?;
         let (of_stream, answer, leader) = (stream.clone(), self.answer(), self.node.server_name().to_owned());
@@ -149,7 +149,7 @@ impl Request<'_> {
     }
 
     fn try_stream_delete(&self, name: &str) -> Result<(), ApiError> {
-        self.check_level()?;
+        self.admit()?;
         if !requests::is_empty(self.body) {
             return Err(error_codes::NOT_EMPTY_REQUEST.error());
         }
@@ -168,7 +168,7 @@ impl Request<'_> {
     }
 
     fn try_stream_purge(&self, name: &str) -> Result<(), ApiError> {
-        self.check_level()?;
+        self.admit()?;
         let request: PurgeRequest = requests::read_optional(self.body, self.is_strict())?;
         request.check()?;
         let stream = self.stream(name)?;

@@ -224,8 +224,8 @@ class Play:
         self.api.publish(subject, body, reply=inbox)
         taken = []
         seconds = FIRST_SECONDS + seconds_of("expires", body)
-        # What beats may be as quiet as that between two beats.
-        quiet_seconds = QUIET_SECONDS + seconds_of("idle_heartbeat", body)
+        # What beats may be as quiet as that between two beats, and what ends by itself until then.
+        quiet_seconds = QUIET_SECONDS + seconds_of("idle_heartbeat", body) + seconds_of("expires", body)
         while len(taken) < count:
             batch = self.api.messages(sid, count=1, timeout=seconds)
             if not batch:
