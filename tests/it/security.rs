@@ -217,6 +217,32 @@ fn a_second_connect_drops_what_the_first_subscribed() {
     assert_eq!((server.server.connections()[0].account.as_str(), server.server.hub().subscriptions()), ("B", 0));
 }
 
+/// Clients would take no responders for a server without JetStream, and ask again and again.
+#[test]
+fn an_account_without_jetstream_is_told_so_also_when_a_reload_brings_it() {
+    let store = tempfile::tempdir().unwrap();
+    let in_accounts = |names: &[&str], options: &mut Options| {
+        options.authorization.users = names.iter().map(|name| in_account(name, user(name, ""))).collect();
+        options.accounts =
+            names.iter().map(|name| AccountOptions { name: (*name).into(), ..AccountOptions::default() }).collect();
+    };
+    let server = TestServer::start(|options| {
+        options.jetstream.enabled = true;
+        options.store_dir = Some(store.path().to_path_buf());
+        in_accounts(&["A"], options);
+    });
+    let mut options = Options::clone(&server.server.options());
+    in_accounts(&["A", "B"], &mut options);
+    server.runtime.block_on(async { server.server.reload(options) }).unwrap();
+    for name in ["A", "B"] {
+        let mut client = server.connected_with(&format!("\"user\":\"{name}\""));
+        client.send("SUB in 1\r\nPUB $JS.API.STREAM.DELETE.S in 0\r\n\r\n");
+        assert!(client.line().starts_with("MSG in 1 "));
+        let answer = client.line();
+        assert!(answer.contains("stream_delete_response") && answer.contains("10039"), "{answer}");
+    }
+}
+
 #[test]
 fn a_reload_ends_logins_and_subscriptions_that_are_no_longer_good() {
     let limited = |deny: &[&str]| {

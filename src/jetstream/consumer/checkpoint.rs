@@ -166,7 +166,9 @@ fn read(reader: &mut Reader<'_>) -> Option<ConsumerState> {
     if version == VERSION_WITH_HELD_FLOOR {
         let stream = ack_floor.stream.checked_sub(reader.unsigned()?)?;
         let consumer = ack_floor.consumer.checked_sub(reader.unsigned()?)?;
-        state.held_floor = Some(SequencePair { consumer, stream });
+        let held = SequencePair { consumer, stream };
+        // A floor that is not held back has the first version.
+        state.held_floor = (held != ack_floor).then_some(Some(held))?;
     }
     Some(state)
 }
