@@ -321,13 +321,14 @@ fn a_message_given_up_holds_the_ack_floor_back_after_a_restart_too() {
         let js = connect(&process).await;
         js.stream("S", json!({"retention": "workqueue"})).await;
         js.consumer("S", "C", json!({"ack_wait": SECOND / 10, "max_deliver": 2})).await;
-        js.publish_many("s.a", 2).await;
+        js.publish("s.a", "1").await;
         let mut advisories = js.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.S.C").await;
         js.fetch("S", "C", 1).await;
         let mut again = js.pull("S", "C", json!({"batch": 1, "expires": 20 * SECOND})).await;
         again.message().await;
         advisories.json().await;
         assert_eq!(floor(&js.consumer_info("S", "C").await), (json!(0), json!(1)));
+        js.publish("s.a", "2").await;
         terminate(&process);
     });
     assert!(wait(&mut process).success());

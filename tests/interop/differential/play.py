@@ -287,6 +287,19 @@ class Play:
             status, body = error.code, error.read().decode()
         self.note(f"{status} {shape(body, ADDED.get(path.partition('?')[0], ()))}")
 
+    def do_await(self, rest):
+        """`await PATH TEXT`: polls a page of the monitoring port until TEXT is in it."""
+        path, _, text = rest.partition(" ")
+        deadline = time.monotonic() + UNTIL_SECONDS
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.server.http_port}{path}", timeout=REPLY_SECONDS) as reply:
+                # Servers escape the same character in different ways.
+                if text in json.dumps(json.load(reply), ensure_ascii=False):
+                    self.note("done")
+                    return
+            time.sleep(0.02)
+        self.note("it never comes")
+
     def do_shape(self, rest):
         """A request whose answer is compared by shape: `shape SUBJECT PAYLOAD`."""
         subject, payload, headers = message(rest)
@@ -306,15 +319,18 @@ class Play:
         for frame in frames:
             if frame.status is None:
                 self.delivered.append(frame)
-            self.frame(frame)
+            # It has the id of the subscription, or the client would not have found it; how many there were before
+            # depends on how often something was polled.
+            subject, _, rest = frame.args.split(" ", 2)
+            self.frame(frame, args=frame.args if subject.startswith(INBOX) else f"{subject} {rest}")
 
-    def frame(self, frame):
+    def frame(self, frame, args=None):
         if frame.verb == "INFO":
             self.note("INFO " + self.normal.json(json.loads(frame.args)))
             return
         headers = "" if frame.headers is None else " " + repr(frame.headers.decode("utf-8", "backslashreplace"))
         body = self.normal.body(frame.payload.decode("utf-8", "backslashreplace"))
-        args = re.sub(rf"{re.escape(INBOX)}\.\d+ \d+", "<inbox>", frame.args)
+        args = re.sub(rf"{re.escape(INBOX)}\.\d+ \d+", "<inbox>", frame.args if args is None else args)
         # The size of a reply with a time or an id in it says nothing more than its text.
         if "<" in self.normal.text(headers + body):
             args = re.sub(r"(?: \d+){1,2}\Z", " <size>" if frame.headers is None else " <sizes>", args)
