@@ -8,7 +8,7 @@ mod core;
 mod crash;
 mod fast_batch;
 mod fuzz;
-#[path = "../fuzz/src/bodies.rs"]
+#[path = "../fuzz/src/bodies/mod.rs"]
 mod fuzz_bodies;
 mod harness;
 mod interest;
