@@ -289,12 +289,16 @@ impl Hub {
         }
     }
 
+    pub(super) fn count_slow_consumer(&self, connection: &Connection) {
+        self.counters.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        connection.account().count_slow_consumer();
+    }
+
     fn count_end(&self, connection: &Connection, reason: ClosedReason) {
         match reason {
             ClosedReason::SlowConsumerPendingBytes | ClosedReason::SlowConsumerWriteDeadline => {
                 tracing::info!("{} - Slow Consumer Detected: {reason}", connection.label());
-                self.counters.slow_consumers.fetch_add(1, Ordering::Relaxed);
-                connection.account().count_slow_consumer();
+                self.count_slow_consumer(connection);
             }
             ClosedReason::StaleConnection => {
                 self.counters.stale_connections.fetch_add(1, Ordering::Relaxed);

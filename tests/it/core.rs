@@ -1,12 +1,14 @@
 //! The core protocol on the wire (C-01..C-38): exact bytes, as nats-server 2.15.1 answers.
 
-use crate::harness::{PATIENCE, TestServer, eventually};
+use crate::harness::{PATIENCE, RawClient, TestServer, eventually};
 use headwater::account::{Account, InternalMessage, InternalSubscriber};
+use headwater::config::WriteTimeout;
 use headwater::protocol::error::ClosedReason;
 use headwater::router::Publisher;
 use parking_lot::Mutex;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n";
@@ -409,6 +411,55 @@ fn a_blocked_write_ends_at_the_deadline() {
     }
     assert_eq!(server.server.closed_connections()[0].reason.as_str(), "Slow Consumer (Write Deadline)");
     publisher.expect_nothing();
+}
+
+/// Publishes until this many bytes wait for the only subscriber of `f`; how many messages of a megabyte that took.
+fn fill(server: &TestServer, publisher: &mut RawClient, pending: usize) -> usize {
+    let message = [b"PUB f 1000000\r\n".as_slice(), &vec![b'x'; 1_000_000], b"\r\n"].concat();
+    let deadline = Instant::now() + PATIENCE;
+    let mut sent = 0;
+    while server.server.connections().iter().all(|connection| connection.pending_bytes < pending) {
+        assert!(Instant::now() < deadline);
+        publisher.stream.write_all(&message).unwrap();
+        publisher.expect_nothing();
+        sent += 1;
+    }
+    sent
+}
+
+fn take_in_pieces(client: &mut RawClient, bytes: usize) {
+    let mut left = bytes;
+    while left > 0 {
+        left -= client.take(left.min(1 << 16)).len();
+    }
+}
+
+#[test]
+fn who_reads_slowly_is_kept_when_writes_are_retried() {
+    // The comparison server closes a client at the deadline, unless told to retry and something was written meanwhile.
+    let server = TestServer::start(|options| {
+        options.write_deadline = Duration::from_millis(700);
+        options.write_timeout = WriteTimeout::Retry;
+    });
+    let mut slow = server.connected();
+    slow.send("SUB f 1\r\n");
+    slow.expect_nothing();
+    let mut publisher = server.connected();
+    let sent = fill(&server, &mut publisher, 20 << 20);
+    let late = || server.server.hub().counters.slow_consumers.load(Ordering::Relaxed);
+    let mut left = sent * (b"MSG f 1 1000000\r\n\r\n".len() + 1_000_000);
+    for round in 1..=2 {
+        take_in_pieces(&mut slow, 6 << 20);
+        left -= 6 << 20;
+        eventually("the deadline passes", || late() >= round);
+        assert!(server.server.closed_connections().is_empty(), "it took something");
+    }
+    take_in_pieces(&mut slow, left);
+    slow.expect_nothing();
+    // Who takes nothing is closed all the same.
+    fill(&server, &mut publisher, 4 << 20);
+    eventually("the deadline passes", || !server.server.closed_connections().is_empty());
+    assert_eq!(server.server.closed_connections()[0].reason.as_str(), "Slow Consumer (Write Deadline)");
 }
 
 #[test]
