@@ -2,7 +2,7 @@
 
 use crate::harness::{PATIENCE, RawClient, TestServer, eventually};
 use headwater::account::{Account, InternalMessage, InternalSubscriber};
-use headwater::config::WriteTimeout;
+use headwater::config::{Options, WriteTimeout};
 use headwater::protocol::error::ClosedReason;
 use headwater::router::Publisher;
 use parking_lot::Mutex;
@@ -305,6 +305,21 @@ fn limits_of_subscriptions_and_connections() {
     third.info();
     third.expect("-ERR 'maximum connections exceeded'\r\n");
     third.expect_closed();
+}
+
+#[test]
+fn a_new_largest_payload_is_told_once() {
+    // The first of two INFOs told the old one.
+    let server = server();
+    let mut client = server.client();
+    client.info();
+    client.send("CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+    client.expect("PONG\r\n");
+    client.info();
+    let options = Options { payload_bytes_max: 1000, ..Options::clone(&server.server.options()) };
+    server.server.reload(options).unwrap();
+    assert_eq!(client.info()["max_payload"], 1000);
+    client.expect_nothing();
 }
 
 #[test]

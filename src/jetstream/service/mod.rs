@@ -35,6 +35,9 @@ pub struct ApiService {
     pub prefix_bytes: usize,
 }
 
+/// Why a snapshot fails: who asks for one is told so at once instead of waiting for it.
+const NOT_YET: &str = "not supported by this release";
+
 /// One request, borrowed from the connection's buffer.
 pub struct Request<'a> {
     pub node: &'a Arc<Node>,
@@ -98,6 +101,10 @@ impl Request<'_> {
             ["STREAM", "INFO", stream] => self.stream_info(stream),
             ["STREAM", "DELETE", stream] => self.stream_delete(stream),
             ["STREAM", "PURGE", stream] => self.stream_purge(stream),
+            ["STREAM", "SNAPSHOT", stream] => self.stream_snapshot(stream),
+            ["STREAM", "RESTORE", _] => {
+                self.refuse::<responses::RestoreStarted>(error_codes::STREAM_RESTORE.with(NOT_YET))
+            }
             ["STREAM", "MSG", "GET", stream] => self.message_get(stream),
             ["STREAM", "MSG", "DELETE", stream] => self.message_delete(stream),
             ["STREAM", "LEADER", "STEPDOWN", _] => self.refuse::<responses::StreamSteppedDown>(no_cluster()),

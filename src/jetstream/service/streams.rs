@@ -1,13 +1,13 @@
 //! `STREAM.*`: create, update, names, list, info, delete, purge (J-02 to J-08).
 
-use super::Request;
+use super::{NOT_YET, Request};
 use crate::jetstream::api::cluster_info::ClusterInfo;
 use crate::jetstream::api::requests::{
     self, PurgeRequest, StreamConfigRequest, StreamInfoRequest, StreamListRequest, StreamNamesRequest,
 };
 use crate::jetstream::api::responses::{
-    self, LIST_LIMIT, NAMES_LIMIT, Paging, StreamCreated, StreamDeleted, StreamInfoReply, StreamList, StreamNames,
-    StreamPurged, StreamUpdated,
+    self, LIST_LIMIT, NAMES_LIMIT, Paging, SnapshotStarted, StreamCreated, StreamDeleted, StreamInfoReply, StreamList,
+    StreamNames, StreamPurged, StreamUpdated,
 };
 use crate::jetstream::api::validate::{self, StreamCreate};
 use crate::jetstream::api::{ApiError, error_codes};
@@ -140,6 +140,11 @@ impl Request<'_> {
             answer.send_on(publisher, Ok(StreamInfoReply { paging, info: Some(info) }));
         });
         Ok(())
+    }
+
+    pub(super) fn stream_snapshot(&self, name: &str) {
+        let found = self.check_level().and_then(|()| self.stream(name));
+        self.refuse::<SnapshotStarted>(found.err().unwrap_or_else(|| error_codes::STREAM_SNAPSHOT.with(NOT_YET)));
     }
 
     pub(super) fn stream_delete(&self, name: &str) {
