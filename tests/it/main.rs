@@ -16,6 +16,7 @@ mod jetstream;
 mod kv;
 mod monitor;
 mod security;
+mod slow_readers;
 mod stream;
 mod tls;
 mod tls_choices;

@@ -12,7 +12,7 @@ use headwater_storage::format::batch::BatchHeader;
 use headwater_storage::format::catalogue_row;
 use headwater_storage::format::footer::{FooterDirectory, Section};
 use headwater_storage::format::record;
-use headwater_storage::format::segment::{SealSlot, SegmentHeader};
+use headwater_storage::format::segment::{FileName, SealSlot, SegmentHeader};
 use headwater_storage::{DedupeWindow, SequenceSet, SubjectIndex};
 use prost::Message;
 
@@ -28,6 +28,11 @@ pub fn journal_formats(data: &[u8]) {
     }
     let _ = SealSlot::decode(data, seed);
     let _ = SegmentHeader::decode(data);
+    if let Ok(name) = std::str::from_utf8(data)
+        && let Some(file) = FileName::parse(name)
+    {
+        assert_eq!(file.to_string(), name);
+    }
     if let Some(directory) = FooterDirectory::decode(data) {
         assert_eq!(directory.encoded_length(), data.len());
         assert_eq!(FooterDirectory::decode(&directory.encode()), Some(directory));
@@ -184,7 +189,7 @@ pub fn journal_examples() -> Vec<Vec<u8>> {
     };
     let mut record = vec![0; header.record_bytes()];
     record::encode(&header, &[b"s", b"abc"], 0, &mut record);
-    vec![record, FooterDirectory::default().encode(), vec![0; 128]]
+    vec![record, FooterDirectory::default().encode(), vec![0; 128], b"0000000007.segment".to_vec()]
 }
 
 pub fn row_examples() -> Vec<Vec<u8>> {
