@@ -143,8 +143,11 @@ impl Request<'_> {
     }
 
     pub(super) fn stream_snapshot(&self, name: &str) {
-        let found = self.check_level().and_then(|()| self.stream(name));
-        self.refuse::<SnapshotStarted>(found.err().unwrap_or_else(|| error_codes::STREAM_SNAPSHOT.with(NOT_YET)));
+        self.refuse::<SnapshotStarted>(match self.check_level() {
+            Err(error) => error,
+            Ok(()) if requests::is_empty(self.body) => error_codes::BAD_REQUEST.error(),
+            Ok(()) => self.stream(name).err().unwrap_or_else(|| error_codes::STREAM_SNAPSHOT.with(NOT_YET)),
+        });
     }
 
     pub(super) fn stream_delete(&self, name: &str) {
