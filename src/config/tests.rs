@@ -283,7 +283,7 @@ fn what_has_no_effect_is_named() {
 #[test]
 fn what_is_read_and_changes_nothing_is_named() {
     let loaded = check(
-        "write_timeout: retry\nno_sublist_cache: true\nfeature_flags { a: true, b: false }\njetstream {\n \
+        "no_sublist_cache: true\nfeature_flags { a: true, b: false }\njetstream {\n \
          max_buffered_msgs: 10, max_buffered_size: 1M, request_queue_limit: 5, info_queue_limit: 6, \
          max_concurrent_io: 64 }",
     )
@@ -292,7 +292,6 @@ fn what_is_read_and_changes_nothing_is_named() {
     assert_eq!(
         named,
         [
-            "write_timeout",
             "no_sublist_cache",
             "feature_flags.a",
             "jetstream.max_buffered_msgs",
@@ -302,7 +301,7 @@ fn what_is_read_and_changes_nothing_is_named() {
             "jetstream.max_concurrent_io",
         ]
     );
-    let loaded = check("write_timeout: close\nno_sublist_cache: false\nfeature_flags {}").unwrap();
+    let loaded = check("write_timeout: retry\nno_sublist_cache: false\nfeature_flags {}").unwrap();
     assert_eq!(loaded.unsupported, []);
 }
 

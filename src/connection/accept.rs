@@ -68,13 +68,15 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
         Ok(session) => session,
         Err(cause) => {
             tracing::debug!(%peer, cid = id, "{cause}");
+            remember_stranger(&hub, id, peer);
             return;
         }
     };
     info.first = std::mem::take(&mut first);
     if info.first {
         use tokio::io::AsyncWriteExt;
-        let line = info_line(&hub, id, peer, &nonce, InfoTls::Required);
+        let shown = if allow_plain { InfoTls::Both } else { InfoTls::Required };
+        let line = info_line(&hub, id, peer, &nonce, shown);
         if stream.write_all(&line).await.is_err() || stream.flush().await.is_err() {
             return;
         }
@@ -127,6 +129,15 @@ enum InfoTls {
     None,
     Available,
     Required,
+    /// The session has begun, where a plain one would have been welcome, too.
+    Both,
+}
+
+/// Keeps for the monitor that a handshake failed (C-37).
+fn remember_stranger(hub: &Hub, id: u64, peer: SocketAddr) {
+    let outbound = Arc::new(hub.outbound(id, Transport::Owner));
+    let stranger = Connection::new(outbound, peer, ClientKind::Nats, hub.global_account(), String::new(), 0, None);
+    hub.remember(stranger.closed(ClosedReason::TlsHandshake));
 }
 
 fn info_line(hub: &Hub, id: u64, peer: SocketAddr, nonce: &str, tls: InfoTls) -> Vec<u8> {
@@ -135,8 +146,8 @@ fn info_line(hub: &Hub, id: u64, peer: SocketAddr, nonce: &str, tls: InfoTls) ->
     info.client_ip = peer.ip().to_canonical().to_string();
     info.nonce = nonce.to_string();
     info.max_payload = hub.settings.load().payload_bytes_max as i64;
-    info.tls_required = tls == InfoTls::Required;
-    info.tls_available = tls == InfoTls::Available;
+    info.tls_required = matches!(tls, InfoTls::Required | InfoTls::Both);
+    info.tls_available = matches!(tls, InfoTls::Available | InfoTls::Both);
     info.line()
 }
 

@@ -352,7 +352,8 @@ impl Connection {
     }
 
     fn check_write(&self, hub: &Hub, now: Instant) {
-        let deadline = hub.settings.load().write_deadline;
+        let settings = hub.settings.load();
+        let deadline = settings.write_deadline;
         match self.outbound.blocked_since() {
             None => {
                 self.write_watched.store(false, Ordering::Relaxed);
@@ -362,6 +363,12 @@ impl Connection {
                 }
             }
             Some(_) if self.outbound.is_overdue(now, deadline) => {
+                if settings.retry_writes && self.outbound.extend_deadline() {
+                    tracing::info!("{} - Slow Consumer: write deadline of {deadline:?} exceeded", self.label());
+                    hub.count_slow_consumer(self);
+                    hub.set_alarm(now + deadline, self, Alarm::WriteDeadline);
+                    return;
+                }
                 self.outbound.close(ClosedReason::SlowConsumerWriteDeadline);
             }
             Some(since) => hub.set_alarm(since + deadline, self, Alarm::WriteDeadline),

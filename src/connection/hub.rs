@@ -188,7 +188,12 @@ impl Hub {
         info.client_id = connection.id();
         info.client_ip = connection.host();
         info.nonce = nonce.to_string();
-        info.max_payload = self.settings.load().payload_bytes_max as i64;
+        let settings = self.settings.load();
+        info.max_payload = settings.payload_bytes_max as i64;
+        if self.tls.load().is_some() {
+            info.tls_required = !settings.allow_plain;
+            info.tls_available = settings.allow_plain;
+        }
         info
     }
 
@@ -199,7 +204,9 @@ impl Hub {
             change(&mut info);
             info
         });
-        if *before == **self.info.load() {
+        // Each connection tells of its own largest payload, once it has taken over the new limits.
+        let after = Info::clone(&self.info.load());
+        if *before == (Info { max_payload: before.max_payload, ..after }) {
             return;
         }
         for connection in self.register.all() {
@@ -275,6 +282,14 @@ impl Hub {
         let reason = closed.reason;
         self.register.remove(connection.id());
         self.count_end(connection, reason);
+        self.remember(closed);
+        if let Some(observer) = self.observer() {
+            observer.disconnected(connection, reason);
+        }
+    }
+
+    /// Puts a connection among those that ended.
+    pub fn remember(&self, closed: ClosedConnection) {
         let limit = self.settings.load().closed_connections_max;
         let mut ring = self.closed.lock();
         while ring.len() >= limit.max(1) {
@@ -283,18 +298,18 @@ impl Hub {
         if limit > 0 {
             ring.push_back(closed);
         }
-        drop(ring);
-        if let Some(observer) = self.observer() {
-            observer.disconnected(connection, reason);
-        }
+    }
+
+    pub(super) fn count_slow_consumer(&self, connection: &Connection) {
+        self.counters.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        connection.account().count_slow_consumer();
     }
 
     fn count_end(&self, connection: &Connection, reason: ClosedReason) {
         match reason {
             ClosedReason::SlowConsumerPendingBytes | ClosedReason::SlowConsumerWriteDeadline => {
                 tracing::info!("{} - Slow Consumer Detected: {reason}", connection.label());
-                self.counters.slow_consumers.fetch_add(1, Ordering::Relaxed);
-                connection.account().count_slow_consumer();
+                self.count_slow_consumer(connection);
             }
             ClosedReason::StaleConnection => {
                 self.counters.stale_connections.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Client connections: sockets, TLS, the state of each client, and the hub that they share.
 
 mod accept;
-mod certificate;
+pub mod certificate;
 #[expect(clippy::module_inception, reason = "the noun of the file is the noun of the folder")]
 mod connection;
 mod hub;

@@ -15,6 +15,8 @@ pub struct Settings {
     pub ping_interval: Duration,
     pub pings_out_max: u32,
     pub write_deadline: Duration,
+    /// Past the write deadline, keep a client that took something meanwhile.
+    pub retry_writes: bool,
     pub auth_timeout: Duration,
     /// Make publishers wait for subscribers that fall behind; otherwise the subscribers lose messages.
     pub stall_publishers: bool,
@@ -45,6 +47,7 @@ impl Default for Settings {
             ping_interval: Duration::from_secs(120),
             pings_out_max: 2,
             write_deadline: Duration::from_secs(10),
+            retry_writes: false,
             auth_timeout: Duration::from_secs(2),
             stall_publishers: true,
             headers: true,

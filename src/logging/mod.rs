@@ -2,16 +2,15 @@
 //!
 //! Logging never blocks. A line goes into a bounded queue, a thread of its own writes it; when the destination does
 //! not take more (a pipe that nobody reads, appendix D 4) lines are dropped and counted. Secrets must not get here:
-//! passwords live in `config::Secret`, CONNECT lines go through [`redact_connect`] first.
+//! passwords live in `config::Secret`, CONNECT lines go through `protocol::connect::redacted` first.
 
 mod file;
 mod layer;
 mod line;
 mod queue;
-mod redact;
 mod sink;
 mod syslog;
-mod timezone;
+pub mod timezone;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -23,7 +22,6 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::config::LogOptions;
 
 pub use layer::LogLayer;
-pub use redact::redact_connect;
 pub use sink::LogError;
 
 use line::Formatter;

@@ -1,5 +1,6 @@
 //! The local time of log lines. The standard library has no time zones, so the system's zone file is read here.
 
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -84,7 +85,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 /// Offsets from UTC in seconds, over time.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Zone {
+pub struct Zone {
     /// When an offset begins; ascending.
     transitions: Vec<(i64, i64)>,
     first_offset: i64,
@@ -105,18 +106,21 @@ impl Zone {
                 } else if name.starts_with('/') {
                     read(name)
                 } else {
-                    let from_rule = || {
-                        let rule = Rule::parse(name)?;
-                        Some(Self { first_offset: rule.standard, rule: Some(rule), ..Self::default() })
-                    };
-                    read(&format!("/usr/share/zoneinfo/{name}")).or_else(from_rule)
+                    read(&format!("/usr/share/zoneinfo/{name}")).or_else(|| Self::of_rule(name))
                 }
             }
         };
         zone.unwrap_or_default()
     }
 
-    fn offset_at(&self, seconds: i64) -> i64 {
+    /// A zone that always follows one rule; the rule is that of POSIX, such as `CET-1CEST,M3.5.0,M10.5.0/3`.
+    pub fn of_rule(text: &str) -> Option<Self> {
+        let rule = Rule::parse(text)?;
+        Some(Self { first_offset: rule.standard, rule: Some(rule), ..Self::default() })
+    }
+
+    /// Seconds that clocks are ahead of UTC at this time, in seconds since the epoch.
+    pub fn offset_at(&self, seconds: i64) -> i64 {
         let next = self.transitions.partition_point(|(begin, _)| *begin <= seconds);
         match &self.rule {
             Some(rule) if next == self.transitions.len() => rule.offset_at(seconds),
@@ -128,7 +132,7 @@ impl Zone {
     }
 
     /// A zone file (RFC 8536): the block with 64-bit times when there is one.
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let version = *bytes.get(4)?;
         let (zone, rest) = Self::parse_block(bytes, 4)?;
         if version == 0 {
@@ -240,13 +244,15 @@ impl Day {
     fn parse(text: &str) -> Option<Self> {
         let (day, time) = text.split_once('/').unwrap_or((text, "2"));
         let second = take_time(&mut { time })?;
+        let within = |text: &str, range: RangeInclusive<i64>| text.parse().ok().filter(|number| range.contains(number));
         let kind = if let Some(day) = day.strip_prefix('J') {
-            DayKind::Julian(day.parse().ok()?)
+            DayKind::Julian(within(day, 1..=365)?)
         } else if let Some(day) = day.strip_prefix('M') {
-            let mut parts = day.splitn(3, '.').map(|part| part.parse().ok());
-            DayKind::Weekday { month: parts.next()??, week: parts.next()??, weekday: parts.next()?? }
+            let mut parts = day.splitn(3, '.');
+            let mut next = |range| within(parts.next()?, range);
+            DayKind::Weekday { month: next(1..=12)?, week: next(1..=5)?, weekday: next(0..=6)? }
         } else {
-            DayKind::Ordinal(day.parse().ok()?)
+            DayKind::Ordinal(within(day, 0..=365)?)
         };
         Some(Self { kind, second })
     }
@@ -293,7 +299,8 @@ fn take_time(text: &mut &str) -> Option<i64> {
     let mut seconds = 0;
     let mut unit = 3600;
     for part in time.splitn(3, ':') {
-        seconds += part.parse::<i64>().ok()? * unit;
+        // A rule's hours go up to 167, so whatever fits here adds up to a few weeks at most.
+        seconds += i64::from(part.parse::<u8>().ok()?) * unit;
         unit /= 60;
     }
     *text = after;
@@ -340,7 +347,10 @@ mod tests {
         assert_eq!(Rule::parse("<-03>3").unwrap(), Rule { standard: -10_800, summer: None });
         assert_eq!(Rule::parse("EST5EDT,J60/1:30,300").unwrap().summer.unwrap().begin.second, 5400);
         assert_eq!(Rule::parse("IST-5:30").unwrap().standard, 19_800);
-        for broken in ["", "A1", "CET", "CET-1CEST", "CET-1CEST,M3.5", "CET-x"] {
+        let endless = "CET-1CEST,M99999999999999999.1.0,M10.5.0";
+        let far = "CET-99999999999999999";
+        let nowhere = "CET-1CEST,M3.6.0,M10.5.7";
+        for broken in ["", "A1", "CET", "CET-1CEST", "CET-1CEST,M3.5", "CET-x", endless, far, nowhere] {
             assert_eq!(Rule::parse(broken), None, "{broken}");
         }
     }

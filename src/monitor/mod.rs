@@ -15,7 +15,7 @@ mod links;
 mod listener;
 mod metrics;
 mod process;
-mod query;
+pub mod query;
 mod subsz;
 mod varz;
 

@@ -2,7 +2,7 @@
 
 use crate::account::{AccountLimits, GLOBAL, PermissionRules, ResponseRule, SYSTEM};
 use crate::auth::{AuthSettings, AuthSettingsError, ConnectionType, Directory, UserIdentity, UserSettings};
-use crate::config::{self, Options};
+use crate::config::{self, Options, WriteTimeout};
 use crate::connection::{CertificateFiles, HandshakeFirst, Hub, Settings, TlsSettings, Trace};
 use crate::protocol::connect::Secret;
 
@@ -24,6 +24,7 @@ pub fn connections(options: &Options) -> Settings {
         ping_interval: options.ping_interval,
         pings_out_max: options.pings_out_max,
         write_deadline: options.write_deadline,
+        retry_writes: options.write_timeout == WriteTimeout::Retry,
         auth_timeout: options.authorization.timeout,
         stall_publishers: !options.no_fast_producer_stall,
         headers: !options.no_header_support,

@@ -1,8 +1,10 @@
 //! The bytes on disk, as pure functions: nothing here does I/O, and no input can make it panic.
 //!
-//! `docs/formats.md` draws every layout; the offsets there are the constants here. All numbers are little endian.
+//! `docs/formats.md` draws every layout; the offsets there are the constants here. All numbers are little endian,
+//! but for the keys of the catalogue.
 
 pub mod batch;
+pub mod catalogue_row;
 #[cfg(test)]
 pub(crate) mod document;
 pub mod footer;

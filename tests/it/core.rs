@@ -1,13 +1,13 @@
 //! The core protocol on the wire (C-01..C-38): exact bytes, as nats-server 2.15.1 answers.
 
-use crate::harness::{PATIENCE, TestServer, eventually};
+use crate::harness::{TestServer, eventually};
 use headwater::account::{Account, InternalMessage, InternalSubscriber};
+use headwater::config::Options;
 use headwater::protocol::error::ClosedReason;
 use headwater::router::Publisher;
 use parking_lot::Mutex;
-use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n";
 
@@ -306,6 +306,21 @@ fn limits_of_subscriptions_and_connections() {
 }
 
 #[test]
+fn a_new_largest_payload_is_told_once() {
+    // The first of two INFOs told the old one.
+    let server = server();
+    let mut client = server.client();
+    client.info();
+    client.send("CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+    client.expect("PONG\r\n");
+    client.info();
+    let options = Options { payload_bytes_max: 1000, ..Options::clone(&server.server.options()) };
+    server.server.reload(options).unwrap();
+    assert_eq!(client.info()["max_payload"], 1000);
+    client.expect_nothing();
+}
+
+#[test]
 fn a_silent_client_is_pinged_and_then_dropped() {
     let server = TestServer::start(|options| {
         options.ping_interval = Duration::from_millis(40);
@@ -358,57 +373,6 @@ fn a_kicked_client_is_gone() {
     eventually("the reason is kept", || {
         server.server.closed_connections().iter().any(|closed| closed.reason == ClosedReason::Kicked)
     });
-}
-
-#[test]
-fn a_subscriber_that_does_not_read_is_cut_off_and_others_are_served() {
-    let server = TestServer::start(|options| options.pending_bytes_max = 2 << 20);
-    let mut dead = server.connected();
-    dead.send("SUB f 1\r\n");
-    dead.expect_nothing();
-    let mut live = server.connected();
-    live.send("SUB f 1\r\n");
-    live.expect_nothing();
-    let mut publisher = server.connected();
-    let payload = vec![b'x'; 64 * 1024];
-    let mut sent = 0;
-    let deadline = Instant::now() + PATIENCE;
-    while server.server.closed_connections().is_empty() {
-        assert!(Instant::now() < deadline);
-        publisher.send(format!("PUB f {}\r\n", payload.len()));
-        publisher.send(&payload);
-        publisher.send("\r\n");
-        sent += 1;
-        live.expect(format!("MSG f 1 {}\r\n", payload.len()));
-        assert_eq!(live.take(payload.len()), payload);
-        live.expect("\r\n");
-    }
-    publisher.expect_nothing();
-    let closed = &server.server.closed_connections()[0];
-    assert_eq!(closed.reason.as_str(), "Slow Consumer (Pending Bytes)");
-    assert!(sent > 2);
-    // Nothing but whole deliveries: no -ERR tells a slow consumer.
-    let rest = dead.read_to_end();
-    assert!(!rest.windows(4).any(|window| window == b"-ERR"));
-}
-
-#[test]
-fn a_blocked_write_ends_at_the_deadline() {
-    let server = TestServer::start(|options| options.write_deadline = Duration::from_millis(100));
-    let mut dead = server.connected();
-    dead.send("SUB f 1\r\n");
-    dead.expect_nothing();
-    let mut publisher = server.connected();
-    let message = [b"PUB f 1000000\r\n".as_slice(), &vec![b'x'; 1_000_000], b"\r\n"].concat();
-    let deadline = Instant::now() + PATIENCE;
-    while server.server.closed_connections().is_empty() {
-        assert!(Instant::now() < deadline);
-        if server.server.connections().iter().all(|connection| connection.pending_bytes < 8 << 20) {
-            publisher.stream.write_all(&message).unwrap();
-        }
-    }
-    assert_eq!(server.server.closed_connections()[0].reason.as_str(), "Slow Consumer (Write Deadline)");
-    publisher.expect_nothing();
 }
 
 #[test]
@@ -501,28 +465,4 @@ fn many_publishers_to_one_subscriber_keep_their_order() {
     }
     publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
     receiver.expect_nothing();
-}
-
-#[test]
-fn a_slow_reader_loses_nothing() {
-    let server = server();
-    let mut slow = server.connected();
-    slow.send("SUB f 1\r\n");
-    slow.expect_nothing();
-    let mut publisher = server.connected();
-    let payload = "y".repeat(10_000);
-    let message = format!("PUB f {}\r\n{payload}\r\n", payload.len());
-    // Far more than the socket buffers hold, and less than the limit: the rest has to wait in the server.
-    for _ in 0..2000 {
-        publisher.send(&message);
-    }
-    publisher.expect_nothing();
-    eventually("something waits", || server.server.connections().iter().any(|shown| shown.pending_bytes > 0));
-    let expected = format!("MSG f 1 {}\r\n{payload}\r\n", payload.len());
-    for _ in 0..2000 {
-        assert_eq!(slow.take(expected.len()), expected.as_bytes());
-    }
-    slow.expect_nothing();
-    eventually("nothing waits", || server.server.connections().iter().all(|shown| shown.pending_bytes == 0));
-    assert_eq!(server.server.hub().egress.used(), 0);
 }

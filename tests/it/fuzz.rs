@@ -79,6 +79,51 @@ fn any_batch_of_a_peer_is_read_without_a_panic() {
 }
 
 #[test]
+fn transforms_that_are_accepted_are_applied_without_a_panic() {
+    run("transforms");
+}
+
+#[test]
+fn any_certificate_yields_the_names_that_it_holds() {
+    run("certificates");
+}
+
+#[test]
+fn any_query_of_the_monitor_is_read_or_refused() {
+    run("monitor_queries");
+}
+
+#[test]
+fn any_command_line_is_understood_or_refused() {
+    run("command_lines");
+}
+
+#[test]
+fn the_time_can_be_told_in_any_time_zone() {
+    run("time_zones");
+}
+
+#[test]
+fn only_rows_of_the_catalogue_that_were_written_so_are_believed() {
+    run("catalogue_rows");
+}
+
+#[test]
+fn the_small_texts_of_the_api_are_read_as_they_are_written() {
+    run("api_texts");
+}
+
+#[test]
+fn a_consumer_may_be_asked_anything_and_its_replica_follows() {
+    run("consumers");
+}
+
+#[test]
+fn publishers_of_fast_batches_may_send_anything_and_are_told_no_more_than_was_received() {
+    run("fast_batches");
+}
+
+#[test]
 fn every_target_has_its_test_and_its_fuzz_binary() {
     let manifest = include_str!("../fuzz/Cargo.toml");
     let tests = include_str!("fuzz.rs");

@@ -8,7 +8,7 @@ mod core;
 mod crash;
 mod fast_batch;
 mod fuzz;
-#[path = "../fuzz/src/bodies.rs"]
+#[path = "../fuzz/src/bodies/mod.rs"]
 mod fuzz_bodies;
 mod harness;
 mod interest;
@@ -16,6 +16,7 @@ mod jetstream;
 mod kv;
 mod monitor;
 mod security;
+mod slow_readers;
 mod stream;
 mod tls;
 mod tls_choices;

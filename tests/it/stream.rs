@@ -568,3 +568,14 @@ fn what_was_published_without_a_reply_shows_in_the_state_that_is_asked_for_next(
         }
     });
 }
+
+/// Nobody answered, and the `nats` program waited for a backup that never came.
+#[test]
+fn what_is_not_there_yet_is_refused_at_once() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({})).await;
+        assert_eq!(js.refused("STREAM.SNAPSHOT.S", json!({"deliver_subject": "to"})).await, 10064);
+        assert_eq!(js.refused("STREAM.SNAPSHOT.NONE", json!({"deliver_subject": "to"})).await, 10059);
+        assert_eq!(js.refused("STREAM.RESTORE.T", json!({"config": {"name": "T"}, "state": {}})).await, 10062);
+    });
+}

@@ -242,6 +242,45 @@ fn the_certificate_can_name_the_user() {
     eventually("strangers are gone", || server.server.connections().iter().all(|shown| shown.user != "mallory"));
 }
 
+const CONNECT_1: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1}\r\nPING\r\n";
+
+#[test]
+fn every_info_tells_what_the_port_wants() {
+    // Those after CONNECT said nothing of TLS.
+    let authority = Authority::new();
+    for (allow_plain, first) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mode = if first { HandshakeFirst::Always } else { HandshakeFirst::No };
+        let server = authority.server(|tls| tls.handshake_first = mode, |options| options.allow_non_tls = allow_plain);
+        let mut client = server.client();
+        let told = |info: serde_json::Value| (info["tls_required"] == true, info["tls_available"] == true);
+        let greeting = if first {
+            client.upgrade(authority.config(None)).unwrap();
+            told(client.info())
+        } else {
+            let info = told(client.info());
+            client.upgrade(authority.config(None)).unwrap();
+            info
+        };
+        assert_eq!(greeting, (first || !allow_plain, allow_plain), "{allow_plain} {first}");
+        client.send(CONNECT_1);
+        client.expect("PONG\r\n");
+        assert_eq!(told(client.info()), (!allow_plain, allow_plain), "{allow_plain} {first}");
+    }
+}
+
+#[test]
+fn a_failed_handshake_is_among_the_closed_connections() {
+    let authority = Authority::new();
+    let server = authority.server(|_| {}, |_| {});
+    let mut plain = server.client();
+    plain.info();
+    plain.send(CONNECT);
+    plain.read_to_end();
+    eventually("it is remembered", || !server.server.closed_connections().is_empty());
+    let closed = &server.server.closed_connections()[0];
+    assert_eq!((closed.reason.as_str(), closed.snapshot.id > 0), ("TLS Handshake Failure", true));
+}
+
 #[test]
 fn a_handshake_that_never_comes_is_given_up() {
     let authority = Authority::new();

@@ -365,6 +365,11 @@ impl Outbound {
         self.blocked_since().is_some_and(|since| now.saturating_duration_since(since) >= deadline)
     }
 
+    /// Gives a peer that takes bytes, though too slowly, the write deadline once more. False when it took none.
+    pub fn extend_deadline(&self) -> bool {
+        self.queue.lock().progress.start_again()
+    }
+
     /// Lets go of the socket and of everything that waits; the peer is gone.
     pub fn shut_down(&self) {
         let mut queue = self.queue.lock();

@@ -35,6 +35,8 @@ pub(super) struct Progress {
     queued: u64,
     written: u64,
     goal: u64,
+    /// What had been written when the clock started.
+    start: u64,
     pub since: Option<Instant>,
 }
 
@@ -93,8 +95,7 @@ impl Progress {
     fn queued_more(&mut self, bytes: usize) {
         self.queued += bytes as u64;
         if self.since.is_none() {
-            self.since = Some(Instant::now());
-            self.goal = self.queued;
+            self.start_clock();
         }
     }
 
@@ -103,9 +104,23 @@ impl Progress {
         if empty {
             self.since = None;
         } else if self.written >= self.goal {
-            self.since = Some(Instant::now());
-            self.goal = self.queued;
+            self.start_clock();
         }
+    }
+
+    /// Starts the clock anew, if anything was written since it started.
+    pub fn start_again(&mut self) -> bool {
+        let moves = self.written > self.start;
+        if moves {
+            self.start_clock();
+        }
+        moves
+    }
+
+    fn start_clock(&mut self) {
+        self.since = Some(Instant::now());
+        self.goal = self.queued;
+        self.start = self.written;
     }
 }
 

@@ -247,12 +247,9 @@ pub(super) fn read_in_account(account: &str, entry: Entry<'_>, report: &mut Repo
 
 /// Names a key that was read and is shown by pages and reloads, but changes nothing as it is set.
 pub(super) fn name_inert(name: &str, path: &str, entry: Entry<'_>, report: &mut Report) {
-    let value = &entry.node.value;
     let is_inert = match name {
         // Matches are cached by each connection, in a way that costs nothing when it does not help.
         "disable_sublist_cache" | "no_sublist_cache" => !is_off(entry.node),
-        // A client to which nothing could be written in time is closed.
-        "write_timeout" => matches!(value, Value::String(policy) if policy == "retry"),
         "feature_flags" => return name_flags(entry, report),
         // The queues that these bound are bounded otherwise, see the architecture.
         "max_buffered_size"

@@ -268,8 +268,8 @@ impl Decoder<'_> {
 
     fn assemble(kind: u8, stream: u64, consumer: u64, time: i64, count: u64) -> Option<Delta> {
         let small = u32::try_from(count);
-        // A run must stay inside the range of sequences.
-        let fits = |from: u64| from.checked_add(count).is_some();
+        // A run is of something, and stays inside the range of sequences.
+        let fits = |from: u64| count > 0 && from.checked_add(count).is_some();
         Some(match kind {
             DELIVERED => {
                 let count = small.ok().filter(|count| (1..=RUN_MAX).contains(count))?;

@@ -44,6 +44,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use ack_body::AckBody;
 pub use checkpoint::MalformedState;
 pub use control::{End, ResetError};
 pub use deliver::{Blocked, PassBound, Progress};

@@ -35,6 +35,9 @@ pub struct ApiService {
     pub prefix_bytes: usize,
 }
 
+/// Why a snapshot fails: who asks for one is told so at once instead of waiting for it.
+const NOT_YET: &str = "not supported by this release";
+
 /// One request, borrowed from the connection's buffer.
 pub struct Request<'a> {
     pub node: &'a Arc<Node>,
@@ -101,10 +104,10 @@ impl Request<'_> {
             ["STREAM", "INFO", stream] => self.stream_info(stream),
             ["STREAM", "DELETE", stream] => self.stream_delete(stream),
             ["STREAM", "PURGE", stream] => self.stream_purge(stream),
+            ["STREAM", "SNAPSHOT", stream] => self.stream_snapshot(stream),
+            ["STREAM", "RESTORE", _] => self.stream_restore(),
             ["STREAM", "MSG", "GET", stream] => self.message_get(stream),
             ["STREAM", "MSG", "DELETE", stream] => self.message_delete(stream),
-            ["STREAM", "SNAPSHOT", _] => self.refuse_unless_admitted::<responses::SnapshotStarted>(),
-            ["STREAM", "RESTORE", _] => self.refuse_unless_admitted::<responses::RestoreStarted>(),
             ["STREAM", "LEADER", "STEPDOWN", _] => self.refuse::<responses::StreamSteppedDown>(no_cluster()),
             ["STREAM", "PEER", "REMOVE", _] => self.refuse::<responses::PeerRemoved>(no_cluster()),
             ["STREAM", "PEER", "EVACUATE", _] => self.refuse::<responses::PeerEvacuated>(no_cluster()),
@@ -143,13 +146,6 @@ impl Request<'_> {
         if !matches!(self.tokens, ["META" | "SERVER" | "ACCOUNT", ..]) {
             let unnamed = Request { client: None, ..*self };
             unnamed.refuse::<responses::System>(error_codes::NOT_ENABLED_FOR_ACCOUNT.error());
-        }
-    }
-
-    /// For what is not there yet: silence, as for any unknown subject.
-    fn refuse_unless_admitted<B: Body>(&self) {
-        if let Err(error) = self.admit() {
-            self.refuse::<B>(error);
         }
     }
 

@@ -1,13 +1,13 @@
 //! `STREAM.*`: create, update, names, list, info, delete, purge (J-02 to J-08).
 
-use super::Request;
+use super::{NOT_YET, Request};
 use crate::jetstream::api::cluster_info::ClusterInfo;
 use crate::jetstream::api::requests::{
     self, PurgeRequest, StreamConfigRequest, StreamInfoRequest, StreamListRequest, StreamNamesRequest,
 };
 use crate::jetstream::api::responses::{
-    self, LIST_LIMIT, NAMES_LIMIT, Paging, StreamCreated, StreamDeleted, StreamInfoReply, StreamList, StreamNames,
-    StreamPurged, StreamUpdated,
+    self, LIST_LIMIT, NAMES_LIMIT, Paging, RestoreStarted, SnapshotStarted, StreamCreated, StreamDeleted,
+    StreamInfoReply, StreamList, StreamNames, StreamPurged, StreamUpdated,
 };
 use crate::jetstream::api::validate::{self, StreamCreate};
 use crate::jetstream::api::{ApiError, error_codes};
@@ -140,6 +140,18 @@ impl Request<'_> {
             answer.send_on(publisher, Ok(StreamInfoReply { paging, info: Some(info) }));
         });
         Ok(())
+    }
+
+    pub(super) fn stream_snapshot(&self, name: &str) {
+        self.refuse::<SnapshotStarted>(match self.admit() {
+            Err(error) => error,
+            Ok(()) if requests::is_empty(self.body) => error_codes::BAD_REQUEST.error(),
+            Ok(()) => self.stream(name).err().unwrap_or_else(|| error_codes::STREAM_SNAPSHOT.with(NOT_YET)),
+        });
+    }
+
+    pub(super) fn stream_restore(&self) {
+        self.refuse::<RestoreStarted>(self.admit().err().unwrap_or_else(|| error_codes::STREAM_RESTORE.with(NOT_YET)));
     }
 
     pub(super) fn stream_delete(&self, name: &str) {

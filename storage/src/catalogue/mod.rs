@@ -8,7 +8,6 @@
 //! One thread does all the work, from opening to closing, behind a bounded queue. No call here waits, but for
 //! [`Closing::wait`].
 
-mod row;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -19,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-pub(crate) use row::Row;
+pub(crate) use crate::format::catalogue_row::Row;
+use crate::format::catalogue_row::RowDoubt;
 use store::Store;
 
 /// Rows that may wait. One that finds the queue full is lost: its segment will be read once more.
@@ -40,10 +40,8 @@ pub(crate) enum Doubt {
     TooSlow,
     #[error("the process ended while opening it the last time")]
     DiedOpening,
-    #[error("a damaged row")]
-    Damaged,
-    #[error("a row of another journal")]
-    Foreign,
+    #[error(transparent)]
+    Row(#[from] RowDoubt),
 }
 
 /// How far a catalogue is that was asked for.

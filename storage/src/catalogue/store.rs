@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Doubt;
-use super::row::{self, Row};
+use crate::format::catalogue_row::{self, Row};
 
 /// How long to wait for the lock of a store that is being closed, and between two looks.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ impl Store {
         let mut found = Vec::new();
         for entry in rows.iter() {
             let (key, value) = entry?;
-            found.push(row::read(journal, &key, &value)?);
+            found.push(catalogue_row::read(journal, &key, &value)?);
         }
         Ok((Store { rows, journal }, found))
     }
@@ -64,9 +64,9 @@ impl Store {
     pub(super) fn apply(&mut self, rows: &[Row]) -> Result<(), Doubt> {
         let mut changes = sled::Batch::default();
         for row in rows {
-            let key = row::key(self.journal, row.segment);
+            let key = catalogue_row::key(self.journal, row.segment);
             match row.sound_at {
-                Some(sound_at) => changes.insert(&key, &row::value(&key, sound_at)),
+                Some(sound_at) => changes.insert(&key, &catalogue_row::value(&key, sound_at)),
                 None => changes.remove(&key),
             }
         }

@@ -1,5 +1,5 @@
-//! Fuzzes the api json: see `bodies.rs` for what must hold.
+//! Fuzzes the api json: see `bodies/jetstream.rs` for what must hold.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::api_json(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("api_json", data));

@@ -1,5 +1,5 @@
-//! Fuzzes the checkpoints: see `bodies.rs` for what must hold.
+//! Fuzzes the checkpoints: see `bodies/disk.rs` for what must hold.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::checkpoints(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("checkpoints", data));

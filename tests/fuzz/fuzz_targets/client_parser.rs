@@ -1,5 +1,5 @@
-//! Fuzzes the client parser: see `bodies.rs` for what must hold.
+//! Fuzzes the client parser: see `bodies/wire.rs` for what must hold.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::client_parser(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("client_parser", data));

@@ -1,5 +1,5 @@
-//! Fuzzes the configuration: see `bodies.rs` for what must hold.
+//! Fuzzes the configuration: see `bodies/operator.rs` for what must hold.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::configuration(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("configuration", data));

@@ -1,5 +1,5 @@
-//! Fuzzes the header block: see `bodies.rs` for what must hold.
+//! Fuzzes the header block: see `bodies/wire.rs` for what must hold.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::header_block(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("header_block", data));

@@ -1,5 +1,5 @@
-//! Fuzzes the journal formats: see `bodies.rs` for what must hold.
+//! Fuzzes the journal formats: see `bodies/disk.rs` for what must hold.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::journal_formats(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("journal_formats", data));

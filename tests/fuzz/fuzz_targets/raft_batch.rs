@@ -1,5 +1,5 @@
-//! Fuzzes the raft batch: see `bodies.rs` for what must hold.
+//! Fuzzes the raft batch: see `bodies/disk.rs` for what must hold.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::raft_batch(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("raft_batch", data));

@@ -1,5 +1,5 @@
-//! Fuzzes the subjects: see `bodies.rs` for what must hold.
+//! Fuzzes the subjects: see `bodies/wire.rs` for what must hold.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::bodies::subjects(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("subjects", data));

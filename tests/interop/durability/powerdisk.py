@@ -3,7 +3,8 @@
 It speaks the kernel's FUSE protocol itself and keeps everything in memory: for each file its content and, since the last
 fsync, how to undo each write. `cut` undoes them. Creations, renames and removals become durable with the next fsync of
 anything, as on a journalling file system. As a program: `python3 -m durability.powerdisk MOUNTPOINT`, commands on stdin
-(`cut`, `cut some SEED`: a random part of the unsynced writes survives, `quit`), one answer line each on stdout.
+(`cut`, `cut some SEED`: a random part of the unsynced writes survives, `slow MILLISECONDS`: for each read, `quit`), one
+answer line each on stdout.
 """
 
 import ctypes
@@ -96,6 +97,7 @@ class PowerDisk:
         self.root = Node(stat.S_IFDIR | 0o755)
         self.nodes = {self.root.number: self.root}
         self.names_undo = []
+        self.read_seconds = 0
         self.lock = threading.Lock()
         self.handlers = self.table()
         self.device = os.open("/dev/fuse", os.O_RDWR)
@@ -160,6 +162,7 @@ class PowerDisk:
         return bytes(16)
 
     def read(self, number, body):
+        time.sleep(self.read_seconds)
         _, offset, size = struct.unpack_from("<QQI", body)
         return bytes(self.node(number).data[offset : offset + size])
 
@@ -290,6 +293,10 @@ def main(mountpoint):
         words = line.split()
         if words[0] == "quit":
             break
+        if words[0] == "slow":
+            disk.read_seconds = int(words[1]) / 1000
+            print(words[1], flush=True)
+            continue
         coin = random.Random(words[2]) if words[1:2] == ["some"] else None
         print(disk.cut(lambda: coin is not None and coin.random() < 0.5), flush=True)
     disk.unmount()
@@ -309,8 +316,14 @@ class Disk:
 
     def cut(self, some_with_seed=None):
         """Returns how many changes had not been synced."""
-        command = "cut" if some_with_seed is None else f"cut some {some_with_seed}"
-        self.process.stdin.write(command + "\n")
+        return self.command("cut" if some_with_seed is None else f"cut some {some_with_seed}")
+
+    def slow(self, milliseconds):
+        """From now on each read takes so long."""
+        self.command(f"slow {milliseconds}")
+
+    def command(self, text):
+        self.process.stdin.write(text + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 

@@ -143,6 +143,22 @@ fn what_is_needed_follows_the_ack_policy() {
     }
 }
 
+/// A run of no messages was taken for one that ends before it begins, and ended the process once a message was given up.
+#[test]
+fn a_run_of_nothing_is_malformed() {
+    let mut state = after(&[
+        Delta::Delivered { stream: 5, consumer: 1, count: 2, time: 1 },
+        Delta::Exhausted { stream: 5, deliveries: 2 },
+    ]);
+    for empty in [Delta::Acked { stream: 5, count: 0, time: 2 }, Delta::Removed { stream: 5, count: 0, time: 2 }] {
+        let mut bytes = Vec::new();
+        delta::encode(&[empty], &mut bytes);
+        let (before, mut released) = (state.clone(), Vec::new());
+        assert_eq!(state.apply_batch(&bytes, &mut released), Err(MalformedDelta));
+        assert_eq!((&state, released.len()), (&before, 0));
+    }
+}
+
 #[test]
 fn a_run_that_is_partly_known_adds_the_rest() {
     let mut state = after(&[Delta::Delivered { stream: 10, consumer: 1, count: 3, time: 1 }]);

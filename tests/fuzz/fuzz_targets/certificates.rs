@@ -1,0 +1,5 @@
+//! Fuzzes the certificates: see `bodies/wire.rs` for what must hold.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("certificates", data));

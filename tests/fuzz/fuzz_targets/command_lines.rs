@@ -1,0 +1,5 @@
+//! Fuzzes the command lines: see `bodies/operator.rs` for what must hold.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("command_lines", data));

@@ -1,0 +1,5 @@
+//! Fuzzes the time zones: see `bodies/operator.rs` for what must hold.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::run("time_zones", data));

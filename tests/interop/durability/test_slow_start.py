@@ -1,0 +1,57 @@
+"""A start that takes long says so while it goes on."""
+
+import os
+import threading
+
+import pytest
+
+from harness.server import Server
+from harness.wait import until
+from harness.wire import Client
+
+from .powerdisk import Disk
+
+MESSAGES = 100
+SIZE = 1_000_000
+PATIENCE = 60
+
+
+@pytest.fixture
+def disk(tmp_path):
+    try:
+        disk = Disk(tmp_path)
+    except OSError as error:
+        pytest.skip(f"cannot mount a file system of our own: {error}")
+    with disk:
+        yield disk
+
+
+def test_a_start_from_a_slow_disk_tells_how_far_it_is(disk):
+    with Server(store=os.path.join(disk.path, "data")) as server:
+        if server.kind != "headwater":
+            pytest.skip("the words are our own")
+        with Client(server.port) as client:
+            created = client.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
+            assert "error" not in created, created
+            for _ in range(MESSAGES):
+                client.request("s", b"x" * SIZE)
+        assert "recovering the store" not in server.log(), "a quick start says nothing"
+        server.kill()
+        disk.slow(20)
+        told = threading.Thread(target=hurry_once_told, args=(server, disk))
+        told.start()
+        server.start(seconds=PATIENCE)
+        told.join()
+        with Client(server.port) as client:
+            assert client.api("STREAM.INFO.S")["state"]["messages"] == MESSAGES
+        lines = [line for line in server.log().splitlines() if "recovering the store" in line]
+        assert lines and all("done=" in line and "total=" in line for line in lines), server.log()
+        assert "store recovered" in server.log()
+
+
+def hurry_once_told(server, disk):
+    """What is waited for has come: the rest may go at full speed."""
+    try:
+        until(lambda: "recovering the store" in server.log(), PATIENCE, "a word on how far the start is")
+    finally:
+        disk.slow(0)
