@@ -14,9 +14,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
+/// What the kernel may hold of a client on the same machine that sends faster than it is read, in bytes (the kernel
+/// counts its own overhead and doubles it). Left to itself the kernel lets a flood grow to tens of MiB: more than the
+/// processor's caches hold, so that each byte is fetched from memory, and milliseconds in which a message waits behind
+/// others. A round trip on one machine takes microseconds, so a larger window has nothing to fill. See ADR 0001.
+const LOOPBACK_RECEIVE_BYTES: usize = 1024 * 1024;
+
 /// Starts the task that serves an accepted socket.
 pub fn serve(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
+    if peer.ip().is_loopback() {
+        // Refused only by a system whose own limit is lower, which then holds.
+        let _ = socket2::SockRef::from(&stream).set_recv_buffer_size(LOOPBACK_RECEIVE_BYTES);
+    }
     hub.counters.connections_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     match hub.tls.load_full() {
         None => serve_plain(hub, stream, peer),

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::api::ConsumerConfig;
-use super::consumer::reply_subject::{self, ReplyNumbers};
+use super::consumer::reply_subject::{self, ReplyNumbers, ReplyText};
 use super::consumer::{
     Advisory, Consumer, Delivery, Environment, Event, Interest, Outputs, Settings, StreamTraits, flow_control,
 };
-use super::messages::Message;
 use super::names;
 use super::store::Store;
+use super::stream::MessageRef;
 use super::{advisory, consumer_advisory};
 use crate::account::{Account, Watch};
 use crate::protocol::headers;
@@ -53,6 +53,13 @@ pub struct Leftover {
     pub delete: bool,
     /// Messages that could not be read: damaged, or on their way out.
     pub unreadable: Vec<u64>,
+}
+
+/// What carrying out the events of one pass writes again and again.
+#[derive(Default)]
+struct Scratch {
+    line: Vec<u8>,
+    numbers: ReplyText,
 }
 
 /// The answers to a consumer's questions about who listens.
@@ -107,21 +114,23 @@ impl Live {
         cache: &mut MatchCache,
     ) -> Leftover {
         let mut left = Leftover::default();
-        let mut line = Vec::new();
+        let mut scratch = Scratch::default();
         for event in &outputs.events {
             match event {
                 Event::Deliver(delivery) => {
-                    let deliver =
-                        |message: &Message| self.deliver(delivery, message, outputs, publisher, cache, &mut line);
+                    let deliver = |message: MessageRef<'_>| {
+                        self.deliver(delivery, message, outputs, publisher, cache, &mut scratch)
+                    };
                     if around.store.inspect(delivery.sequence, deliver).is_err() {
                         left.unreadable.push(delivery.sequence);
                     }
                 }
                 Event::Status { target, status } => {
+                    let line = &mut scratch.line;
                     line.clear();
-                    status.write(outputs, &mut line);
+                    status.write(outputs, line);
                     let reply = Some(outputs.text(status.reply())).filter(|reply| !reply.is_empty());
-                    publisher.publish_cached(cache, outputs.text(*target), reply, &line, &[]);
+                    publisher.publish_cached(cache, outputs.text(*target), reply, line, &[]);
                 }
                 Event::ReplyAfterCommit { subject } => left.replies.push(outputs.shared_text(*subject)),
                 Event::Reply { subject } => {
@@ -136,43 +145,43 @@ impl Live {
         left
     }
 
-    /// HOT PATH: no allocation per message once `line` has grown.
+    /// HOT PATH: no allocation per message once the line has grown.
     fn deliver(
         &self,
         delivery: &Delivery,
-        message: &Message,
+        message: MessageRef<'_>,
         outputs: &Outputs,
         publisher: &mut Publisher,
         cache: &mut MatchCache,
-        line: &mut Vec<u8>,
+        scratch: &mut Scratch,
     ) {
         let settings = self.consumer.settings();
+        let line = &mut scratch.line;
         line.clear();
         line.extend_from_slice(&settings.stream.reply_prefix);
-        ReplyNumbers {
+        let numbers = ReplyNumbers {
             deliveries: delivery.deliveries,
             stream_sequence: delivery.sequence,
             consumer_sequence: delivery.consumer_sequence,
-            time: message.time(),
+            time: message.time,
             pending: delivery.pending,
-        }
-        .write(line);
+        };
+        scratch.numbers.write(&numbers, line);
         let target = outputs.text(delivery.target);
         let plain = delivery.pin.is_none() && !settings.headers_only;
         if plain {
-            let payload = [message.payload()];
-            publisher.publish_as(cache, target, message.subject(), Some(line), message.headers(), &payload);
+            publisher.publish_with_line(cache, target, message.subject, line, message.headers, message.payload);
             return;
         }
-        let mut block = message.headers().to_vec();
+        let mut block = message.headers.to_vec();
         if !delivery.pin.is_none() {
             headers::append(&mut block, "Nats-Pin-Id", outputs.text(delivery.pin));
         }
         if settings.headers_only {
-            headers::append(&mut block, "Nats-Msg-Size", message.payload().len().to_string().as_bytes());
+            headers::append(&mut block, "Nats-Msg-Size", message.payload.len().to_string().as_bytes());
         }
-        let payload: &[&[u8]] = if settings.headers_only { &[] } else { &[message.payload()] };
-        publisher.publish_as(cache, target, message.subject(), Some(line), &block, payload);
+        let payload: &[u8] = if settings.headers_only { &[] } else { message.payload };
+        publisher.publish_with_line(cache, target, message.subject, line, &block, payload);
     }
 
     fn advise(&self, event: &Advisory, outputs: &Outputs, around: &Surroundings<'_>, publisher: &mut Publisher) {

@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use headwater_storage::{GroupId, Journal, MemoryInput, MemoryLog, MessageCursor, ReadError, Record};
+use bytes::Bytes;
+use headwater_storage::{GroupId, Journal, MemoryInput, MemoryLog, MessageCursor, Placed, ReadError, Record};
 
 use super::messages::Message;
-use super::stream::{MessageSource, MessageView, Unreadable};
+use super::stream::{MessageRef, MessageSource, MessageView, Unreadable};
 
 /// The messages of one stream.
 pub enum Store {
@@ -32,22 +33,80 @@ struct Reading {
     /// Sequence of the message read last.
     last: u64,
     /// The run that ends with `last`, oldest first.
-    recent: VecDeque<Message>,
+    recent: VecDeque<Place>,
+    /// Where the messages of the run lie, in the order of reading: whole segments, or batches of the memory tail.
+    windows: Vec<Bytes>,
+}
+
+/// Where a verified message lies.
+#[derive(Clone, Copy)]
+struct Place {
+    sequence: u64,
+    time: i64,
+    /// Where the subject begins, in the window with this number.
+    content: usize,
+    window: u32,
+    subject_len: u32,
+    headers_len: u32,
+    payload_len: u32,
 }
 
 impl Reading {
     /// Where a message is among the recent ones.
     fn position(&self, sequence: u64) -> Option<usize> {
-        let first = self.recent.front()?.sequence();
+        let first = self.recent.front()?.sequence;
         if !(first..=self.last).contains(&sequence) {
             return None;
         }
         // Nearly always there is no gap.
         let at = (sequence - first) as usize;
-        if self.recent.get(at).is_some_and(|message| message.sequence() == sequence) {
+        if self.recent.get(at).is_some_and(|place| place.sequence == sequence) {
             return Some(at);
         }
-        self.recent.binary_search_by_key(&sequence, Message::sequence).ok()
+        self.recent.binary_search_by_key(&sequence, |place| place.sequence).ok()
+    }
+
+    /// A recent message in its place.
+    fn view(&self, at: usize) -> MessageRef<'_> {
+        let place = &self.recent[at];
+        let (subject, rest) = self.windows[place.window as usize][place.content..].split_at(place.subject_len as usize);
+        let (headers, rest) = rest.split_at(place.headers_len as usize);
+        MessageRef { subject, headers, payload: &rest[..place.payload_len as usize], time: place.time }
+    }
+
+    /// Adds a message to the run.
+    fn push(&mut self, sequence: u64, placed: &Placed<'_>) {
+        self.last = sequence;
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        if !self.windows.last().is_some_and(|last| std::ptr::eq(&last[..], &placed.window[..])) {
+            self.windows.push(placed.window.clone());
+        }
+        let record = &placed.record;
+        self.recent.push_back(Place {
+            sequence,
+            time: record.header.time,
+            content: placed.content,
+            window: (self.windows.len() - 1) as u32,
+            subject_len: record.subject().len() as u32,
+            headers_len: record.headers().len() as u32,
+            payload_len: record.payload().len() as u32,
+        });
+    }
+
+    /// Ends the run.
+    fn clear(&mut self) {
+        self.recent.clear();
+        self.windows.clear();
+    }
+
+    /// Keeps only the message read last, so that the next pass goes on with the cursor.
+    fn keep_last(&mut self) {
+        let Some(last) = self.recent.pop_back() else { return };
+        self.recent.clear();
+        self.recent.push_back(Place { window: 0, ..last });
+        self.windows.drain(..last.window as usize);
     }
 }
 
@@ -60,38 +119,33 @@ impl FileStore {
     }
 
     fn message(&self, sequence: u64) -> Result<Message, Unreadable> {
-        self.inspect(sequence, Clone::clone)
+        self.look_up(sequence).map(Message::File)
     }
 
     /// Looks at a message in its place.
-    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Message) -> R) -> Result<R, Unreadable> {
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         let mut reading = match self.reading.try_borrow_mut() {
             Ok(reading) if reading.in_pass => reading,
             // Whoever looks at a message may look at another one.
-            _ => return self.look_up(sequence).map(|record| look(&Message::File(record))),
+            _ => return self.message(sequence).map(|message| look(MessageRef::of(&message))),
         };
         let at = match reading.position(sequence) {
             Some(at) => at,
             None => self.read_in_pass(&mut reading, sequence)?,
         };
-        Ok(look(&reading.recent[at]))
+        Ok(look(reading.view(at)))
     }
 
     /// Reads a message that is not among the recent ones, and says where it is among them now.
     fn read_in_pass(&self, reading: &mut Reading, sequence: u64) -> Result<usize, Unreadable> {
         if sequence != reading.last + 1 {
             reading.cursor = None;
-            reading.recent.clear();
+            reading.clear();
         }
-        let record = match self.read_on(reading, sequence) {
-            Some(record) => record,
-            None => self.look_up(sequence)?,
-        };
-        reading.last = sequence;
-        if reading.recent.len() == RECENT_MAX {
-            reading.recent.pop_front();
+        if !self.read_on(reading, sequence) {
+            let record = self.look_up(sequence)?;
+            reading.push(sequence, &record.placed());
         }
-        reading.recent.push_back(Message::File(record));
         Ok(reading.recent.len() - 1)
     }
 
@@ -102,20 +156,19 @@ impl FileStore {
         })
     }
 
-    /// The message, when it is the one after the last: then a cursor is quicker than a look-up.
-    fn read_on(&self, reading: &mut Reading, sequence: u64) -> Option<Record> {
+    /// Reads the message when it is the one after the last: then a cursor is quicker than a look-up.
+    fn read_on(&self, reading: &mut Reading, sequence: u64) -> bool {
         if reading.recent.is_empty() {
-            return None;
+            return false;
         }
-        let cursor = reading.cursor.get_or_insert_with(|| Box::new(self.journal.scan(self.group, sequence)));
-        match cursor.next_record(None) {
-            Ok(Some(record)) if record.header.sequence == sequence => Some(record),
+        let mut cursor = reading.cursor.take().unwrap_or_else(|| Box::new(self.journal.scan(self.group, sequence)));
+        match cursor.next_placed() {
+            Ok(Some(placed)) if placed.record.header.sequence == sequence => reading.push(sequence, &placed),
             // A gap, the end, or damage: the look-up tells which.
-            _ => {
-                reading.cursor = None;
-                None
-            }
+            _ => return false,
         }
+        reading.cursor = Some(cursor);
+        true
     }
 
     /// Lets go of what was read, so that its files may be recycled; `idle` also of the place to read on from.
@@ -124,10 +177,8 @@ impl FileStore {
         reading.in_pass = false;
         if idle {
             *reading = Reading::default();
-        } else if let Some(last) = reading.recent.pop_back() {
-            // One stays, so that the next pass goes on with the cursor.
-            reading.recent.clear();
-            reading.recent.push_back(last);
+        } else {
+            reading.keep_last();
         }
     }
 }
@@ -159,10 +210,10 @@ impl Store {
     }
 
     /// Looks at a message without taking a share of it.
-    pub fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Message) -> R) -> Result<R, Unreadable> {
+    pub fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         match self {
             Self::File(file) => file.inspect(sequence, look),
-            Self::Memory(_) => self.message(sequence).map(|message| look(&message)),
+            Self::Memory(_) => self.message(sequence).map(|message| look(MessageRef::of(&message))),
         }
     }
 
@@ -208,7 +259,7 @@ impl MessageSource for Store {
         self.message(sequence)
     }
 
-    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Message) -> R) -> Result<R, Unreadable> {
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         Store::inspect(self, sequence, look)
     }
 }

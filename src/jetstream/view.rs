@@ -2,7 +2,7 @@
 
 use super::consumer::{Filter, MessageSize, Run, StreamView};
 use super::store::Store;
-use super::stream::{MessageSource, MessageView, StreamMachine};
+use super::stream::{MessageRef, MessageSource, StreamMachine};
 
 /// The machine and the messages, for the length of one call.
 pub struct View<'a, S = Store> {
@@ -53,10 +53,10 @@ impl<S: MessageSource> StreamView for View<'_, S> {
         if !self.machine.is_stored(sequence) {
             return None;
         }
-        let size = |message: &S::Message| MessageSize {
-            subject: message.subject().len() as u32,
-            headers: message.headers().len() as u32,
-            payload: message.payload().len() as u32,
+        let size = |message: MessageRef<'_>| MessageSize {
+            subject: message.subject.len() as u32,
+            headers: message.headers.len() as u32,
+            payload: message.payload.len() as u32,
         };
         self.store.inspect(sequence, size).ok()
     }
@@ -65,7 +65,7 @@ impl<S: MessageSource> StreamView for View<'_, S> {
         if !self.machine.is_stored(sequence) {
             return None;
         }
-        self.store.inspect(sequence, |message| message.time()).ok()
+        self.store.inspect(sequence, |message| message.time).ok()
     }
 
     fn exists(&self, sequence: u64) -> bool {

@@ -56,6 +56,8 @@ pub struct Entry {
 pub struct Target {
     /// `HMSG subject sid `; a delivery without headers skips the first byte.
     pub prefix: Box<[u8]>,
+    /// Where the space behind the subject is in the prefix.
+    after_subject: usize,
     pub subscription: Arc<Subscription>,
     pub outbound: Arc<Outbound>,
     /// The peer's slot in the burst with this epoch.
@@ -240,6 +242,12 @@ impl Entry {
 }
 
 impl Target {
+    /// ` sid `, the end of the prefix.
+    #[inline]
+    pub fn after_subject(&self) -> &[u8] {
+        &self.prefix[self.after_subject..]
+    }
+
     #[inline]
     pub fn count(&mut self) {
         self.uncounted += 1;
@@ -259,6 +267,7 @@ impl Member {
         let prefix = [b"HMSG ".as_slice(), subject, b" ", sid, b" "].concat();
         Some(Member::Client(Target {
             prefix: prefix.into(),
+            after_subject: b"HMSG ".len() + subject.len(),
             subscription: Arc::clone(subscription),
             outbound: Arc::clone(outbound),
             slot: 0,

@@ -84,8 +84,7 @@ fn stage(burst: &mut Burst, target: &Target, message: &Outgoing<'_>, with_header
         }
         Some(shown) => {
             let verb: &[u8] = if with_headers { b"HMSG " } else { b"MSG " };
-            let prefix = [verb, shown, b" ", target.subscription.sid(), b" "];
-            burst.stage(target.slot, &prefix, message.tail, message.size);
+            burst.stage(target.slot, &[verb, shown, target.after_subject()], message.tail, message.size);
         }
     }
 }
@@ -160,8 +159,13 @@ fn hand_to_group(burst: &mut Burst, group: &mut [Target], account: &Account, mes
 /// `[reply] [header length] size CRLF`, as it follows `MSG subject sid `.
 pub fn write_line(line: &mut Vec<u8>, reply: Option<&[u8]>, header_len: Option<usize>, size: usize) {
     line.clear();
-    if let Some(reply) = reply {
-        line.extend_from_slice(reply);
+    line.extend_from_slice(reply.unwrap_or_default());
+    finish_line(line, header_len, size);
+}
+
+/// As [`write_line`], with a line that holds the reply subject already, or nothing.
+pub fn finish_line(line: &mut Vec<u8>, header_len: Option<usize>, size: usize) {
+    if !line.is_empty() {
         line.push(b' ');
     }
     if let Some(header_len) = header_len {

@@ -2,7 +2,7 @@
 
 use super::burst::Burst;
 use super::cache::{MatchCache, Rights};
-use super::deliver::{Outgoing, deliver, write_line};
+use super::deliver::{Outgoing, deliver, finish_line, write_line};
 use super::mail::Letter;
 use crate::account::{Account, Outbound};
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct Publisher {
     burst: Option<Box<Burst>>,
     cache: Option<Box<MatchCache>>,
 }
+
+const HAS_BURST: &str = "a publisher has its burst until it is dropped";
 
 /// Rights of the server itself.
 const RIGHTS: Rights = Rights { muted: None, permissions: None, is_internal: true, in_system_account: true };
@@ -60,32 +62,66 @@ impl Publisher {
         headers: &[u8],
         payload: &[&[u8]],
     ) -> usize {
-        let at = cache.look_up(subject, &self.account, &RIGHTS);
-        let shown_as = (shown != subject).then_some(shown);
-        let burst = self.burst.as_mut().expect("a publisher has its burst until it is dropped");
+        let mut line = std::mem::take(&mut self.burst().line);
         let size = headers.len() + payload.iter().map(|part| part.len()).sum::<usize>();
-        let mut line = std::mem::take(&mut burst.line);
         write_line(&mut line, reply, (!headers.is_empty()).then_some(headers.len()), size);
         let letter = Letter { subject: shown, reply, headers, payload };
-        let reached = match payload {
+        let clients = match payload {
             // Nearly always one piece: no list of parts has to be built.
-            [whole] => {
-                let tail = [line.as_slice(), headers, whole, b"\r\n"];
-                deliver(burst, cache, at, &self.account, &Outgoing { letter, shown_as, tail: &tail, size, buffer: &[] })
-            }
+            [whole] => self.hand_out(cache, subject, letter, &[&line, headers, whole, b"\r\n"], size),
             parts => {
                 let mut tail = vec![line.as_slice(), headers];
                 tail.extend_from_slice(parts);
                 tail.push(b"\r\n");
-                deliver(burst, cache, at, &self.account, &Outgoing { letter, shown_as, tail: &tail, size, buffer: &[] })
+                self.hand_out(cache, subject, letter, &tail, size)
             }
         };
-        burst.line = line;
+        self.burst().line = line;
+        clients
+    }
+
+    /// As [`publish_as`](Self::publish_as) of one piece, with a reply subject that begins `line`: what stands behind it
+    /// on the wire is appended, and the reply subject is copied no further.
+    pub fn publish_with_line(
+        &mut self,
+        cache: &mut MatchCache,
+        subject: &[u8],
+        shown: &[u8],
+        line: &mut Vec<u8>,
+        headers: &[u8],
+        payload: &[u8],
+    ) -> usize {
+        let reply_len = line.len();
+        let size = headers.len() + payload.len();
+        finish_line(line, (!headers.is_empty()).then_some(headers.len()), size);
+        let reply = Some(&line[..reply_len]).filter(|reply| !reply.is_empty());
+        let letter = Letter { subject: shown, reply, headers, payload: &[payload] };
+        self.hand_out(cache, subject, letter, &[line, headers, payload, b"\r\n"], size)
+    }
+
+    /// Stages a message for those who match `subject`.
+    #[inline]
+    fn hand_out(
+        &mut self,
+        cache: &mut MatchCache,
+        subject: &[u8],
+        letter: Letter<'_>,
+        tail: &[&[u8]],
+        size: usize,
+    ) -> usize {
+        let at = cache.look_up(subject, &self.account, &RIGHTS);
+        let shown_as = (letter.subject != subject).then_some(letter.subject);
+        let burst = self.burst.as_mut().expect(HAS_BURST);
+        let reached = deliver(burst, cache, at, &self.account, &Outgoing { letter, shown_as, tail, size, buffer: &[] });
         if burst.is_full() {
             // Only sockets: whoever publishes may hold a lock that the services take too.
             burst.flush();
         }
         reached.clients
+    }
+
+    fn burst(&mut self) -> &mut Burst {
+        self.burst.as_mut().expect(HAS_BURST)
     }
 
     /// Writes each touched connection once. Services wait for [`flush`](Self::flush), so this may be called under a lock.
@@ -97,7 +133,7 @@ impl Publisher {
 
     /// Writes each touched connection once, and then calls the services that were published to.
     pub fn flush(&mut self) {
-        let burst = self.burst.as_mut().expect("a publisher has its burst until it is dropped");
+        let burst = self.burst.as_mut().expect(HAS_BURST);
         burst.flush();
         burst.run_services(&self.account, None, &[]);
         self.account.counters.add(&burst.take_traffic());

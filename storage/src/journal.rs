@@ -47,7 +47,7 @@ use queue::{Queue, QueueState};
 use shared::Shared;
 use writer::Step;
 
-pub use cursor::{MessageCursor, SubjectFilter};
+pub use cursor::{MessageCursor, Placed, SubjectFilter};
 pub(crate) use look::look;
 pub use open::{Opened, RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup};
 pub use replay::ReplayReport;
@@ -416,6 +416,11 @@ impl Record {
     /// The whole record as it lies on disk.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// As a cursor gives it out.
+    pub fn placed(&self) -> Placed<'_> {
+        Placed::new(self.header, self.erased, &self.bytes, 0)
     }
 
     /// True when the content was erased.

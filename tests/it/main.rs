@@ -7,6 +7,7 @@ mod consumer;
 mod core;
 mod crash;
 mod fast_batch;
+mod floods;
 mod fuzz;
 #[path = "../fuzz/src/bodies/mod.rs"]
 mod fuzz_bodies;

@@ -38,6 +38,9 @@ pub struct Done {
     pub flow: Flow,
 }
 
+/// More deliveries than this for each message are a wide fan-out.
+const FAN_OUT: u64 = 32;
+
 pub struct Session {
     hub: Arc<Hub>,
     connection: Arc<Connection>,
@@ -55,6 +58,8 @@ pub struct Session {
     login_required: bool,
     messages: u64,
     bytes: u64,
+    /// The last burst went to so many that what it staged is far more than what was read.
+    fans_out: bool,
     /// Something else than PING and PONG came in this burst.
     active: bool,
     heard: bool,
@@ -85,6 +90,7 @@ impl Session {
             login_required,
             messages: 0,
             bytes: 0,
+            fans_out: false,
             active: false,
             heard: false,
             hub,
@@ -154,6 +160,7 @@ impl Session {
         let mut traffic = burst.take_traffic();
         traffic.messages_in = std::mem::take(&mut self.messages);
         traffic.bytes_in = std::mem::take(&mut self.bytes);
+        self.fans_out = traffic.messages_out > traffic.messages_in.saturating_mul(FAN_OUT);
         if traffic != Traffic::default() {
             self.account.counters.add(&traffic);
             self.connection.count_in(traffic.messages_in, traffic.bytes_in);
@@ -164,6 +171,11 @@ impl Session {
             self.connection.note_heard();
         }
         had_services
+    }
+
+    /// True when the last burst was delivered to many: larger bursts would only fall out of the processor's cache.
+    pub fn fans_out(&self) -> bool {
+        self.fans_out
     }
 
     /// Ends all interest of the client and leaves the account.

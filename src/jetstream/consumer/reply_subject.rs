@@ -39,27 +39,87 @@ pub fn prefix_v2(domain: &str, account_hash: &str, stream: &str, consumer: &str)
 }
 
 impl ReplyNumbers {
-    /// Appends `<delivered>.<stream seq>.<consumer seq>.<time>.<pending>` to what begins with a prefix.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let mut text = [0u8; TEXT_MAX];
-        let mut at = put(&mut text, 0, u64::from(self.deliveries), b'.');
-        at = put(&mut text, at, self.stream_sequence, b'.');
-        at = put(&mut text, at, self.consumer_sequence, b'.');
-        if self.time < 0 {
-            text[at] = b'-';
-            at += 1;
-        }
-        at = put(&mut text, at, self.time.unsigned_abs(), b'.');
-        at = put(&mut text, at, self.pending, b'.');
-        // Without the last dot.
-        out.extend_from_slice(&text[..at - 1]);
-    }
-
-    /// How many bytes [`write`](Self::write) appends.
+    /// How many bytes [`ReplyText::write`] appends.
     pub fn text_len(&self) -> usize {
         let numbers = [u64::from(self.deliveries), self.stream_sequence, self.consumer_sequence, self.pending];
         let digits: usize = numbers.into_iter().map(digit_count).sum();
         digits + digit_count(self.time.unsigned_abs()) + usize::from(self.time < 0) + 4
+    }
+}
+
+/// Writes the numbers of one delivery after another. From one to the next most of them change by one or not at all, and
+/// then their text is kept.
+#[derive(Default)]
+pub struct ReplyText {
+    deliveries: Digits,
+    stream_sequence: Digits,
+    consumer_sequence: Digits,
+    /// The time without its last eight digits, a tenth of a second.
+    time: Digits,
+    pending: Digits,
+}
+
+impl ReplyText {
+    /// Appends `<delivered>.<stream seq>.<consumer seq>.<time>.<pending>` to what begins with a prefix.
+    pub fn write(&mut self, numbers: &ReplyNumbers, out: &mut Vec<u8>) {
+        let mut text = [0u8; TEXT_MAX];
+        let mut at = self.deliveries.put(&mut text, 0, u64::from(numbers.deliveries));
+        at = dot(&mut text, at);
+        at = self.stream_sequence.put(&mut text, at, numbers.stream_sequence);
+        at = dot(&mut text, at);
+        at = self.consumer_sequence.put(&mut text, at, numbers.consumer_sequence);
+        at = dot(&mut text, at);
+        if numbers.time < 0 {
+            text[at] = b'-';
+            at += 1;
+        }
+        let time = numbers.time.unsigned_abs();
+        if time < WORD {
+            at = put(&mut text, at, time);
+        } else {
+            at = self.time.put(&mut text, at, time / WORD);
+            at = put_word(&mut text, at, time % WORD);
+        }
+        at = dot(&mut text, at);
+        at = self.pending.put(&mut text, at, numbers.pending);
+        out.extend_from_slice(&text[..at]);
+    }
+}
+
+/// A number and its text.
+#[derive(Default)]
+struct Digits {
+    value: u64,
+    /// What is behind the digits means nothing.
+    text: [u8; DIGITS_MAX],
+    /// 0 before the first number.
+    len: usize,
+}
+
+impl Digits {
+    /// Writes the text of a number at `at`; returns the end.
+    #[inline]
+    fn put(&mut self, text: &mut [u8; TEXT_MAX], at: usize, value: u64) -> usize {
+        if value != self.value || self.len == 0 {
+            self.set(value);
+        }
+        // A fixed length is quicker than the right one.
+        text[at..at + DIGITS_MAX].copy_from_slice(&self.text);
+        at + self.len
+    }
+
+    fn set(&mut self, value: u64) {
+        let step = value.wrapping_sub(self.value);
+        self.value = value;
+        match self.len.checked_sub(1).map(|last| &mut self.text[last]) {
+            Some(last) if step == 1 && *last < b'9' => *last += 1,
+            Some(last) if step == u64::MAX && *last > b'0' => *last -= 1,
+            _ => {
+                let mut text = [0; TEXT_MAX];
+                self.len = put(&mut text, 0, value);
+                self.text.copy_from_slice(&text[..DIGITS_MAX]);
+            }
+        }
     }
 }
 
@@ -96,29 +156,32 @@ fn number(token: &[u8]) -> Option<u64> {
     })
 }
 
-/// Room for five numbers of at most 20 digits with what follows each, a sign, and a whole word written past the end.
-const TEXT_MAX: usize = 5 * 21 + 1 + 8;
+/// The digits of the longest number, and a whole word written past the end.
+const DIGITS_MAX: usize = 24;
+
+/// Room for five numbers of at most 20 digits with what follows each, a sign, and what is written past the end.
+const TEXT_MAX: usize = 5 * 21 + 1 + DIGITS_MAX;
 
 const WORD: u64 = 100_000_000;
 
-/// Writes a number and what follows it at `at`; returns the end. Eight digits at a time, as the digits of a word are
-/// found in parallel.
-fn put(text: &mut [u8; TEXT_MAX], at: usize, value: u64, follows: u8) -> usize {
+fn dot(text: &mut [u8; TEXT_MAX], at: usize) -> usize {
+    text[at] = b'.';
+    at + 1
+}
+
+/// Writes a number at `at`; returns the end. Eight digits at a time, as the digits of a word are found in parallel.
+fn put(text: &mut [u8; TEXT_MAX], at: usize, value: u64) -> usize {
     let (high, low) = (value / WORD, value % WORD);
-    let mut end = at;
     if high == 0 {
-        end = put_first(text, end, low);
-    } else {
-        if high < WORD {
-            end = put_first(text, end, high);
-        } else {
-            end = put_first(text, end, high / WORD);
-            end = put_word(text, end, high % WORD);
-        }
-        end = put_word(text, end, low);
+        return put_first(text, at, low);
     }
-    text[end] = follows;
-    end + 1
+    let end = if high < WORD {
+        put_first(text, at, high)
+    } else {
+        let end = put_first(text, at, high / WORD);
+        put_word(text, end, high % WORD)
+    };
+    put_word(text, end, low)
 }
 
 /// Writes up to eight digits, at least one, without leading zeros.
@@ -160,7 +223,7 @@ mod tests {
 
     fn written(prefix: Vec<u8>, numbers: &ReplyNumbers) -> Vec<u8> {
         let mut subject = prefix;
-        numbers.write(&mut subject);
+        ReplyText::default().write(numbers, &mut subject);
         subject
     }
 
@@ -212,6 +275,23 @@ mod tests {
             prop_assert_eq!(numbers.text_len(), text.len());
             let subject = written(prefix("S", "C"), &numbers);
             prop_assert_eq!(parse(&subject).map(|token| token.numbers), Some(numbers));
+        }
+
+        #[test]
+        fn a_run_of_numbers_is_written_as_each_alone(
+            start in 0u64..2000, steps in prop::collection::vec((-1i64..=1, 0u64..3, 0i64..3_000_000_000), 1..200),
+        ) {
+            let mut text = ReplyText::default();
+            let mut numbers = ReplyNumbers { stream_sequence: start, pending: start, ..NUMBERS };
+            for (step, more, time) in steps {
+                numbers.stream_sequence = numbers.stream_sequence.saturating_add_signed(step);
+                numbers.consumer_sequence += more;
+                numbers.time += time;
+                numbers.pending = numbers.pending.saturating_sub(more);
+                let mut run = Vec::new();
+                text.write(&numbers, &mut run);
+                prop_assert_eq!(run, written(Vec::new(), &numbers));
+            }
         }
 
         #[test]

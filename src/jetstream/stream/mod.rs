@@ -61,4 +61,4 @@ pub use markers::Marker;
 pub use publish_headers::{PublishHeaders, Rollup, Ttl};
 pub use queries::{SubjectsPage, TooManySubjects};
 pub use releases::{Releasable, Releases};
-pub use source::{MessageSource, MessageView, Unreadable};
+pub use source::{MessageRef, MessageSource, MessageView, Unreadable};

@@ -12,7 +12,7 @@ use super::super::api::stream_info::LostMessages;
 use super::super::api::{StreamState, Timestamp};
 use super::machine::StreamMachine;
 use super::remove::stored_from;
-use super::source::{MessageSource, MessageView};
+use super::source::MessageSource;
 use crate::protocol::subject;
 
 /// So many messages are read in a row before the index is asked where the next match may be.
@@ -58,7 +58,7 @@ impl StreamMachine {
     /// The counters as `STREAM.INFO` shows them; `deleted_details` lists the gaps.
     pub fn state<S: MessageSource>(&self, source: &S, deleted_details: bool, consumer_count: u64) -> StreamState {
         let content = &self.content;
-        let time_of = |sequence| source.read(sequence).ok().map(|message| Timestamp(message.time()));
+        let time_of = |sequence| source.inspect(sequence, |message| Timestamp(message.time)).ok();
         let is_fresh = content.last == 0 && content.messages == 0 && self.config.first_seq != 1;
         let lost = !self.lost.is_empty();
         StreamState {
@@ -234,7 +234,7 @@ impl StreamMachine {
             let middle = low + (high - low) / 2;
             let candidates = stored_from(&self.content, middle).take_while(|sequence| *sequence < high);
             // A gap, or a message that can not be read, is stepped over upwards.
-            let readable = candidates.map(|sequence| (sequence, source.read(sequence).map(|message| message.time())));
+            let readable = candidates.map(|sequence| (sequence, source.inspect(sequence, |message| message.time)));
             match readable.filter_map(|(sequence, read)| Some((sequence, read.ok()?))).next() {
                 Some((sequence, found)) if found < time => low = sequence + 1,
                 _ => high = middle,
@@ -289,7 +289,7 @@ fn token_prefix(filter: &[u8]) -> Option<(&[u8], &[u8])> {
 pub struct TooManySubjects;
 
 fn read_matches<S: MessageSource>(sequence: u64, source: &S, matches: impl Fn(&[u8]) -> bool) -> bool {
-    source.read(sequence).is_ok_and(|message| matches(message.subject()))
+    source.inspect(sequence, |message| matches(message.subject)) == Ok(true)
 }
 
 fn any<F: AsRef<[u8]>>(filters: &[F], literal: &[u8]) -> bool {

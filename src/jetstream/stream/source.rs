@@ -7,8 +7,30 @@ pub trait MessageSource {
     fn read(&self, sequence: u64) -> Result<Self::Message, Unreadable>;
 
     /// Looks at a message. A source that has it at hand needs not share it.
-    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Self::Message) -> R) -> Result<R, Unreadable> {
-        self.read(sequence).map(|message| look(&message))
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
+        self.read(sequence).map(|message| look(MessageRef::of(&message)))
+    }
+}
+
+/// A message in its place.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageRef<'a> {
+    pub subject: &'a [u8],
+    /// The whole header block; empty when there is none.
+    pub headers: &'a [u8],
+    pub payload: &'a [u8],
+    /// Log time, nanoseconds since the epoch.
+    pub time: i64,
+}
+
+impl<'a> MessageRef<'a> {
+    pub fn of(message: &'a impl MessageView) -> Self {
+        Self {
+            subject: message.subject(),
+            headers: message.headers(),
+            payload: message.payload(),
+            time: message.time(),
+        }
     }
 }
 
@@ -40,7 +62,7 @@ impl<S: MessageSource> MessageSource for &S {
         S::read(self, sequence)
     }
 
-    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(&Self::Message) -> R) -> Result<R, Unreadable> {
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         S::inspect(self, sequence, look)
     }
 }

@@ -12,8 +12,9 @@ use crate::directory::live::LiveSpan;
 use crate::directory::sealed::{SealedSpan, next_message};
 use crate::directory::table::number_at;
 use crate::error::ReadError;
-use crate::format::record::{GroupId, RecordRef, parse};
+use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, RecordRef, parse};
 use crate::segment::Segment;
+use bytes::Bytes;
 
 /// Messages looked up at once.
 const WINDOW: usize = 512;
@@ -36,6 +37,24 @@ pub struct MessageCursor {
     verdicts: Verdicts,
     /// A record that had to be found another way.
     spare: Option<Record>,
+}
+
+/// A verified record and where it lies.
+pub struct Placed<'w> {
+    /// The record.
+    pub record: RecordRef<'w>,
+    /// Bytes that hold it among others.
+    pub window: &'w Bytes,
+    /// Where its subject begins there, which headers and payload follow.
+    pub content: usize,
+}
+
+impl<'w> Placed<'w> {
+    /// `start` is where the record begins in the window, which holds all of it.
+    pub(super) fn new(header: RecordHeader, erased: bool, window: &'w Bytes, start: usize) -> Self {
+        let bytes = &window[start..start + header.record_bytes()];
+        Self { record: RecordRef::of(header, erased, bytes), window, content: start + RECORD_HEADER_BYTES }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -104,20 +123,24 @@ impl MessageCursor {
         self.advance(Some(filter))
     }
 
-    /// The next message, with a share of the bytes that it lies in.
-    pub fn next_record(&mut self, filter: Option<SubjectFilter<'_>>) -> Result<Option<Record>, ReadError> {
-        while let Some(slot) = self.slot(filter) {
+    /// The next message, with the bytes around it for whoever wants to share them.
+    pub fn next_placed(&mut self) -> Result<Option<Placed<'_>>, ReadError> {
+        loop {
+            let Some(slot) = self.slot(None) else { return Ok(None) };
             match self.load(slot)? {
                 Loaded::Window => {
-                    let shared = self.shared.clone();
                     let reader = self.reader.as_mut().ok_or(ReadError::NotFound)?;
-                    return reader.read(&shared, slot.offset).map(Some);
+                    let record = reader.borrow(&self.shared, slot.offset)?;
+                    let (header, erased) = (record.header, record.is_erased());
+                    return Ok(Some(Placed::new(header, erased, reader.window(), reader.position(slot.offset))));
                 }
-                Loaded::Spare => return Ok(self.spare.take()),
+                Loaded::Spare => {
+                    let record = self.spare.as_ref().ok_or(ReadError::NotFound)?;
+                    return Ok(Some(record.placed()));
+                }
                 Loaded::Gone => {}
             }
         }
-        Ok(None)
     }
 
     /// The next sequence, without reading its record.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::shared::Shared;
 use super::{Journal, Record};
 use crate::error::ReadError;
-use crate::format::record::{GroupId, parse, verify};
+use crate::format::record::{GroupId, RecordHeader, RecordRef, parse, verify};
 use crate::location::Location;
 use crate::report::{Damage, DamageKind, Progress};
 use crate::segment::Segment;
@@ -134,46 +134,54 @@ pub(crate) struct SegmentReader {
     /// The window holds bytes that this process encoded or has checked.
     trusted: bool,
     whole: bool,
-    /// The record checked last: offset and length.
-    verified: (u32, usize),
+    /// The record checked last.
+    verified: Option<Verified>,
+}
+
+/// What is known of a record in the window.
+#[derive(Clone, Copy)]
+struct Verified {
+    offset: u32,
+    header: RecordHeader,
+    erased: bool,
 }
 
 impl SegmentReader {
     pub(crate) fn new(segment: Arc<Segment>) -> Self {
-        Self { segment, window: Bytes::new(), start: 0, trusted: false, whole: false, verified: (0, 0) }
+        Self { segment, window: Bytes::new(), start: 0, trusted: false, whole: false, verified: None }
     }
 
     /// The record at an offset, with a share of the window's bytes.
     pub(crate) fn read(&mut self, shared: &Shared, offset: u32) -> Result<Record, ReadError> {
-        let length = self.load(shared, offset)?;
-        let at = (offset - self.start) as usize;
-        let bytes = self.window.slice(at..at + length);
-        let (header, erased) = match parse(&bytes) {
-            Ok(record) => (record.header, record.is_erased()),
-            Err(_) => return Err(self.damaged(offset)),
-        };
-        Ok(Record { header, bytes, erased })
+        let Verified { header, erased, .. } = self.load(shared, offset)?;
+        let at = self.position(offset);
+        Ok(Record { header, bytes: self.window.slice(at..at + header.record_bytes()), erased })
     }
 
     /// The record at an offset, borrowed.
-    pub(crate) fn borrow(
-        &mut self,
-        shared: &Shared,
-        offset: u32,
-    ) -> Result<crate::format::record::RecordRef<'_>, ReadError> {
-        let length = self.load(shared, offset)?;
-        let at = (offset - self.start) as usize;
-        let damaged = self.damaged(offset);
-        parse(&self.window[at..at + length]).map_err(|_| damaged)
+    pub(crate) fn borrow(&mut self, shared: &Shared, offset: u32) -> Result<RecordRef<'_>, ReadError> {
+        let Verified { header, erased, .. } = self.load(shared, offset)?;
+        let at = self.position(offset);
+        Ok(RecordRef::of(header, erased, &self.window[at..at + header.record_bytes()]))
     }
 
-    /// Makes sure that the window holds the whole record at `offset`, verified. Returns its length.
-    fn load(&mut self, shared: &Shared, offset: u32) -> Result<usize, ReadError> {
-        if self.verified.0 == offset && self.verified.1 > 0 {
-            return Ok(self.verified.1);
+    /// Bytes around the record that was read last, which many share.
+    pub(crate) fn window(&self) -> &Bytes {
+        &self.window
+    }
+
+    /// Where the record at an offset begins in the window, which holds it.
+    pub(crate) fn position(&self, offset: u32) -> usize {
+        (offset - self.start) as usize
+    }
+
+    /// Makes sure that the window holds the whole record at `offset`, verified.
+    fn load(&mut self, shared: &Shared, offset: u32) -> Result<Verified, ReadError> {
+        if let Some(verified) = self.verified.filter(|verified| verified.offset == offset) {
+            return Ok(verified);
         }
-        if let Some(length) = self.check(offset) {
-            return Ok(length);
+        if let Some(verified) = self.check(offset) {
+            return Ok(verified);
         }
         let location = Location { segment: self.segment.number, offset };
         if self.whole && self.segment.is_mappable() {
@@ -192,7 +200,7 @@ impl SegmentReader {
             }
         }
         match self.check(offset) {
-            Some(length) => Ok(length),
+            Some(verified) => Ok(verified),
             None => self.failed(offset),
         }
     }
@@ -203,13 +211,13 @@ impl SegmentReader {
         Ok(())
     }
 
-    fn check(&mut self, offset: u32) -> Option<usize> {
-        self.verified = (0, 0);
+    fn check(&mut self, offset: u32) -> Option<Verified> {
+        self.verified = None;
         let at = offset.checked_sub(self.start)? as usize;
         let rest = self.window.get(at..).filter(|rest| !rest.is_empty())?;
-        let record = if self.trusted { parse(rest) } else { verify(rest, self.segment.seed) };
-        self.verified = (offset, record.ok()?.bytes().len());
-        Some(self.verified.1)
+        let record = if self.trusted { parse(rest) } else { verify(rest, self.segment.seed) }.ok()?;
+        self.verified = Some(Verified { offset, header: record.header, erased: record.is_erased() });
+        self.verified
     }
 
     fn failed<T>(&self, offset: u32) -> Result<T, ReadError> {
