@@ -1,7 +1,7 @@
 //! The consumers of one stream as its log knows them: names, configurations and replicated states.
 //!
 //! Changed only by entries, in their order, so it is the same on every replica. What the leader does with a consumer
-//! is in [`super::live`].
+//! is in the module `live`.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
