@@ -318,9 +318,7 @@ impl Node {
         }
         self.stopped.store(true, Ordering::Relaxed);
         for replica in self.all_replicas() {
-            for (_, id) in replica.subscriptions.lock().drain(..) {
-                replica.account().unsubscribe_internal(id);
-            }
+            replica.unsubscribe();
             replica.with(|core, publisher| {
                 core.end_consumers(End::ServerStops, publisher);
                 core.closed = true;

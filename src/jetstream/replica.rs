@@ -28,7 +28,8 @@ pub struct Replica {
     /// Held while a consumer is checked and proposed, so that no two creations are checked against the same state.
     creating: Mutex<()>,
     /// Subscriptions to the stream's subjects.
-    pub subscriptions: Mutex<Vec<(String, InternalSubscriptionId)>>,
+    /// None once the stream has ended: what was on its way to subscribe for it comes too late.
+    pub subscriptions: Mutex<Option<Vec<(String, InternalSubscriptionId)>>>,
 }
 
 /// Sizes of a stream.
@@ -93,7 +94,7 @@ impl Replica {
             created,
             core: Mutex::new(core),
             creating: Mutex::new(()),
-            subscriptions: Mutex::default(),
+            subscriptions: Mutex::new(Some(Vec::new())),
         }
     }
 
@@ -107,6 +108,13 @@ impl Replica {
 
     pub fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    /// The stream ends: leaves its subjects for good.
+    pub fn unsubscribe(&self) {
+        for (_, id) in self.subscriptions.lock().take().unwrap_or_default() {
+            self.account.unsubscribe_internal(id);
+        }
     }
 
     pub fn config(&self) -> Arc<StreamConfig> {

@@ -38,11 +38,12 @@ impl Node {
         let config = replica.config();
         let wanted = &config.subjects;
         let mut subscriptions = replica.subscriptions.lock();
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut *subscriptions).into_iter().partition(|(subject, _)| wanted.contains(subject));
-        *subscriptions = kept;
-        for (_, id) in gone {
-            replica.account().unsubscribe_internal(id);
+        if let Some(held) = subscriptions.take() {
+            let (kept, gone): (Vec<_>, Vec<_>) = held.into_iter().partition(|(subject, _)| wanted.contains(subject));
+            *subscriptions = Some(kept);
+            for (_, id) in gone {
+                replica.account().unsubscribe_internal(id);
+            }
         }
         drop(subscriptions);
         // A sealed stream, too: publishers are told that it is.
@@ -52,6 +53,7 @@ impl Node {
     /// Subscribes to what a configuration names and is not subscribed to yet.
     pub fn subscribe_to(self: &Arc<Self>, replica: &Arc<Replica>, config: &StreamConfig) {
         let mut subscriptions = replica.subscriptions.lock();
+        let Some(subscriptions) = subscriptions.as_mut() else { return };
         for subject in &config.subjects {
             if subscriptions.iter().all(|(known, _)| known != subject) {
                 let ingest = Arc::new(Ingest { node: self.clone(), replica: replica.clone() });
@@ -108,9 +110,7 @@ impl Node {
     /// An entry of the meta group says that a stream is gone.
     pub fn remove_stream(&self, group: GroupId) -> Option<Arc<Replica>> {
         let replica = self.replicas.write().remove(&group)?;
-        for (_, id) in replica.subscriptions.lock().drain(..) {
-            replica.account().unsubscribe_internal(id);
-        }
+        replica.unsubscribe();
         let gone = error_codes::STREAM_NOT_FOUND.error();
         replica.with(|core, publisher| {
             core.closed = true;

@@ -15,5 +15,6 @@ mod inspection;
 mod leader;
 mod node_rig;
 mod power_cuts;
+mod removal;
 mod replication;
 mod stream_replica;
