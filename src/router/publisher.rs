@@ -46,26 +46,10 @@ impl Publisher {
         headers: &[u8],
         payload: &[&[u8]],
     ) -> usize {
-        let clients = self.publish_as(cache, subject, subject, reply, headers, payload);
-        cache.settle();
-        clients
-    }
-
-    /// Matches one subject and delivers under another, as a push consumer does with the stream's subjects. The caller
-    /// settles the cache after a run of these.
-    pub fn publish_as(
-        &mut self,
-        cache: &mut MatchCache,
-        subject: &[u8],
-        shown: &[u8],
-        reply: Option<&[u8]>,
-        headers: &[u8],
-        payload: &[&[u8]],
-    ) -> usize {
         let mut line = std::mem::take(&mut self.burst().line);
         let size = headers.len() + payload.iter().map(|part| part.len()).sum::<usize>();
         write_line(&mut line, reply, (!headers.is_empty()).then_some(headers.len()), size);
-        let letter = Letter { subject: shown, reply, headers, payload };
+        let letter = Letter { subject, reply, headers, payload };
         let clients = match payload {
             // Nearly always one piece: no list of parts has to be built.
             [whole] => self.hand_out(cache, subject, letter, &[&line, headers, whole, b"\r\n"], size),
@@ -77,11 +61,13 @@ impl Publisher {
             }
         };
         self.burst().line = line;
+        cache.settle();
         clients
     }
 
-    /// As [`publish_as`](Self::publish_as) of one piece, with a reply subject that begins `line`: what stands behind it
-    /// on the wire is appended, and the reply subject is copied no further.
+    /// Matches one subject and delivers under another, as a push consumer does with the stream's subjects. `line` begins
+    /// with the reply subject, or is empty: what stands behind it on the wire is appended, and it is copied no further.
+    /// The caller settles the cache after a run of these.
     pub fn publish_with_line(
         &mut self,
         cache: &mut MatchCache,

@@ -65,8 +65,8 @@ fn publishing_from_inside_writes_what_clients_expect() {
     assert_eq!(publisher.publish(b"a.b", Some(b"re"), headers, &[b"he", b"llo"]), 2);
     assert_eq!(publisher.publish(b"x", None, b"", &[]), 0);
     let mut cache = MatchCache::default();
-    assert_eq!(publisher.publish_as(&mut cache, b"a.b", b"shown", None, b"", &[b"x"]), 2);
-    assert_eq!(publisher.publish_as(&mut cache, b"a.b", b"other", None, headers, &[b"y"]), 2);
+    assert_eq!(publisher.publish_with_line(&mut cache, b"a.b", b"shown", &mut Vec::new(), b"", b"x"), 2);
+    assert_eq!(publisher.publish_with_line(&mut cache, b"a.b", b"other", &mut Vec::new(), headers, b"y"), 2);
     drop(publisher);
     let expected = "HMSG a.b 1 re 18 23\r\nNATS/1.0\r\nA: b\r\n\r\nhello\r\nMSG shown 1 1\r\nx\r\nHMSG other 1 18 19\r\nNATS/1.0\r\nA: b\r\n\r\ny\r\n";
     assert_eq!(String::from_utf8(received(&new)).unwrap(), expected);

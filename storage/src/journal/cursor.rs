@@ -12,7 +12,7 @@ use crate::directory::live::LiveSpan;
 use crate::directory::sealed::{SealedSpan, next_message};
 use crate::directory::table::number_at;
 use crate::error::ReadError;
-use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, RecordRef, parse};
+use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, RecordRef};
 use crate::segment::Segment;
 use bytes::Bytes;
 
@@ -115,32 +115,17 @@ impl MessageCursor {
     /// The next message, or `None` at the end. After an error the cursor stands behind the message.
     #[expect(clippy::should_implement_trait, reason = "the record is borrowed from the cursor")]
     pub fn next(&mut self) -> Result<Option<RecordRef<'_>>, ReadError> {
-        self.advance(None)
+        self.advance(None).map(|placed| placed.map(|placed| placed.record))
     }
 
     /// The next message whose subject passes. A cursor must be given the same filter every time.
     pub fn next_matching(&mut self, filter: SubjectFilter<'_>) -> Result<Option<RecordRef<'_>>, ReadError> {
-        self.advance(Some(filter))
+        self.advance(Some(filter)).map(|placed| placed.map(|placed| placed.record))
     }
 
     /// The next message, with the bytes around it for whoever wants to share them.
     pub fn next_placed(&mut self) -> Result<Option<Placed<'_>>, ReadError> {
-        loop {
-            let Some(slot) = self.slot(None) else { return Ok(None) };
-            match self.load(slot)? {
-                Loaded::Window => {
-                    let reader = self.reader.as_mut().ok_or(ReadError::NotFound)?;
-                    let record = reader.borrow(&self.shared, slot.offset)?;
-                    let (header, erased) = (record.header, record.is_erased());
-                    return Ok(Some(Placed::new(header, erased, reader.window(), reader.position(slot.offset))));
-                }
-                Loaded::Spare => {
-                    let record = self.spare.as_ref().ok_or(ReadError::NotFound)?;
-                    return Ok(Some(record.placed()));
-                }
-                Loaded::Gone => {}
-            }
-        }
+        self.advance(None)
     }
 
     /// The next sequence, without reading its record.
@@ -154,17 +139,17 @@ impl MessageCursor {
         None
     }
 
-    fn advance(&mut self, filter: Option<SubjectFilter<'_>>) -> Result<Option<RecordRef<'_>>, ReadError> {
+    fn advance(&mut self, filter: Option<SubjectFilter<'_>>) -> Result<Option<Placed<'_>>, ReadError> {
         loop {
             let Some(slot) = self.slot(filter) else { return Ok(None) };
             match self.load(slot)? {
                 Loaded::Window => {
-                    let Some(reader) = self.reader.as_mut() else { return Err(ReadError::NotFound) };
+                    let reader = self.reader.as_mut().ok_or(ReadError::NotFound)?;
                     return reader.borrow(&self.shared, slot.offset).map(Some);
                 }
                 Loaded::Spare => {
-                    let bytes = self.spare.as_ref().map_or(&[][..], |record| record.bytes());
-                    return parse(bytes).map(Some).map_err(|_| ReadError::NotFound);
+                    let record = self.spare.as_ref().ok_or(ReadError::NotFound)?;
+                    return Ok(Some(record.placed()));
                 }
                 Loaded::Gone => {}
             }
@@ -187,7 +172,7 @@ impl MessageCursor {
     #[inline]
     fn load(&mut self, slot: Slot) -> Result<Loaded, ReadError> {
         if let Some(reader) = self.reader.as_mut()
-            && let Ok(record) = reader.borrow(&self.shared, slot.offset)
+            && let Ok(Placed { record, .. }) = reader.borrow(&self.shared, slot.offset)
             && record.header.sequence == slot.sequence
             && record.header.group == self.group
         {

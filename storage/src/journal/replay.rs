@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::shared::Shared;
-use super::{Journal, Record};
+use super::{Journal, Placed, Record};
 use crate::error::ReadError;
-use crate::format::record::{GroupId, RecordHeader, RecordRef, parse, verify};
+use crate::format::record::{GroupId, RecordHeader, parse, verify};
 use crate::location::Location;
 use crate::report::{Damage, DamageKind, Progress};
 use crate::segment::Segment;
@@ -154,25 +154,14 @@ impl SegmentReader {
     /// The record at an offset, with a share of the window's bytes.
     pub(crate) fn read(&mut self, shared: &Shared, offset: u32) -> Result<Record, ReadError> {
         let Verified { header, erased, .. } = self.load(shared, offset)?;
-        let at = self.position(offset);
+        let at = (offset - self.start) as usize;
         Ok(Record { header, bytes: self.window.slice(at..at + header.record_bytes()), erased })
     }
 
     /// The record at an offset, borrowed.
-    pub(crate) fn borrow(&mut self, shared: &Shared, offset: u32) -> Result<RecordRef<'_>, ReadError> {
+    pub(crate) fn borrow(&mut self, shared: &Shared, offset: u32) -> Result<Placed<'_>, ReadError> {
         let Verified { header, erased, .. } = self.load(shared, offset)?;
-        let at = self.position(offset);
-        Ok(RecordRef::of(header, erased, &self.window[at..at + header.record_bytes()]))
-    }
-
-    /// Bytes around the record that was read last, which many share.
-    pub(crate) fn window(&self) -> &Bytes {
-        &self.window
-    }
-
-    /// Where the record at an offset begins in the window, which holds it.
-    pub(crate) fn position(&self, offset: u32) -> usize {
-        (offset - self.start) as usize
+        Ok(Placed::new(header, erased, &self.window, (offset - self.start) as usize))
     }
 
     /// Makes sure that the window holds the whole record at `offset`, verified.

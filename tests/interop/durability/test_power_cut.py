@@ -12,20 +12,9 @@ from harness.wire import Client
 
 from .ledger import Ledger, publishing, read_all
 from .peer import may_fail
-from .powerdisk import Disk
 
 ROUNDS = int(os.environ.get("POWER_CUT_ROUNDS", "2"))
 SEED = int(os.environ.get("SEED", "42"))
-
-
-@pytest.fixture
-def disk(tmp_path):
-    try:
-        disk = Disk(tmp_path)
-    except OSError as error:
-        pytest.skip(f"cannot mount a file system of our own: {error}")
-    with disk:
-        yield disk
 
 
 def test_the_disk_itself(disk):

@@ -9,21 +9,9 @@ from harness.server import Server
 from harness.wait import until
 from harness.wire import Client
 
-from .powerdisk import Disk
-
 MESSAGES = 100
 SIZE = 1_000_000
 PATIENCE = 60
-
-
-@pytest.fixture
-def disk(tmp_path):
-    try:
-        disk = Disk(tmp_path)
-    except OSError as error:
-        pytest.skip(f"cannot mount a file system of our own: {error}")
-    with disk:
-        yield disk
 
 
 def test_a_start_from_a_slow_disk_tells_how_far_it_is(disk):

@@ -1,5 +1,6 @@
 //! What clients ask of streams and consumers.
 
+use super::examples_of;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -290,7 +291,7 @@ pub fn json_examples() -> Vec<Vec<u8>> {
         r#"{"seq":5,"filter":"a","keep":0}"#,
         r#"{"last_by_subj":"a\u00e9\ud83d\ude00","batch":5,"up_to_time":"2020-01-02T03:04:05+02:00"}"#,
     ];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn text_examples() -> Vec<Vec<u8>> {
@@ -306,7 +307,7 @@ pub fn text_examples() -> Vec<Vec<u8>> {
         "never",
         "$JS.ACK.S.C.1.2.3.1700000000000000000.0",
     ];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn consumer_examples() -> Vec<Vec<u8>> {
@@ -316,7 +317,7 @@ pub fn consumer_examples() -> Vec<Vec<u8>> {
         "{\"config\":{\"durable_name\":\"C\",\"deliver_subject\":\"d\",\"flow_control\":true,\"idle_heartbeat\":1000000000,\"replay_policy\":\"original\",\"rate_limit_bps\":64}}\nt1s\nt1s\nt1m",
         "{\"config\":{\"durable_name\":\"C\",\"ack_policy\":\"explicit\",\"priority_policy\":\"pinned_client\",\"priority_groups\":[\"A\"],\"priority_timeout\":5000000000}}\np{\"group\":\"A\",\"batch\":2,\"priority\":3,\"min_pending\":5}\nt9s\np{\"group\":\"A\",\"id\":\"x\"}",
     ];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn fast_batch_examples() -> Vec<Vec<u8>> {
@@ -325,5 +326,5 @@ pub fn fast_batch_examples() -> Vec<Vec<u8>> {
         "ap.b.5.ok.1.0.$FI\nrp.b.5.ok.4.1.$FI\ndp.b.5.ok.5.1.$FI\nDp.b.5.ok.6.1.$FI\nap.c.9.fail.1.2.$FI\nap.b.5.ok.9.3.$FI",
         "lp.b.1.fail.1.0.$FI\nap.b.0.fail.1.0.$FI\ntttttttttttttttt\nf\nc\nap.b.0.fail.18446744073709551614.4.$FI",
     ];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }

@@ -32,3 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "consumers", body: jetstream::consumers, examples: jetstream::consumer_examples },
     Target { name: "fast_batches", body: jetstream::fast_batches, examples: jetstream::fast_batch_examples },
 ];
+
+fn examples_of(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}

@@ -1,5 +1,6 @@
 //! What the operator writes: the configuration, the command line, the system's time zone.
 
+use super::examples_of;
 use std::ffi::OsString;
 
 use headwater::logging::timezone::Zone;
@@ -44,13 +45,13 @@ pub fn configuration_examples() -> Vec<Vec<u8>> {
         "accounts { A { users = [ {user: a, password: b, permissions: {publish: \"a.>\"}} ], jetstream: enabled } }",
         "x = 5m\nauthorization: { token: $T, timeout: 1.5 } # note\n// other\nlisten 127.0.0.1:-1\ny: (\nblock\n)\n",
     ];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn command_line_examples() -> Vec<Vec<u8>> {
     let texts =
         ["-js\n--store_dir=/x\n-p\n4222\n-DVV", "--signal\nstop=1", "store\nverify\n/x", "-t\n-c\nx.conf", "1h2.5s"];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn time_zone_examples() -> Vec<Vec<u8>> {

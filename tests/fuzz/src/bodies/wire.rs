@@ -1,5 +1,6 @@
 //! What clients send and what certificates hold.
 
+use super::examples_of;
 use headwater::account::{Keyed, Trie};
 use headwater::auth::DistinguishedName;
 use headwater::connection::certificate;
@@ -157,7 +158,7 @@ pub fn client_examples() -> Vec<Vec<u8>> {
         "\u{40}HPUB a reply 24 29\r\nNATS/1.0\r\nKey: Value\r\n\r\nhello\r\nUNSUB 1 5\r\nPONG\r\n+OK\r\n-ERR 'x'\r\n",
         " pub  a.b   r\t0 \r\n\r\nsub * 9\r\nINFO {}\r\n",
     ];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn header_examples() -> Vec<Vec<u8>> {
@@ -167,7 +168,7 @@ pub fn header_examples() -> Vec<Vec<u8>> {
         "$JS.ACK.S.C.1.2.3.1700000000000000000.0",
         "$JS.ACK._.hash.S.C.1.2.3.1700000000000000000.0.x",
     ];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn subject_examples() -> Vec<Vec<u8>> {
@@ -183,13 +184,13 @@ pub fn transform_examples() -> Vec<Vec<u8>> {
         "* {{split(1,-)}} a-b-c",
         "* {{splitfromleft(1,2)}}.{{slicefromright(1,3)}}.{{left(1,2)}}.{{right(1,9)}}.{{random(4)}} abcdefg",
     ];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn query_examples() -> Vec<Vec<u8>> {
     let texts =
         ["subs=1&limit=10&offset=-3&sort=bytes_to", "acc=%24G&cid=18446744073709551615&auth=T", "limit=%31+%zz&=&&a"];
-    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    examples_of(&texts)
 }
 
 pub fn certificate_examples() -> Vec<Vec<u8>> {
