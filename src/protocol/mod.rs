@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod connect;
+pub mod decimal;
 pub mod error;
 pub mod headers;
 pub mod info;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::decimal;
 use super::subject;
 
 /// A parsed pair of source and destination.
@@ -170,9 +171,9 @@ impl Part {
                     hash.write(subject);
                 }
                 tokens.iter().for_each(|at| hash.write(token(*at)));
-                append_number(out, hash.0.checked_rem(*buckets).unwrap_or(0));
+                decimal::append(out, hash.0.checked_rem(*buckets).unwrap_or(0).into());
             }
-            Self::Random { below } => append_number(out, if *below == 0 { 0 } else { random(*below) }),
+            Self::Random { below } => decimal::append(out, if *below == 0 { 0 } else { random(*below).into() }),
             Self::SplitFromLeft { token: at, at: cut } => split_at(token(*at), Some(*cut), out),
             Self::SplitFromRight { token: at, at: cut } => {
                 split_at(token(*at), token(*at).len().checked_sub(*cut), out);
@@ -258,10 +259,6 @@ impl Fnv {
             self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
         }
     }
-}
-
-fn append_number(out: &mut Vec<u8>, number: u32) {
-    out.extend_from_slice(number.to_string().as_bytes());
 }
 
 fn is_valid_destination(tokens: &[&str]) -> bool {

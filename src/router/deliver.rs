@@ -6,6 +6,7 @@ use super::burst::Burst;
 use super::cache::{MatchCache, Target};
 use super::mail::Letter;
 use crate::account::{Account, Counted};
+use crate::protocol::decimal;
 use std::time::Instant;
 
 /// A message on its way out.
@@ -169,25 +170,11 @@ pub fn finish_line(line: &mut Vec<u8>, header_len: Option<usize>, size: usize) {
         line.push(b' ');
     }
     if let Some(header_len) = header_len {
-        push_number(line, header_len);
+        decimal::append(line, header_len as u64);
         line.push(b' ');
     }
-    push_number(line, size);
+    decimal::append(line, size as u64);
     line.extend_from_slice(b"\r\n");
-}
-
-fn push_number(line: &mut Vec<u8>, mut number: usize) {
-    let mut digits = [0u8; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    line.extend_from_slice(&digits[start..]);
 }
 
 #[cfg(test)]

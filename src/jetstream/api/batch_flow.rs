@@ -5,23 +5,23 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use super::json;
-use super::pub_ack::append_number;
+use crate::protocol::decimal;
 
 /// Messages are stored up to `sequence`; the next word comes after `messages` more.
 pub fn write_ack(out: &mut Vec<u8>, sequence: u64, messages: u16) {
     out.extend_from_slice(b"{\"type\":\"ack\",\"seq\":");
-    append_number(out, sequence);
+    decimal::append(out, sequence);
     out.extend_from_slice(b",\"msgs\":");
-    append_number(out, u64::from(messages));
+    decimal::append(out, u64::from(messages));
     out.push(b'}');
 }
 
 /// Message `received` came where `expected` should have.
 pub fn write_gap(out: &mut Vec<u8>, expected: u64, received: u64) {
     out.extend_from_slice(b"{\"type\":\"gap\",\"last_seq\":");
-    append_number(out, expected);
+    decimal::append(out, expected);
     out.extend_from_slice(b",\"seq\":");
-    append_number(out, received);
+    decimal::append(out, received);
     out.push(b'}');
 }
 

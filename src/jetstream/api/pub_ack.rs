@@ -3,6 +3,7 @@
 
 use super::error::ApiError;
 use super::json;
+use crate::protocol::decimal;
 
 /// Everything of an acknowledgement that does not change from message to message.
 #[derive(Clone, Debug)]
@@ -69,7 +70,7 @@ impl PubAck {
 
     fn begin(&self, out: &mut Vec<u8>, sequence: u64) {
         out.extend_from_slice(&self.prefix);
-        append_number(out, sequence);
+        decimal::append(out, sequence);
     }
 }
 
@@ -77,23 +78,8 @@ fn end_batch(out: &mut Vec<u8>, batch: &str, count: u64) {
     out.extend_from_slice(b",\"batch\":");
     json::append_string(out, batch);
     out.extend_from_slice(b",\"count\":");
-    append_number(out, count);
+    decimal::append(out, count);
     out.push(b'}');
-}
-
-pub(super) fn append_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        // A remainder of ten is a digit.
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 //!
 //! HOT PATH: written for every delivery, read for every ack; no formatting machinery, no allocation.
 
+use crate::protocol::decimal::{ROOM, WORD, digit_count, put, put_word};
+
 const PREFIX: &[u8] = b"$JS.ACK.";
 const TOKENS_V1: usize = 9;
 const TOKENS_V2: usize = 11;
@@ -161,64 +163,15 @@ fn number(token: &[u8]) -> Option<u64> {
     })
 }
 
-/// The digits of the longest number, and a whole word written past the end.
-const DIGITS_MAX: usize = 24;
+/// What the digits of the longest number may take.
+const DIGITS_MAX: usize = ROOM;
 
 /// Room for five numbers of at most 20 digits with what follows each, a sign, and what is written past the end.
 const TEXT_MAX: usize = 5 * 21 + 1 + DIGITS_MAX;
 
-const WORD: u64 = 100_000_000;
-
 fn dot(text: &mut [u8; TEXT_MAX], at: usize) -> usize {
     text[at] = b'.';
     at + 1
-}
-
-/// Writes a number at `at`; returns the end. Eight digits at a time, as the digits of a word are found in parallel.
-fn put(text: &mut [u8; TEXT_MAX], at: usize, value: u64) -> usize {
-    let (high, low) = (value / WORD, value % WORD);
-    if high == 0 {
-        return put_first(text, at, low);
-    }
-    let end = if high < WORD {
-        put_first(text, at, high)
-    } else {
-        let end = put_first(text, at, high / WORD);
-        put_word(text, end, high % WORD)
-    };
-    put_word(text, end, low)
-}
-
-/// Writes up to eight digits, at least one, without leading zeros.
-fn put_first(text: &mut [u8; TEXT_MAX], at: usize, value: u64) -> usize {
-    let digits = digits_of_word(value);
-    let zeros = (digits.trailing_zeros() / 8).min(7);
-    let ascii = (digits >> (zeros * 8)) | ZEROS;
-    text[at..at + 8].copy_from_slice(&ascii.to_le_bytes());
-    at + 8 - zeros as usize
-}
-
-/// Writes exactly eight digits.
-fn put_word(text: &mut [u8; TEXT_MAX], at: usize, value: u64) -> usize {
-    text[at..at + 8].copy_from_slice(&(digits_of_word(value) | ZEROS).to_le_bytes());
-    at + 8
-}
-
-const ZEROS: u64 = 0x3030_3030_3030_3030;
-
-/// The eight digits of a number below 10^8, one a byte, the first in the lowest byte. Halves, then quarters, then
-/// single digits are divided side by side: multiplying by 10486 / 2^20 divides four digits by 100, by 103 / 2^10 two
-/// digits by 10.
-fn digits_of_word(value: u64) -> u64 {
-    let fours = (value / 10_000) | ((value % 10_000) << 32);
-    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
-    let twos = ((fours - hundreds * 100) << 16) + hundreds;
-    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
-    ((twos - tens * 10) << 8) + tens
-}
-
-fn digit_count(value: u64) -> usize {
-    value.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub struct Placed<'w> {
 
 impl<'w> Placed<'w> {
     /// `start` is where the record begins in the window, which holds all of it.
+    #[inline]
     pub(super) fn new(header: RecordHeader, erased: bool, window: &'w Bytes, start: usize) -> Self {
         let bytes = &window[start..start + header.record_bytes()];
         Self { record: RecordRef::of(header, erased, bytes), window, content: start + RECORD_HEADER_BYTES }
@@ -124,6 +125,7 @@ impl MessageCursor {
     }
 
     /// The next message, with the bytes around it for whoever wants to share them.
+    #[inline]
     pub fn next_placed(&mut self) -> Result<Option<Placed<'_>>, ReadError> {
         self.advance(None)
     }
@@ -139,6 +141,7 @@ impl MessageCursor {
         None
     }
 
+    #[inline]
     fn advance(&mut self, filter: Option<SubjectFilter<'_>>) -> Result<Option<Placed<'_>>, ReadError> {
         loop {
             let Some(slot) = self.slot(filter) else { return Ok(None) };

@@ -159,6 +159,7 @@ impl SegmentReader {
     }
 
     /// The record at an offset, borrowed.
+    #[inline]
     pub(crate) fn borrow(&mut self, shared: &Shared, offset: u32) -> Result<Placed<'_>, ReadError> {
         let Verified { header, erased, .. } = self.load(shared, offset)?;
         Ok(Placed::new(header, erased, &self.window, (offset - self.start) as usize))
