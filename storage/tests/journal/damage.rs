@@ -215,7 +215,9 @@ fn a_segment_with_a_bad_sector_is_not_mapped_once_that_is_known() {
     stored.io.break_sectors(&path, u64::from(place.offset)..u64::from(place.offset) + length as u64);
     let damages = opened.journal.scrub_now();
     assert!(damages.iter().any(|damage| damage.kind == DamageKind::Unreadable), "{damages:?}");
-    assert!(matches!(opened.journal.read_message(GroupId(group), sequence), Err(ReadError::Io(_))));
+    // The tables are in the same block of this small segment: without them it is damaged, with them unreadable.
+    let read = opened.journal.read_message(GroupId(group), sequence);
+    assert!(matches!(read, Err(ReadError::Io(_) | ReadError::Damaged(_))), "{read:?}");
     let others = stored.messages.iter().filter(|(_, _, other, _)| other.offset.abs_diff(place.offset) > 8192);
     for (group, sequence, ..) in others {
         let record = opened.journal.read_message(GroupId(*group), *sequence).unwrap();
