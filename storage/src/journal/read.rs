@@ -274,7 +274,11 @@ impl Shared {
     }
 
     fn read_file(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
-        let bytes = self.read_range(segment, offset, READ_BYTES)?;
+        let bytes = match self.read_range(segment, offset, READ_BYTES) {
+            Ok(bytes) => bytes,
+            // What can't be read may lie behind the record.
+            Err(_) => self.read_range(segment, offset, RECORD_HEADER_BYTES)?,
+        };
         let Ok(unverified) = decode_header(&bytes) else { return Err(damaged(segment, offset)) };
         let length = unverified.header.record_bytes();
         let bytes = if length <= bytes.len() { bytes } else { self.read_range(segment, offset, length)? };

@@ -51,18 +51,25 @@ impl Journal {
             report.segments += 1;
             let mut reader = SegmentReader::new(segment.clone());
             for (offset, group, index) in entries {
-                match reader.read(shared, offset) {
+                let location = Location { segment: segment.number, offset };
+                let read = match reader.read(shared, offset) {
+                    // That no file can be opened says nothing about what is in it.
+                    Err(ReadError::Io(error)) if segment.file(&*shared.io).is_err() => return Err(error.into()),
+                    // What can't be read may be another record of the window.
+                    Err(ReadError::Io(_)) => shared.read_location(location),
+                    read => read,
+                };
+                match read {
                     Ok(record) if record.header.group == group && record.header.index == index => {
                         report.entries += 1;
-                        visit(Location { segment: segment.number, offset }, record);
+                        visit(location, record);
                     }
-                    Ok(_) | Err(ReadError::Damaged(_) | ReadError::NotFound) => {
+                    _ => {
                         let mut damage = Damage::record(segment.number, offset, None);
                         (damage.group, damage.index) = (Some(group), Some(index));
                         shared.note_damage(damage.clone());
                         report.damages.push(damage);
                     }
-                    Err(error) => return Err(error),
                 }
             }
         }
