@@ -1,6 +1,6 @@
 //! Memory aligned for direct I/O, and the pool that recycles it.
 //!
-//! One of the two places with `unsafe` in this crate. A buffer is zeroed when it is allocated, so all of its
+//! One of the three places with `unsafe` in this crate. A buffer is zeroed when it is allocated, so all of its
 //! capacity is always initialised memory.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

@@ -3,6 +3,7 @@
 //! Two implementers: [`RealIo`] (direct writes where the file system allows them) and [`SimIo`] (memory, with
 //! crashes and faults). Nothing above this file may call `std::fs`.
 
+mod lost_pages;
 mod real;
 mod sim;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use lost_pages::LostPages;
 pub use real::RealIo;
 pub use sim::{CrashPoint, FaultKind, SimIo};
 
@@ -46,8 +48,11 @@ pub trait Io: Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// The names of the files in a directory, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
-    /// The whole file as immutable bytes. Only for sealed files: nobody may change it while the bytes live.
-    fn map(&self, path: &Path) -> io::Result<Bytes>;
+    /// The whole file as immutable bytes. Only for sealed files: nobody may change it while the bytes live. What the
+    /// medium does not give when it is touched reads as zero, and `lost` says so from then on.
+    fn map(&self, path: &Path, lost: &Arc<LostPages>) -> io::Result<Bytes>;
+    /// Rises whenever bytes of any mapping were found to be lost.
+    fn lost_pages(&self) -> u64;
     /// Takes the exclusive lock of a directory; held until the value is dropped.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>>;
     /// Free bytes on the medium of this directory, when known.

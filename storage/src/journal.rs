@@ -15,6 +15,7 @@ mod completion;
 mod cursor;
 mod erase;
 mod look;
+mod lost_pages;
 mod maintenance;
 mod open;
 mod pool;
@@ -412,6 +413,11 @@ const _: () = assert!(RECORD_BYTES_MAX < u32::MAX as usize);
 impl Record {
     fn new(bytes: Bytes, record: &crate::format::record::RecordRef<'_>) -> Self {
         Self { header: record.header, erased: record.is_erased(), bytes }
+    }
+
+    /// The record if it is the one that is looked for.
+    fn filter(self, matches: &dyn Fn(&RecordHeader) -> bool) -> Result<Self, read::Unread> {
+        if matches(&self.header) { Ok(self) } else { Err(read::Unread::NotFound) }
     }
 
     /// The whole record as it lies on disk.

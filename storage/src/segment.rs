@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::format::checksum_seed;
 use crate::format::segment::{FileName, SegmentHeader};
-use crate::io::{Io, IoFile, OpenMode};
+use crate::io::{Io, IoFile, LostPages, OpenMode};
 use crate::scan::ScanInput;
 
 pub(crate) struct Segment {
@@ -30,9 +30,13 @@ pub(crate) struct Segment {
     retired: AtomicBool,
     /// It holds a damaged record that somebody may repair: it stays where it is.
     unmovable: AtomicBool,
-    /// Part of the file can not be read, or it is shorter than it was: touching a page of a mapping that the disk does not
-    /// give ends the process, where a read is only refused.
+    /// Part of the file can not be read, or it is shorter than it was: a mapping would have zeros there, where a read says
+    /// what is wrong.
     unmappable: AtomicBool,
+    /// What its mappings, the present and former ones, were found to lack.
+    lost_pages: Arc<LostPages>,
+    /// Somebody was told of them.
+    lost_pages_noted: AtomicBool,
     /// When the scrubber last checked all of it, in nanoseconds since the epoch; 0 when it never did.
     checked_at: AtomicI64,
     file: Mutex<Option<Arc<dyn IoFile>>>,
@@ -67,6 +71,8 @@ impl Segment {
             retired: AtomicBool::new(false),
             unmovable: AtomicBool::new(false),
             unmappable: AtomicBool::new(false),
+            lost_pages: Arc::default(),
+            lost_pages_noted: AtomicBool::new(false),
             checked_at: AtomicI64::new(0),
             file: Mutex::new(None),
             mapping: Mutex::new(None),
@@ -114,6 +120,23 @@ impl Segment {
     pub(crate) fn set_unmappable(&self) {
         self.unmappable.store(true, Ordering::Release);
         self.unmap();
+    }
+
+    /// True when bytes of a mapping may be zeros that are not in the file. To be asked after they were read.
+    pub(crate) fn has_lost_pages(&self) -> bool {
+        self.lost_pages.any()
+    }
+
+    /// As if somebody had missed a page.
+    #[cfg(test)]
+    pub(crate) fn lose_page(&self, offset: u64) {
+        self.lost_pages.note(offset);
+    }
+
+    /// Where the page lies that was first missed in a mapping. Says so once.
+    pub(crate) fn take_lost_page(&self) -> Option<u64> {
+        let offset = self.lost_pages.first()?;
+        (!self.lost_pages_noted.swap(true, Ordering::AcqRel)).then_some(offset)
     }
 
     /// True when the scrubber has checked it since somebody last found it damaged.
@@ -186,7 +209,7 @@ impl Segment {
         if let Some(bytes) = &*slot {
             return Ok(bytes.clone());
         }
-        let mapping = Mapping { bytes: io.map(&self.path)?, _reader: self.readers.clone() };
+        let mapping = Mapping { bytes: io.map(&self.path, &self.lost_pages)?, _reader: self.readers.clone() };
         let bytes = Bytes::from_owner(mapping);
         *slot = Some(bytes.clone());
         Ok(bytes)

@@ -61,7 +61,7 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
 pub struct Process {
     pub child: Child,
     pub address: String,
-    _ports: tempfile::TempDir,
+    ports: tempfile::TempDir,
 }
 
 impl Process {
@@ -77,7 +77,7 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let deadline = Instant::now() + PATIENCE;
         let address = loop {
-            if let Some(address) = read_ports(ports.path()) {
+            if let Some(address) = read_ports(ports.path(), "nats") {
                 break address;
             }
             if let Some(status) = child.try_wait().unwrap() {
@@ -86,7 +86,7 @@ impl Process {
             assert!(Instant::now() < deadline, "the server does not tell its port");
             std::thread::sleep(Duration::from_millis(2));
         };
-        Process { child, address, _ports: ports }
+        Process { child, address, ports }
     }
 
     pub fn command(program: &OsStr, store: &Path, ports: &Path) -> Command {
@@ -94,6 +94,11 @@ impl Process {
         command.args(["-a", "127.0.0.1", "-p", "-1", "-js", "-sd"]).arg(store).arg("--ports_file_dir").arg(ports);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
+    }
+
+    /// `host:port` of the monitor, if it was asked for.
+    pub fn monitor(&self) -> Option<String> {
+        read_ports(self.ports.path(), "monitoring")
     }
 
     /// kill -9: nothing in the process runs any more.
@@ -111,14 +116,14 @@ impl Drop for Process {
     }
 }
 
-/// `host:port` for clients, once the file with the ports is there and whole.
-fn read_ports(directory: &Path) -> Option<String> {
+/// `host:port` of a kind of listener, once the file with the ports is there and whole.
+fn read_ports(directory: &Path, kind: &str) -> Option<String> {
     let file = std::fs::read_dir(directory)
         .ok()?
         .flatten()
         .find(|file| file.path().extension().is_some_and(|end| end == "ports"))?;
     let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
-    Some(ports["nats"][0].as_str()?.split("://").last()?.to_owned())
+    Some(ports[kind][0].as_str()?.split("://").last()?.to_owned())
 }
 
 /// A connection that uses JetStream.

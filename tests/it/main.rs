@@ -6,6 +6,8 @@ mod clients;
 mod consumer;
 mod core;
 mod crash;
+#[cfg(target_os = "linux")]
+mod cut_files;
 mod fast_batch;
 mod floods;
 mod fuzz;

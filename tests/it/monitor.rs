@@ -1,7 +1,7 @@
 //! The monitoring port (section 11.3): pages, options, refusals, health and metrics of a real server.
 
 mod https;
-mod metrics;
+pub mod metrics;
 mod scrub;
 
 use crate::harness::{PATIENCE, RawClient, TestServer, eventually};
@@ -19,10 +19,10 @@ struct Watched {
     _store: Option<tempfile::TempDir>,
 }
 
-struct Page {
-    code: u16,
+pub struct Page {
+    pub code: u16,
     head: String,
-    body: String,
+    pub body: String,
 }
 
 fn listening(options: &mut Options) {
@@ -83,7 +83,7 @@ impl Watched {
     }
 }
 
-fn get(address: SocketAddr, path: &str) -> Page {
+pub fn get(address: SocketAddr, path: &str) -> Page {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();

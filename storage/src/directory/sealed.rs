@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
@@ -19,6 +19,10 @@ pub(crate) struct SealedSpan {
     /// Entries from this index on were replaced by later ones: `u64::MAX` when none were.
     index_limit: AtomicU64,
     section: OnceLock<Section>,
+    /// The tables once more, after pages of the mapping that they lie in were lost.
+    section_anew: OnceLock<Section>,
+    /// Neither the tables nor any record that they could be made from can be read.
+    is_lost: AtomicBool,
     /// Sequences that the upper layer released, relative to `first_sequence`.
     released: Mutex<RoaringBitmap>,
     /// Live messages when so many sequences were released: counting a table with gaps takes long.
@@ -33,6 +37,8 @@ impl SealedSpan {
             footer_offset,
             index_limit: AtomicU64::new(u64::MAX),
             section: OnceLock::new(),
+            section_anew: OnceLock::new(),
+            is_lost: AtomicBool::new(false),
             released: Mutex::new(RoaringBitmap::new()),
             counted: Mutex::new(None),
         }
@@ -51,6 +57,24 @@ impl SealedSpan {
 
     pub(crate) fn set_section(&self, section: Section) -> &Section {
         self.section.get_or_init(|| section)
+    }
+
+    /// The tables that no mapping takes away.
+    pub(crate) fn section_anew(&self) -> Option<&Section> {
+        self.section_anew.get()
+    }
+
+    pub(crate) fn set_section_anew(&self, section: Section) -> &Section {
+        self.section_anew.get_or_init(|| section)
+    }
+
+    /// True when it is known that there is nothing to make tables from.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_lost(&self) {
+        self.is_lost.store(true, Ordering::Release);
     }
 
     pub(crate) fn index_limit(&self) -> u64 {

@@ -181,10 +181,15 @@ pub fn encode(header: &RecordHeader, parts: &[&[u8]], seed: u32, target: &mut [u
     seal(target, seed);
 }
 
-/// Copies a verified record under the seed of another segment.
-pub fn encode_copy(record: &[u8], seed: u32, target: &mut [u8]) {
+/// Copies a record under the seed of another segment. What is checked, with the seed that it had, is the copy: its new
+/// checksum must not vouch for what became of the bytes after they were checked in their place.
+pub fn encode_copy(record: &[u8], seeds: (u32, u32), target: &mut [u8]) -> Result<(), Malformed> {
     target.copy_from_slice(record);
-    seal(target, seed);
+    if verify(target, seeds.0)?.bytes.len() != target.len() {
+        return Err(Malformed::Length);
+    }
+    seal(target, seeds.1);
+    Ok(())
 }
 
 /// The header of an erased record, which replaces the old one in place.
@@ -415,6 +420,21 @@ mod tests {
         assert_eq!(record_position(448), 448);
         assert_eq!(record_position(449), 512);
         assert_eq!(record_position(512), 512);
+    }
+
+    /// The bytes turned into zeros between the check and the copy, and the copy's checksum made them a message.
+    #[test]
+    fn a_copy_is_checked_before_it_gets_a_checksum_of_its_own() {
+        let header = RecordHeader::of_payload(GroupId(5), RecordKind::Entry, 100);
+        let mut record = vec![0; header.record_bytes()];
+        encode(&header, &[&[7; 100]], 1, &mut record);
+        let mut copy = vec![0; record.len()];
+        encode_copy(&record, (1, 2), &mut copy).unwrap();
+        assert_eq!(verify(&copy, 2).unwrap().payload(), [7; 100]);
+        for zeros in [record.len() - 50, 0] {
+            record[zeros..].fill(0);
+            assert!(encode_copy(&record, (1, 2), &mut copy).is_err());
+        }
     }
 
     proptest! {

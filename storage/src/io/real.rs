@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Io, IoFile, OpenMode};
+use super::lost_pages::{self, Watch};
+use super::{Io, IoFile, LostPages, OpenMode};
 use crate::aligned::{ALIGNMENT, AlignedBuffer};
 
 /// The block size when the device tells nothing better.
@@ -96,13 +97,18 @@ impl Io for RealIo {
         Ok(names)
     }
 
-    fn map(&self, path: &Path) -> io::Result<Bytes> {
+    fn map(&self, path: &Path, lost: &Arc<LostPages>) -> io::Result<Bytes> {
         let file = File::open(path)?;
         // SAFETY: the journal maps only sealed segments. It never truncates a file, and recycles one only after
-        // the last `Bytes` of its mapping is gone (journal/segments.rs keeps the count). The directory lock keeps
-        // other Headwater processes out; against anyone else who truncates the file, `map` is an option.
+        // the last `Bytes` of its mapping is gone (segment.rs keeps the count). The directory lock keeps other Headwater
+        // processes out. Against anyone else who cuts the file, and a disk that fails, there is the watch.
         let mapping = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Bytes::from_owner(mapping))
+        let watch = Watch::new(mapping.as_ptr(), mapping.len(), lost)?;
+        Ok(Bytes::from_owner(Mapped { _watch: watch, mapping }))
+    }
+
+    fn lost_pages(&self) -> u64 {
+        lost_pages::noticed()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
@@ -118,6 +124,18 @@ impl Io for RealIo {
 
     fn block_bytes(&self) -> u32 {
         self.block_bytes
+    }
+}
+
+/// The watch ends before the mapping does: fields are dropped in this order.
+struct Mapped {
+    _watch: Watch,
+    mapping: memmap2::Mmap,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.mapping
     }
 }
 
@@ -280,7 +298,7 @@ mod tests {
         file.read_at(&mut read, 8190).unwrap();
         assert_eq!(read, [7, 9, 0]);
         assert!(file.read_at(&mut read, 16383).is_err());
-        assert_eq!(io.map(&path).unwrap()[8191], 9);
+        assert_eq!(io.map(&path, &Arc::default()).unwrap()[8191], 9);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Io, IoFile, OpenMode};
+use super::{Io, IoFile, LostPages, OpenMode};
 
 /// What a power cut never tears.
 const SECTOR_BYTES: usize = 512;
@@ -130,8 +130,8 @@ impl SimIo {
         self.disk.lock().open_files_max
     }
 
-    /// From now on these bytes of a file can not be read. Mapping the file panics, where a real mapping would end the
-    /// process as soon as the page is touched.
+    /// From now on these bytes of a file can not be read. Mapping the file panics: a mapping is a copy here, and can not
+    /// lose a page later as a real one does.
     pub fn break_sectors(&self, path: &Path, range: std::ops::Range<u64>) {
         let mut disk = self.disk.lock();
         if let Some(id) = disk.names.get(path).copied() {
@@ -285,13 +285,18 @@ impl Io for SimIo {
         Ok(inside.filter_map(|name| name.file_name()?.to_str().map(str::to_owned)).collect())
     }
 
-    fn map(&self, path: &Path) -> io::Result<Bytes> {
+    fn map(&self, path: &Path, _: &Arc<LostPages>) -> io::Result<Bytes> {
         let mut disk = self.disk.lock();
         disk.alive()?;
         disk.count(FaultKind::Read)?;
         let id = disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         assert!(disk.bad_sectors.iter().all(|(bad, _)| bad != id), "a mapping of a file with bad sectors");
         Ok(Bytes::from(disk.files[id].current.clone()))
+    }
+
+    fn lost_pages(&self) -> u64 {
+        // A mapping is a copy here.
+        0
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {

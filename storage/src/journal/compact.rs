@@ -17,7 +17,7 @@ use crate::directory::live::LiveSpan;
 use crate::directory::sealed::{SealedSpan, message_offset};
 use crate::directory::table::number_at;
 use crate::format::batch::{BATCH_HEADER_BYTES, BatchHeader};
-use crate::format::footer::FooterControl;
+use crate::format::footer::{FooterControl, Section};
 use crate::format::record::{GroupId, encode_copy, record_position};
 use crate::format::segment::{DATA_OFFSET, FLAG_COMPACTED};
 use crate::segment::Segment;
@@ -88,6 +88,10 @@ impl Compaction {
         // From here on an erase in one of the victims is noticed.
         *shared.rewriting.lock() = Some(self.victims.iter().map(|victim| victim.number).collect());
         let survivors = survivors(shared, &self.victims);
+        if !self.victims.iter().all(|victim| victim.is_movable()) {
+            // The tables of one can't be read, or not all of what they say: with it would go what nobody has copied.
+            return Ok(Some(self.give_up(shared)));
+        }
         let built = match build(shared, shared.segment_bytes, FLAG_COMPACTED) {
             Ok(built) => built,
             Err(error) if crate::io::is_no_space(&error) => return Ok(Some(self.give_up(shared))),
@@ -142,7 +146,10 @@ impl Work {
                 self.write_batch(shared)?;
                 return Ok(true);
             }
-            let at = self.copy(record.bytes());
+            let Some(at) = self.copy(record.bytes(), victims[victim].seed) else {
+                victims[victim].set_unmovable();
+                return Ok(false);
+            };
             self.note(&record, at, victims[victim].number, control);
             self.at += 1;
         }
@@ -150,14 +157,15 @@ impl Work {
         Ok(true)
     }
 
-    fn copy(&mut self, record: &[u8]) -> u32 {
+    /// Where the copy is. `None` when the record's page vanished after it was read.
+    fn copy(&mut self, record: &[u8], seed: u32) -> Option<u32> {
         let at = record_position(self.length);
         self.buffer.grow(self.length, at + record.len());
         self.buffer[self.length..at].fill(0);
-        encode_copy(record, self.segment.seed, &mut self.buffer[at..at + record.len()]);
+        encode_copy(record, (seed, self.segment.seed), &mut self.buffer[at..at + record.len()]).ok()?;
         self.length = at + record.len();
         self.record_count += 1;
-        self.position + at as u32
+        Some(self.position + at as u32)
     }
 
     fn note(&mut self, record: &super::Record, offset: u32, victim: u32, control: Option<FooterControl>) {
@@ -308,6 +316,21 @@ fn messages_of(shared: &Shared, span: &Arc<SealedSpan>, victim: usize, survivors
         span.segment.set_unmovable();
         return;
     };
+    let known = survivors.len();
+    add_messages_of(shared, span, section, victim, survivors);
+    if shared.lacks_pages(&span.segment) {
+        // The offsets may be zeros. Such a segment stays where it is.
+        survivors.truncate(known);
+    }
+}
+
+fn add_messages_of(
+    shared: &Shared,
+    span: &Arc<SealedSpan>,
+    section: &Section,
+    victim: usize,
+    survivors: &mut Vec<Survivor>,
+) {
     let index_limit = if span.segment.header.is_compacted() { u64::MAX } else { span.index_limit() };
     let group = span.numbers.group;
     let directory = shared.directory.read();

@@ -12,6 +12,7 @@ use crate::directory::live::LiveSpan;
 use crate::directory::sealed::{SealedSpan, next_message};
 use crate::directory::table::number_at;
 use crate::error::ReadError;
+use crate::format::footer::Section;
 use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, RecordRef};
 use crate::segment::Segment;
 use bytes::Bytes;
@@ -328,6 +329,23 @@ impl Shared {
         verdicts: &mut Verdicts,
     ) -> Option<Source> {
         let section = self.section(span).ok()?;
+        let source = Self::source_in(section, span, from, limit, filter, verdicts);
+        if self.lacks_pages(&span.segment) {
+            // Subjects of zeros pass no filter, or the wrong ones.
+            *verdicts = Verdicts::default();
+            return Self::source_in(self.section_anew(span).ok()?, span, from, limit, filter, verdicts);
+        }
+        source
+    }
+
+    fn source_in(
+        section: &Section,
+        span: &Arc<SealedSpan>,
+        from: u64,
+        limit: u64,
+        filter: Option<SubjectFilter<'_>>,
+        verdicts: &mut Verdicts,
+    ) -> Option<Source> {
         let number = (span.segment.number, true);
         let (_, first) = next_message(section, from)?;
         let mut slots = Vec::with_capacity(WINDOW.min(section.message_count() - first));

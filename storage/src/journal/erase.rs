@@ -11,7 +11,6 @@ use super::read::Unread;
 use super::shared::Shared;
 use crate::aligned::AlignedBuffer;
 use crate::directory::group::Place;
-use crate::directory::sealed::message_offset;
 use crate::error::{EraseError, ReadError};
 use crate::format::record::{GroupId, RECORD_HEADER_BYTES, encode_erased};
 use crate::io::{IoFile, OpenMode};
@@ -74,10 +73,7 @@ impl Shared {
             let Some(place) = place else { break };
             let (segment, offset) = match place {
                 Place::Live(segment, offset) => (segment.number, Some(offset)),
-                Place::Sealed(span) => {
-                    let section = self.section(&span).ok();
-                    (span.segment.number, section.and_then(|section| message_offset(section, sequence)))
-                }
+                Place::Sealed(span) => (span.segment.number, self.sealed_offset(&span, sequence)),
             };
             places.extend(offset.map(|offset| Location { segment, offset }));
         }
@@ -91,7 +87,10 @@ impl Shared {
             *rewriting = None;
         }
         let segment = self.segment(location.segment).filter(|segment| !segment.is_retired()).ok_or(Unread::Moved)?;
-        let record = self.read_location(location).map_err(Unread::Error)?;
+        let record = self.read_location(location).map_err(|error| match error {
+            ReadError::Io(error) => unreadable(location, &error),
+            error => Unread::Error(error),
+        })?;
         if record.header.group != group || record.header.sequence != sequence {
             return Err(Unread::NotFound);
         }
@@ -105,26 +104,34 @@ impl Shared {
         } else {
             segment.file(&*self.io)?
         };
-        self.overwrite(&*file, &segment, location.offset, &header)?;
-        self.overwrite(&*file, &segment, location.offset + RECORD_HEADER_BYTES as u32, &vec![0; content])?;
+        self.overwrite(&*file, &segment, location, &header)?;
+        let behind = Location { offset: location.offset + RECORD_HEADER_BYTES as u32, ..location };
+        self.overwrite(&*file, &segment, behind, &vec![0; content])?;
         self.tail.forget_batch(location);
         segment.unmap();
         Ok(())
     }
 
     /// Changes bytes in whole blocks, durably.
-    fn overwrite(&self, file: &dyn IoFile, segment: &Segment, offset: u32, bytes: &[u8]) -> io::Result<()> {
+    fn overwrite(&self, file: &dyn IoFile, segment: &Segment, at: Location, bytes: &[u8]) -> Result<(), Unread> {
         if bytes.is_empty() {
             return Ok(());
         }
+        let offset = at.offset;
         let block = segment.header.block_bytes.max(self.block_bytes);
         let start = offset / block * block;
         let end = (offset as usize + bytes.len()).next_multiple_of(block as usize);
         let length = end - start as usize;
         let mut buffer = AlignedBuffer::new(length);
-        file.read_at(&mut buffer[..length], u64::from(start))?;
-        let at = (offset - start) as usize;
-        buffer[at..at + bytes.len()].copy_from_slice(bytes);
-        file.write_durable_at(&buffer[..length], u64::from(start))
+        file.read_at(&mut buffer[..length], u64::from(start)).map_err(|error| unreadable(at, &error))?;
+        let skip = (offset - start) as usize;
+        buffer[skip..skip + bytes.len()].copy_from_slice(bytes);
+        Ok(file.write_durable_at(&buffer[..length], u64::from(start))?)
     }
+}
+
+/// What can't be read is damaged. Only an error of writing is the journal's own, and final.
+fn unreadable(location: Location, error: &io::Error) -> Unread {
+    tracing::warn!(%location, %error, "a record can not be read to be overwritten");
+    Unread::Error(ReadError::Damaged(location))
 }

@@ -23,6 +23,8 @@ const MAINTAINING: &str = "maintaining segments";
 pub(crate) struct Maintenance {
     last_sync: Option<Instant>,
     last_space_try: Option<Instant>,
+    /// How many there were when segments were last looked through for them.
+    lost_pages: u64,
     reclaim: Reclaim,
     scrub: Scrub,
 }
@@ -68,6 +70,11 @@ impl Maintenance {
     fn try_step(&mut self, shared: &Shared) -> io::Result<Step> {
         if shared.aborted.load(std::sync::atomic::Ordering::Acquire) || shared.poisoned().is_some() {
             return Ok(Step::Stopped);
+        }
+        let lost_pages = shared.io.lost_pages();
+        if lost_pages != self.lost_pages {
+            self.lost_pages = lost_pages;
+            shared.note_all_lost_pages();
         }
         if let Some(interval) = shared.options.sync_interval
             && self.last_sync.is_none_or(|last| shared.options.manual || last.elapsed() >= interval)

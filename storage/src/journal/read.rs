@@ -90,9 +90,9 @@ impl Shared {
                     Place::Sealed(span) if !span.segment.header.is_compacted() => span.index_limit(),
                     _ => u64::MAX,
                 };
-                let found = self.read_place(place, |section| message_offset(section, sequence));
+                let found = self.read_place(place, |section| message_offset(section, sequence), matches);
                 match found {
-                    Ok(record) if matches(&record.header) && !is_replaced(&record.header, limit) => return Ok(record),
+                    Ok(record) if !is_replaced(&record.header, limit) => return Ok(record),
                     Ok(_) | Err(Unread::NotFound) => {}
                     Err(Unread::Moved) => moved = true,
                     Err(Unread::Error(error)) => first_error = first_error.or(Some(error)),
@@ -103,16 +103,20 @@ impl Shared {
                 break;
             }
         }
-        match first_error {
-            Some(error) => Err(error),
-            None => self.read_late(&|header| matches(header), &|directory| match directory
-                .group(group)?
-                .message_place(sequence, 0)?
-            {
-                Place::Live(segment, offset) => Some((segment, offset)),
-                Place::Sealed(_) => None,
-            }),
+        if let Some(error) = first_error {
+            return Err(error);
         }
+        let late = self.read_late(&|header| matches(header), &|directory| match directory
+            .group(group)?
+            .message_place(sequence, 0)?
+        {
+            Place::Live(segment, offset) => Some((segment, offset)),
+            Place::Sealed(_) => None,
+        });
+        late.map_err(|error| match error {
+            ReadError::NotFound => self.lost_message(group, sequence).unwrap_or(error),
+            error => error,
+        })
     }
 
     fn read_entry(
@@ -124,9 +128,9 @@ impl Shared {
         for _ in 0..LOOKUPS_MAX {
             let place = self.directory.read().group(group).and_then(|group| group.entry_place(index));
             let Some(place) = place else { break };
-            match self.read_place(place, |section| entry_offset(section, index)) {
-                Ok(record) if matches(&record.header) => return Ok(record),
-                Ok(_) | Err(Unread::NotFound) => return Err(ReadError::NotFound),
+            match self.read_place(place, |section| entry_offset(section, index), matches) {
+                Ok(record) => return Ok(record),
+                Err(Unread::NotFound) => return Err(ReadError::NotFound),
                 Err(Unread::Moved) => {}
                 Err(Unread::Error(error)) => return Err(error),
             }
@@ -178,23 +182,44 @@ impl Shared {
         found.map(|(_, record)| Record::new(Bytes::copy_from_slice(record.bytes()), &record)).ok_or(ReadError::NotFound)
     }
 
-    fn read_place(&self, place: Place, offset: impl Fn(&Section) -> Option<u32>) -> Result<Record, Unread> {
-        match place {
-            Place::Live(segment, offset) => self.read_in(&segment, offset),
-            Place::Sealed(span) => {
-                let section = self.section(&span)?;
-                let offset = offset(section).ok_or(Unread::NotFound)?;
-                self.read_in(&span.segment, offset)
-            }
+    /// The record at a place, if it is the one that is looked for.
+    fn read_place(
+        &self,
+        place: Place,
+        offset: impl Fn(&Section) -> Option<u32>,
+        matches: &dyn Fn(&RecordHeader) -> bool,
+    ) -> Result<Record, Unread> {
+        let span = match place {
+            Place::Live(segment, offset) => return self.read_in(&segment, offset)?.filter(matches),
+            Place::Sealed(span) => span,
+        };
+        let found = match offset(self.section(&span)?) {
+            Some(offset) => self.try_read_in(&span.segment, offset),
+            None => Err(Unread::NotFound),
+        };
+        match found {
+            Ok(record) if matches(&record.header) => Ok(record),
+            Err(Unread::Moved) => Err(Unread::Moved),
+            _ if self.lacks_pages(&span.segment) => self.read_anew(&span, offset)?.filter(matches),
+            found => found.map_err(|unread| self.noted(unread))?.filter(matches),
         }
     }
 
     fn place_of_message(&self, place: Place, sequence: u64) -> Option<Location> {
         let (segment, offset) = match place {
             Place::Live(segment, offset) => (segment.number, offset),
-            Place::Sealed(span) => (span.segment.number, message_offset(self.section(&span).ok()?, sequence)?),
+            Place::Sealed(span) => (span.segment.number, self.sealed_offset(&span, sequence)?),
         };
         Some(Location { segment, offset })
+    }
+
+    /// Where a message lies in a sealed span.
+    pub(crate) fn sealed_offset(&self, span: &Arc<SealedSpan>, sequence: u64) -> Option<u32> {
+        let offset = message_offset(self.section(span).ok()?, sequence);
+        if self.lacks_pages(&span.segment) {
+            return message_offset(self.section_anew(span).ok()?, sequence);
+        }
+        offset
     }
 
     pub(crate) fn read_location(&self, location: Location) -> Result<Record, ReadError> {
@@ -202,8 +227,21 @@ impl Shared {
         Ok(self.read_in(&segment, location.offset)?)
     }
 
-    /// The record at an offset of a segment, verified.
-    fn read_in(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
+    /// The record at an offset of a segment, verified. What is damaged is reported.
+    pub(crate) fn read_in(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
+        self.try_read_in(segment, offset).map_err(|unread| self.noted(unread))
+    }
+
+    /// Reports what is damaged.
+    #[cold]
+    fn noted(&self, unread: Unread) -> Unread {
+        if let Unread::Error(ReadError::Damaged(location)) = unread {
+            self.note_damage(Damage::record(location.segment, location.offset, None));
+        }
+        unread
+    }
+
+    fn try_read_in(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
         let location = Location { segment: segment.number, offset };
         if let Some(bytes) = self.tail.get(location)
             && let Ok(record) = parse(&bytes)
@@ -212,17 +250,17 @@ impl Shared {
             return Ok(Record::new(bytes.slice(..length), &record));
         }
         let outcome = if segment.is_mappable() && self.options.map_sealed {
-            self.read_mapped(segment, offset)
+            match self.read_mapped(segment, offset) {
+                // The file itself knows more about what is missing.
+                Err(Unread::Error(_)) if self.lacks_pages(segment) => self.read_file(segment, offset),
+                outcome => outcome,
+            }
         } else {
             self.read_file(segment, offset)
         };
         match outcome {
             // What was read may belong to the next life of the file.
             Err(_) if segment.is_retired() => Err(Unread::Moved),
-            Err(Unread::Error(ReadError::Damaged(_))) => {
-                self.note_damage(Damage::record(segment.number, offset, None));
-                outcome
-            }
             outcome => outcome,
         }
     }
@@ -236,7 +274,11 @@ impl Shared {
     }
 
     fn read_file(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
-        let bytes = self.read_range(segment, offset, READ_BYTES)?;
+        let bytes = match self.read_range(segment, offset, READ_BYTES) {
+            Ok(bytes) => bytes,
+            // What can't be read may lie behind the record.
+            Err(_) => self.read_range(segment, offset, RECORD_HEADER_BYTES)?,
+        };
         let Ok(unverified) = decode_header(&bytes) else { return Err(damaged(segment, offset)) };
         let length = unverified.header.record_bytes();
         let bytes = if length <= bytes.len() { bytes } else { self.read_range(segment, offset, length)? };
@@ -267,25 +309,19 @@ impl Shared {
             return Ok(section);
         }
         let segment = &span.segment;
-        let start = span.footer_offset + span.numbers.section_offset;
-        let length = span.numbers.section_length as usize;
-        let bytes = if segment.is_mappable() && self.options.map_sealed {
-            let bytes = segment.map(&*self.io)?;
-            let range = start as usize..start as usize + length;
-            if range.end > bytes.len() { Bytes::new() } else { bytes.slice(range) }
-        } else {
-            self.read_range(segment, start, length)?
-        };
+        if !segment.is_mappable() || !self.options.map_sealed {
+            return Ok(span.set_section(self.read_section(span)?));
+        }
+        let bytes = segment.map(&*self.io)?;
+        let start = (span.footer_offset + span.numbers.section_offset) as usize;
+        let range = start..start + span.numbers.section_length as usize;
+        let bytes = if range.end > bytes.len() { Bytes::new() } else { bytes.slice(range) };
         let section = Section::decode(bytes, segment.seed, span.numbers.section_checksum);
+        // Asked after everything was taken from the mapping that is not looked up there later.
         let section = match section {
+            _ if self.lacks_pages(segment) => self.read_section(span)?,
             Some(section) => section,
-            None => {
-                if segment.is_retired() {
-                    return Err(Unread::Moved);
-                }
-                self.note_damage(Damage::at(segment.number, start, crate::report::DamageKind::Footer));
-                self.rebuild_section(span).ok_or_else(|| damaged(segment, start))?
-            }
+            None => self.restore_section(span)?,
         };
         Ok(span.set_section(section))
     }
@@ -350,7 +386,7 @@ impl From<Unread> for ReadError {
     }
 }
 
-fn damaged(segment: &Segment, offset: u32) -> Unread {
+pub(super) fn damaged(segment: &Segment, offset: u32) -> Unread {
     Unread::Error(ReadError::Damaged(Location { segment: segment.number, offset }))
 }
 

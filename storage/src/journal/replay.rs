@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::shared::Shared;
 use super::{Journal, Placed, Record};
+use crate::directory::sealed::SealedSpan;
 use crate::error::ReadError;
+use crate::format::footer::Section;
 use crate::format::record::{GroupId, RecordHeader, parse, verify};
 use crate::location::Location;
 use crate::report::{Damage, DamageKind, Progress};
@@ -49,18 +51,25 @@ impl Journal {
             report.segments += 1;
             let mut reader = SegmentReader::new(segment.clone());
             for (offset, group, index) in entries {
-                match reader.read(shared, offset) {
+                let location = Location { segment: segment.number, offset };
+                let read = match reader.read(shared, offset) {
+                    // That no file can be opened says nothing about what is in it.
+                    Err(ReadError::Io(error)) if segment.file(&*shared.io).is_err() => return Err(error.into()),
+                    // What can't be read may be another record of the window.
+                    Err(ReadError::Io(_)) => shared.read_location(location),
+                    read => read,
+                };
+                match read {
                     Ok(record) if record.header.group == group && record.header.index == index => {
                         report.entries += 1;
-                        visit(Location { segment: segment.number, offset }, record);
+                        visit(location, record);
                     }
-                    Ok(_) | Err(ReadError::Damaged(_) | ReadError::NotFound) => {
+                    _ => {
                         let mut damage = Damage::record(segment.number, offset, None);
                         (damage.group, damage.index) = (Some(group), Some(index));
                         shared.note_damage(damage.clone());
                         report.damages.push(damage);
                     }
-                    Err(error) => return Err(error),
                 }
             }
         }
@@ -103,7 +112,7 @@ impl Shared {
                 Err(_) => {
                     let footer = span.footer_offset + span.numbers.section_offset;
                     self.note_damage(Damage::at(segment.number, footer, DamageKind::Footer));
-                    match self.rebuild_section(&span) {
+                    match self.rebuild_section(&span).ok().flatten() {
                         Some(section) => span.set_section(section),
                         None => {
                             let mut damage = Damage::at(segment.number, footer, DamageKind::Unreadable);
@@ -114,15 +123,27 @@ impl Shared {
                     }
                 }
             };
-            for (at, run) in section.index_runs.iter().enumerate() {
-                let end = section.index_runs.get(at + 1).map_or(section.entry_count(), |next| next.start as usize);
-                let positions = (run.start as usize..end).zip(run.first..);
-                let wanted = positions.filter(|(_, index)| *index >= from && *index < span.index_limit());
-                entries.extend(wanted.filter_map(|(at, index)| Some((section.entry(at)?, group, index))));
+            let known = entries.len();
+            add_entries(section, &span, from, &mut entries);
+            if self.lacks_pages(segment)
+                && let Ok(section) = self.section_anew(&span)
+            {
+                entries.truncate(known);
+                add_entries(section, &span, from, &mut entries);
             }
         }
         entries.sort_unstable();
         entries
+    }
+}
+
+/// The entries of a span from an index on.
+fn add_entries(section: &Section, span: &SealedSpan, from: u64, entries: &mut Vec<(u32, GroupId, u64)>) {
+    for (at, run) in section.index_runs.iter().enumerate() {
+        let end = section.index_runs.get(at + 1).map_or(section.entry_count(), |next| next.start as usize);
+        let positions = (run.start as usize..end).zip(run.first..);
+        let wanted = positions.filter(|(_, index)| *index >= from && *index < span.index_limit());
+        entries.extend(wanted.filter_map(|(at, index)| Some((section.entry(at)?, span.numbers.group, index))));
     }
 }
 
@@ -174,7 +195,7 @@ impl SegmentReader {
             return Ok(verified);
         }
         let location = Location { segment: self.segment.number, offset };
-        if self.whole && self.segment.is_mappable() {
+        if self.whole && self.segment.is_mappable() && !shared.lacks_pages(&self.segment) {
             return self.failed(offset);
         }
         if let Some((base, bytes)) = shared.tail.batch(location) {
@@ -182,17 +203,30 @@ impl SegmentReader {
         } else if self.segment.is_mappable() && shared.options.map_sealed {
             (self.window, self.start, self.trusted, self.whole) = (self.segment.map(&*shared.io)?, 0, false, true);
         } else {
-            self.read_window(shared, offset, WINDOW_BYTES)?;
-            let wanted = crate::format::record::decode_header(&self.window)
-                .map_or(0, |unverified| unverified.header.record_bytes());
-            if wanted > self.window.len() {
-                self.read_window(shared, offset, wanted)?;
+            self.read_around(shared, offset)?;
+        }
+        if let Some(verified) = self.check(offset) {
+            return Ok(verified);
+        }
+        if self.whole && shared.lacks_pages(&self.segment) {
+            // The file itself knows more about what is missing.
+            self.read_around(shared, offset)?;
+            if let Some(verified) = self.check(offset) {
+                return Ok(verified);
             }
         }
-        match self.check(offset) {
-            Some(verified) => Ok(verified),
-            None => self.failed(offset),
+        self.failed(offset)
+    }
+
+    /// Reads a window that begins with the record at an offset and has all of it.
+    fn read_around(&mut self, shared: &Shared, offset: u32) -> Result<(), ReadError> {
+        self.read_window(shared, offset, WINDOW_BYTES)?;
+        let wanted =
+            crate::format::record::decode_header(&self.window).map_or(0, |unverified| unverified.header.record_bytes());
+        if wanted > self.window.len() {
+            self.read_window(shared, offset, wanted)?;
         }
+        Ok(())
     }
 
     fn read_window(&mut self, shared: &Shared, offset: u32, length: usize) -> Result<(), ReadError> {

@@ -70,9 +70,10 @@ pub(crate) fn seal(shared: &Shared, segment: &Arc<Segment>) -> io::Result<()> {
 
 impl Shared {
     /// The tables of a group in a sealed segment whose footer section is damaged, from the records themselves.
-    pub(crate) fn rebuild_section(&self, span: &SealedSpan) -> Option<Section> {
+    /// `None` when none of them can be read.
+    pub(crate) fn rebuild_section(&self, span: &SealedSpan) -> io::Result<Option<Section>> {
         let segment = &span.segment;
-        let file = segment.file(&*self.io).ok()?;
+        let file = segment.file(&*self.io)?;
         // What the disk does not give is zero, and loses only the records that lie there.
         let (bytes, _) = super::open::read_all(&*file, segment.length.load(Ordering::Acquire));
         let mut group = GroupDirectory::default();
@@ -85,8 +86,8 @@ impl Shared {
             }
             _ => {}
         });
-        let live = group.live.first()?;
-        Section::parse(Bytes::from(group_tables(span.numbers.group, live).section))
+        let tables = group.live.first().map(|live| group_tables(span.numbers.group, live));
+        Ok(tables.and_then(|tables| Section::parse(Bytes::from(tables.section))))
     }
 }
 

@@ -98,10 +98,13 @@ impl Shared {
         if damages.iter().any(|known| (known.segment, known.offset) == (damage.segment, damage.offset)) {
             return;
         }
-        warn!(%damage, "stored bytes are damaged");
-        // What else is bad there is better known at once.
-        if let Some(segment) = self.segment(damage.segment) {
-            segment.forget_check();
+        match self.segment(damage.segment) {
+            Some(segment) => {
+                warn!(%damage, file = %segment.path.display(), "stored bytes are damaged");
+                // What else is bad there is better known at once.
+                segment.forget_check();
+            }
+            None => warn!(%damage, "stored bytes are damaged"),
         }
         self.damage_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if damages.len() < DAMAGES_MAX {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headwater_storage::{DamageKind, GroupId, Io, Location, OpenError, Opened, ReadError, SimIo};
+use headwater_storage::{DamageKind, GroupId, Io, JournalOptions, Location, OpenError, Opened, ReadError, SimIo};
 
 use crate::support::*;
 
@@ -215,12 +215,66 @@ fn a_segment_with_a_bad_sector_is_not_mapped_once_that_is_known() {
     stored.io.break_sectors(&path, u64::from(place.offset)..u64::from(place.offset) + length as u64);
     let damages = opened.journal.scrub_now();
     assert!(damages.iter().any(|damage| damage.kind == DamageKind::Unreadable), "{damages:?}");
-    assert!(matches!(opened.journal.read_message(GroupId(group), sequence), Err(ReadError::Io(_))));
+    // The tables are in the same block of this small segment: without them it is damaged, with them unreadable.
+    let read = opened.journal.read_message(GroupId(group), sequence);
+    assert!(matches!(read, Err(ReadError::Io(_) | ReadError::Damaged(_))), "{read:?}");
     let others = stored.messages.iter().filter(|(_, _, other, _)| other.offset.abs_diff(place.offset) > 8192);
     for (group, sequence, ..) in others {
         let record = opened.journal.read_message(GroupId(*group), *sequence).unwrap();
         assert_eq!(record.payload(), payload(*sequence));
     }
+}
+
+/// Every message of the segment was unreadable with the sector that its tables were in.
+#[test]
+fn messages_are_read_without_the_sector_of_their_tables() {
+    let stored = stored(true);
+    let opened = try_open(&stored.io).unwrap();
+    opened.journal.drive();
+    let segment = stored.messages[20].2.segment;
+    let path = Path::new(DIRECTORY).join(format!("{segment:010}.segment"));
+    let content = stored.io.content(&path).unwrap();
+    let footer = content.windows(8).position(|window| window == b"HWFOOTER").unwrap();
+    stored.io.break_sectors(&path, footer as u64..content.len() as u64);
+    opened.journal.scrub_now();
+    // Files are read in blocks.
+    let whole = |place: &Location, length: usize| {
+        place.segment != segment || place.offset as usize + length <= footer / 4096 * 4096
+    };
+    let mut inside = 0;
+    for (group, sequence, place, length) in stored.messages.iter().filter(|(_, _, place, length)| whole(place, *length))
+    {
+        let record = opened.journal.read_message(GroupId(*group), *sequence);
+        assert_eq!(record.unwrap().payload(), payload(*sequence), "{place} {length}");
+        inside += usize::from(place.segment == segment);
+    }
+    assert!(inside > 20, "only {inside}");
+}
+
+/// A start that had to read one sector more than the disk gave was none at all.
+#[test]
+fn a_replay_passes_over_a_sector_that_can_not_be_read() {
+    let stored = stored(true);
+    let options = JournalOptions { map_sealed: false, ..manual() };
+    let journal = open(&stored.io, options).journal;
+    let (_, _, place, _) = stored.messages[20];
+    let path = Path::new(DIRECTORY).join(format!("{:010}.segment", place.segment));
+    let block = u64::from(place.offset) / 4096 * 4096;
+    stored.io.break_sectors(&path, u64::from(place.offset)..u64::from(place.offset) + 1);
+    let mut replayed = 0;
+    let report = journal.replay(&mut |_| {}, &mut |_, record| {
+        assert_eq!(record.payload(), payload(record.header.sequence));
+        replayed += 1;
+    });
+    let hit = |place: &Location, length: usize| {
+        let start = u64::from(place.offset);
+        place.segment == stored.messages[20].2.segment && start < block + 4096 && start + length as u64 > block
+    };
+    // Of group 6 what is above its checkpoint.
+    let entries = stored.messages.iter().filter(|(group, sequence, ..)| *group == 5 || *sequence > 10);
+    let lost = entries.clone().filter(|(_, _, place, length)| hit(place, *length)).count();
+    assert!(lost > 0);
+    assert_eq!((replayed, report.unwrap().damages.len()), (entries.count() - lost, lost));
 }
 
 /// The directory of a footer is written anew after the start that found it damaged, so that the next one is quick again.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use headwater_storage::io::FaultKind;
 use headwater_storage::{
-    AppendClass, AppendError, DurableBatch, DurableSink, GroupId, Health, Journal, JournalError, JournalOptions, SimIo,
-    Urgency,
+    AppendClass, AppendError, DurableBatch, DurableSink, GroupId, Health, Journal, JournalError, JournalOptions,
+    RecordHeader, RecordKind, SimIo, Urgency,
 };
 
 use crate::support::*;
@@ -114,6 +114,32 @@ fn a_panic_of_whoever_writes_or_completes_poisons_the_journal() {
         // Returns although a thread is gone.
         journal.close();
     }
+}
+
+/// What an erase could not read poisoned the journal, as if it had not been written.
+#[test]
+fn an_erase_that_finds_a_copy_unreadable_fails_alone() {
+    let io = SimIo::new();
+    let journal = open(&io, small()).journal;
+    for index in 1..=200 {
+        append(&journal, 5, index, index, &payload(index));
+        journal.drive();
+    }
+    let old = journal.locate(GROUP, 3).unwrap();
+    // A repair stored it once more.
+    let body = payload(3);
+    let copied = RecordHeader { kind: RecordKind::Copied, ..header(5, 0, 1, 3, b"s", &body) };
+    let mut appender = journal.append(AppendClass::Message).unwrap();
+    appender.record(&copied, &[b"s", &body]);
+    appender.finish(Urgency::Wake);
+    journal.drive();
+    assert_ne!(journal.locate(GROUP, 3).unwrap().segment, old.segment);
+    let path = std::path::Path::new(DIRECTORY).join(format!("{:010}.segment", old.segment));
+    io.break_sectors(&path, u64::from(old.offset)..u64::from(old.offset) + 512);
+    journal.scrub_now();
+    assert!(journal.erase_message(GROUP, 3).is_err());
+    assert!(matches!(journal.health(), Health::Ok), "{:?}", journal.health());
+    assert!(journal.read_message(GROUP, 3).unwrap().is_erased(), "the copy that could be read is gone");
 }
 
 #[test]

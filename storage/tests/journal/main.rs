@@ -4,6 +4,8 @@ mod basics;
 mod cursors;
 mod damage;
 mod faults;
+#[cfg(target_os = "linux")]
+mod lost_pages;
 mod model;
 mod repair;
 mod space;

@@ -102,14 +102,11 @@ impl Shared {
 
     /// The payload of a record of which only the latest counts.
     fn latest_body(&self, control: &ControlRef, report: &mut RecoveryReport) -> Option<Bytes> {
-        match self.read_location(control.location()) {
-            // A copy: a share of a mapping would keep the segment from being recycled.
-            Ok(record) => Some(Bytes::copy_from_slice(record.payload())),
-            Err(_) => {
-                report.damages.push(control_damage(control, DamageKind::Record));
-                None
-            }
+        let payload = self.payload_at(control.location()).ok();
+        if payload.is_none() {
+            report.damages.push(control_damage(control, DamageKind::Record));
         }
+        payload
     }
 
     /// The latest checkpoint that is complete and readable.
@@ -128,10 +125,7 @@ impl Shared {
     }
 
     fn checkpoint_body(&self, checkpoint: &CheckpointRef) -> Option<Bytes> {
-        let read = |part: &Option<ControlRef>| {
-            let record = self.read_location(part.as_ref()?.location()).ok()?;
-            Some(Bytes::copy_from_slice(record.payload()))
-        };
+        let read = |part: &Option<ControlRef>| self.payload_at(part.as_ref()?.location()).ok();
         let parts: Option<Vec<Bytes>> = checkpoint.parts.iter().map(read).collect();
         join_parts(&parts?)
     }

@@ -167,6 +167,8 @@ impl Check {
         };
         if !self.segment.is_retired() {
             self.segment.set_unmappable();
+            // What is left of it is evidence.
+            self.segment.set_unmovable();
             self.note(shared, Damage::at(self.segment.number, offset, kind));
         }
         None

@@ -95,6 +95,8 @@ fn write(shared: &Shared, segment: &Segment, blocks: &[u8], offset: u32) -> io::
     let _rewriting = shared.rewriting.lock();
     let file = shared.io.open(&segment.path, OpenMode::Patch)?;
     file.write_durable_at(blocks, u64::from(offset))?;
+    // It may have been cut there.
+    segment.length.fetch_max(offset + blocks.len() as u32, Ordering::AcqRel);
     segment.unmap();
     Ok(())
 }
