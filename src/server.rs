@@ -13,7 +13,7 @@ use crate::jetstream::Node;
 use crate::monitor::Monitor;
 use crate::protocol::error::ClosedReason;
 use crate::protocol::info::{self, Info};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ pub struct Server {
     options: ArcSwap<Options>,
     phase: watch::Sender<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    jetstream: OnceLock<Arc<Node>>,
+    jetstream: ArcSwapOption<Node>,
     monitor: OnceLock<SocketAddr>,
     config_load_time: ArcSwap<SystemTime>,
 }
@@ -107,7 +107,7 @@ impl Server {
             options: ArcSwap::from_pointee(options),
             phase,
             tasks: Mutex::default(),
-            jetstream: OnceLock::new(),
+            jetstream: ArcSwapOption::empty(),
             monitor: OnceLock::new(),
             config_load_time: ArcSwap::from_pointee(SystemTime::now()),
         }))
@@ -153,18 +153,42 @@ impl Server {
     /// served before.
     pub fn open_store(&self) -> Result<(), StartError> {
         let options = self.options.load_full();
-        if !options.jetstream.enabled || self.jetstream.get().is_some() {
+        if !options.jetstream.enabled || self.jetstream.load().is_some() {
             return Ok(());
         }
-        let node = jetstream::start(&options, &self.hub, &self.identity.name)?;
-        self.hub.update_info(|info| info.jetstream = true);
-        self.jetstream.get_or_init(|| node);
+        self.jetstream.store(Some(jetstream::start(&options, &self.hub, &self.identity.name)?));
+        self.hub.update_info(|info| {
+            info.jetstream = true;
+            info.domain = options.jetstream.domain.clone().unwrap_or_default();
+        });
         Ok(())
     }
 
     /// Streams and consumers, when they are enabled.
-    pub fn jetstream(&self) -> Option<&Arc<Node>> {
-        self.jetstream.get()
+    pub fn jetstream(&self) -> Option<Arc<Node>> {
+        self.jetstream.load_full()
+    }
+
+    /// What a reload changes of JetStream: limits, accounts, or whether it is there at all. A store that can not be
+    /// opened leaves the server without JetStream, and does not undo the rest of the reload.
+    fn reload_jetstream(&self) {
+        let options = self.options.load_full();
+        match self.jetstream.load_full() {
+            Some(node) if options.jetstream.enabled => jetstream::reload(&options, &self.hub, &node),
+            Some(node) => {
+                tracing::info!("Initiating JetStream Shutdown...");
+                self.hub.update_info(|info| info.jetstream = false);
+                self.jetstream.store(None);
+                node.leave();
+                node.stop();
+                tracing::info!("JetStream Shutdown");
+            }
+            None => {
+                if let Err(error) = self.open_store() {
+                    tracing::warn!("Can't start JetStream: {error}");
+                }
+            }
+        }
     }
 
     /// Opens the port and begins to serve; gives the address with the real port.
@@ -184,19 +208,17 @@ impl Server {
     }
 
     /// Takes over changed options. What may change at all has been decided by [`Options::diff`]; on an error nothing
-    /// has changed.
+    /// has changed. JetStream that is switched on is there when this returns: it takes as long as recovery does.
     pub fn reload(&self, options: Options) -> Result<(), StartError> {
         let directory = settings::directory(&options)?;
         let tls = settings::tls(&options).map(TlsListener::new).transpose()?;
         settings::accounts(&options, &self.hub);
-        if let Some(node) = self.jetstream.get() {
-            jetstream::refuse_others(&self.hub, node);
-        }
         self.hub.reload_tls(tls);
         self.hub.reload(settings::connections(&options), directory);
         settings::announce(&options, &self.hub, self.client_address().port());
         self.options.store(Arc::new(options));
         self.config_load_time.store(Arc::new(SystemTime::now()));
+        self.reload_jetstream();
         Ok(())
     }
 
@@ -291,7 +313,7 @@ impl Server {
     /// Ends all connections and waits until they are gone.
     pub async fn shut_down(&self) {
         self.phase.send_replace(Phase::Stopped);
-        if let Some(node) = self.jetstream.get().cloned() {
+        if let Some(node) = self.jetstream.load_full() {
             // Before the connections end, so that clients hear why their consumers do. It waits for the disk.
             let _ = tokio::task::spawn_blocking(move || node.stop()).await;
         }

@@ -12,6 +12,7 @@ mod fast_batches;
 mod incomplete;
 mod publish;
 mod subjects;
+mod suspension;
 mod unlogged;
 
 pub use consumers::Delivered;
@@ -61,6 +62,8 @@ pub struct Core {
     pub_ack: PubAck,
     /// Set once the stream is deleted: nothing is taken any more.
     pub closed: bool,
+    /// The account has no JetStream any more: consumers rest until it has.
+    suspended: bool,
     /// Set once the journal has failed: nothing will ever be applied again.
     failed: bool,
     /// Something of a consumer is staged: see [`send_in_order`](Core::send_in_order).
@@ -148,6 +151,7 @@ impl Core {
             creating: BTreeMap::new(),
             waiting: VecDeque::new(),
             closed: false,
+            suspended: false,
             failed: false,
             staged: false,
             unlogged: unlogged::Unlogged::default(),

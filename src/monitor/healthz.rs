@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::query::BadRequest;
 use super::{Answer, Context, journal};
-use crate::jetstream::{JetStreamAccount, Node};
+use crate::jetstream::{JetStreamAccount, Node, Replica};
 
 #[derive(Serialize)]
 struct Health {
@@ -141,7 +141,7 @@ fn of_jetstream(context: &Context<'_>, asset: Asset<'_>, enabled_only: bool) -> 
         return None;
     }
     let of_server = |error: String| unavailable(Problem { kind: "JETSTREAM", error, ..Problem::default() });
-    let Some(node) = context.server.jetstream() else {
+    let Some(node) = &context.server.jetstream() else {
         return of_server("JetStream not enabled (10076)".into());
     };
     if let ("failed" | "closed", why) = journal::state(node) {
@@ -153,15 +153,25 @@ fn of_jetstream(context: &Context<'_>, asset: Asset<'_>, enabled_only: bool) -> 
     if let Some(stray) = node.strays().first()
         && (asset.account.is_empty() || asset.account == stray.account().name())
     {
-        let account = stray.account().name().to_owned();
-        let error = format!("JetStream account '{account}' could not be resolved");
-        return unavailable(Problem { kind: "ACCOUNT", account, error, ..Problem::default() });
+        return unavailable(unserved(context, stray));
     }
     asset.missing(node)
 }
 
+/// A stream that is kept for an account without JetStream.
+fn unserved(context: &Context<'_>, stray: &Replica) -> Problem {
+    let account = stray.account().name().to_owned();
+    if context.server.hub().account(&account).is_none() {
+        let error = format!("JetStream account '{account}' could not be resolved");
+        return Problem { kind: "ACCOUNT", account, error, ..Problem::default() };
+    }
+    let stream = stray.name().to_owned();
+    let error = format!("JetStream stream '{account} > {stream}' could not be recovered");
+    Problem { kind: "STREAM", account, stream, error, ..Problem::default() }
+}
+
 fn warnings(context: &Context<'_>) -> Vec<String> {
-    let Some(node) = context.server.jetstream() else { return Vec::new() };
+    let Some(node) = &context.server.jetstream() else { return Vec::new() };
     let mut warnings = Vec::new();
     if let ("full", why) = journal::state(node) {
         warnings.push(why);

@@ -27,13 +27,29 @@ pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node
         journal_options(options, &directory),
         node_options(options, &directory, server_name),
         accounts(options, hub),
+        &|name| hub.account_to_come(name),
     )?;
     refuse_others(hub, &node);
     Ok(node)
 }
 
+/// Takes over limits, and which accounts have JetStream.
+pub fn reload(options: &Options, hub: &Hub, node: &Arc<Node>) {
+    let old = node.options();
+    let limits = node_options(options, &options.jetstream_directory().join("journal"), &old.server_name).limits;
+    // What was decided at the start, as a share of the machine, stays.
+    let jetstream = &options.jetstream;
+    node.shared().set_limits(ServerLimits {
+        max_memory: jetstream.memory_bytes_max.map_or(old.limits.max_memory, |_| limits.max_memory),
+        max_storage: jetstream.store_bytes_max.map_or(old.limits.max_storage, |_| limits.max_storage),
+        ..limits
+    });
+    node.set_accounts(accounts(options, hub));
+    refuse_others(hub, node);
+}
+
 /// Clients of accounts without JetStream are told so, as long as some account has it.
-pub fn refuse_others(hub: &Hub, node: &Arc<Node>) {
+fn refuse_others(hub: &Hub, node: &Arc<Node>) {
     let system = hub.system_account();
     for account in hub.accounts() {
         let is_system = Arc::ptr_eq(&account, &system);

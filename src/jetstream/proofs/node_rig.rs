@@ -92,7 +92,8 @@ impl Rig {
         };
         let disk: Arc<dyn Io> = Arc::new(io.clone());
         let accounts = vec![(account.clone(), None)];
-        let node = Node::start(disk, Path::new(DIRECTORY), options(), node_options, accounts)?;
+        let find = |_: &str| account.clone();
+        let node = Node::start(disk, Path::new(DIRECTORY), options(), node_options, accounts, &find)?;
         let rig = Self { io: io.clone(), node, account, inbox, next_request: 0 };
         rig.drive();
         Ok(rig)
