@@ -221,11 +221,10 @@ impl Directory {
         if !self.required {
             return Some(Grant { account: GLOBAL.into(), permissions: None, user: user.into() });
         }
-        let known = |directory: &'_ Directory| directory.users.contains_key(user) || directory.nkeys.contains_key(user);
-        if known(self) {
+        if self.knows(user) {
             let find = |directory: &Directory| {
                 let found = directory.users.get(user).or_else(|| directory.nkeys.get(user));
-                found.map(|found| (found.password.clone(), found.account.clone()))
+                found.map(|found| found.password.clone())
             };
             let same = find(self) == find(old);
             let entry = self.users.get(user).or_else(|| self.nkeys.get(user)).filter(|entry| entry.allows(kind));
@@ -235,13 +234,18 @@ impl Directory {
                 user: user.into(),
             });
         }
-        let same = old.required && !known(old) && old.user == self.user && old.token == self.token;
+        let same = old.required && !old.knows(user) && old.user == self.user && old.token == self.token;
         let single = self.user.is_some() || self.token.is_some();
         (same && single).then(|| Grant {
             account: GLOBAL.into(),
             permissions: self.permissions.clone(),
             user: user.into(),
         })
+    }
+
+    /// Whether a user of this name or key is listed.
+    pub fn knows(&self, user: &str) -> bool {
+        self.users.contains_key(user) || self.nkeys.contains_key(user)
     }
 
     pub fn check(&self, request: &Request<'_>) -> Outcome {

@@ -245,7 +245,8 @@ impl Hub {
     }
 
     /// Takes over new users, limits and settings (12.4). Connections whose login is no longer good end; the others
-    /// learn their new permissions.
+    /// learn their new permissions. Who has moved or is gone ends without an error, as with nats-server: a client library
+    /// then connects again instead of giving up, and learns there what holds.
     pub fn reload(&self, settings: Settings, directory: Directory) {
         let connections_max = settings.connections_max;
         self.settings.store(Arc::new(settings));
@@ -256,14 +257,18 @@ impl Hub {
             if !connection.is_authenticated() {
                 continue;
             }
-            match new.recheck(&old, &connection.user(), kind) {
+            let user = connection.user();
+            match new.recheck(&old, &user, kind) {
                 Some(grant) if grant.account == connection.account().name() => {
                     connection.post(Update { permissions: grant.permissions });
                 }
+                Some(_) => connection.outbound.close(ClosedReason::ClientClosed),
+                None if old.knows(&user) && !new.knows(&user) => connection.outbound.close(ClosedReason::ClientClosed),
                 _ => connection.refuse(error::AUTHORIZATION, ClosedReason::AuthenticationViolation),
             }
         }
         self.shrink_to(connections_max);
+        self.shrink_accounts();
     }
 
     /// Takes over new certificates. Open connections stay, unless their key is no longer pinned.
@@ -283,6 +288,20 @@ impl Hub {
         let excess = self.register.len().saturating_sub(connections_max);
         for connection in self.register.all().into_iter().rev().take(excess) {
             connection.refuse(error::MAX_CONNECTIONS, ClosedReason::MaxConnections);
+        }
+    }
+
+    /// The same within each account.
+    fn shrink_accounts(&self) {
+        let mut connections: BTreeMap<String, usize> = BTreeMap::new();
+        for connection in self.register.all() {
+            let account = connection.account();
+            let Some(connections_max) = account.limits().connections_max else { continue };
+            let counted = connections.entry(account.name().to_owned()).or_default();
+            *counted += 1;
+            if *counted > connections_max {
+                connection.refuse(error::MAX_ACCOUNT_CONNECTIONS, ClosedReason::MaxAccountConnections);
+            }
         }
     }
 

@@ -11,8 +11,8 @@ mod consumers;
 mod fast_batches;
 mod incomplete;
 mod publish;
+mod reload;
 mod subjects;
-mod suspension;
 mod unlogged;
 
 pub use consumers::Delivered;
@@ -137,7 +137,7 @@ pub struct Start {
 impl Core {
     pub fn new(start: Start) -> Self {
         let Start { shared, account, usage, name, log, machine, consumers, store } = start;
-        let batches = OpenBatches::new(shared.options.batches, shared.batch_budget.clone());
+        let batches = OpenBatches::new(shared.limits().batches, shared.batch_budget.clone());
         Self {
             pub_ack: PubAck::new(&name, shared.options.domain.as_deref()),
             shared,

@@ -28,7 +28,7 @@ use super::consumer::End;
 use super::meta::META_GROUP;
 use super::meta_group::{MetaGroup, MetaGuard};
 use super::replica::Replica;
-pub use super::shared::NodeOptions;
+pub use super::shared::{Limits, NodeOptions};
 use super::shared::{QUEUE_BYTES_LOW, Shared};
 use super::timers::{TimerTarget, Timers};
 use super::usage::Usage;
@@ -184,9 +184,18 @@ impl Node {
         self.shared.journal.health()
     }
 
+    /// Takes over changed limits. Those of batches hold for batches that begin from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        let (batches, fast) = (limits.batches, limits.fast_batches);
+        self.shared.set_limits(limits);
+        for replica in self.all_replicas() {
+            replica.with(|core, _| core.set_batch_limits(batches, fast));
+        }
+    }
+
     /// The limits of the server with what all accounts have reserved.
     pub fn server_limits(&self) -> ServerLimits {
-        let mut limits = self.shared.limits();
+        let mut limits = self.shared.limits().server;
         for account in self.accounts() {
             limits.reserved_memory += account.reserved_bytes(StorageType::Memory);
             limits.reserved_storage += account.reserved_bytes(StorageType::File);

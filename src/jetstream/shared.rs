@@ -12,7 +12,7 @@ use super::stream::{BatchBudget, BatchLimits, FastLimits};
 use super::timers::Timers;
 use super::workers::{Job, Workers};
 
-/// Settings of a node; only the limits change while it runs.
+/// Settings of a node. Limits may change while it runs: see [`Shared::limits`].
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     pub server_name: String,
@@ -22,8 +22,13 @@ pub struct NodeOptions {
     pub strict: bool,
     /// Bytes after which a connection counts as slow; also the largest batch of a direct get.
     pub pending_bytes_max: usize,
-    /// As of the start: see [`Shared::limits`].
-    pub limits: ServerLimits,
+    pub limits: Limits,
+}
+
+/// What a reload may change.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    pub server: ServerLimits,
     /// Of atomic batches.
     pub batches: BatchLimits,
     pub fast_batches: FastLimits,
@@ -33,7 +38,7 @@ pub struct NodeOptions {
 pub struct Shared {
     pub journal: Journal,
     pub options: NodeOptions,
-    limits: RwLock<ServerLimits>,
+    limits: RwLock<Limits>,
     /// What the open atomic batches of all streams take.
     pub batch_budget: Arc<BatchBudget>,
     /// How many fast batches are open on all streams.
@@ -64,11 +69,11 @@ impl Shared {
     }
 
     /// The limits in force, without what is reserved.
-    pub fn limits(&self) -> ServerLimits {
+    pub fn limits(&self) -> Limits {
         self.limits.read().clone()
     }
 
-    pub fn set_limits(&self, limits: ServerLimits) {
+    pub fn set_limits(&self, limits: Limits) {
         *self.limits.write() = limits;
     }
 

@@ -3,7 +3,8 @@
 use super::Session;
 use crate::account::{Permissions, ReplyTracker, Sink, Subscription};
 use crate::connection::connection::Update;
-use crate::protocol::{error, subject};
+use crate::protocol::error::{self, ClosedReason};
+use crate::protocol::subject;
 use crate::router::Burst;
 use std::sync::Arc;
 
@@ -62,6 +63,10 @@ impl Session {
         let settings = Arc::clone(&self.hub.settings.load());
         let before = self.limits.payload_bytes_max;
         self.apply_limits(&settings);
+        if self.connection.outbound.subscriptions.len() > self.subscriptions_max {
+            // Nobody could say which of them should go.
+            return self.connection.refuse(error::MAX_SUBSCRIPTIONS, ClosedReason::MaxSubscriptions);
+        }
         let permissions = update.permissions;
         self.rights.permissions = permissions.clone();
         self.cache = None;

@@ -1,8 +1,9 @@
-//! A stream whose account has lost JetStream: it keeps what it holds and what its consumers know, and nobody is served
+//! What a reload does to a stream: limits, and what becomes of it when its account loses JetStream. It then keeps what it holds and what its consumers know, and nobody is served
 //! until the account has JetStream again.
 
 use super::Core;
 use crate::jetstream::consumer::End;
+use crate::jetstream::stream::{BatchLimits, FastLimits};
 use crate::jetstream::workers::Job;
 use crate::router::Publisher;
 
@@ -29,6 +30,14 @@ impl Core {
             self.shared.queue(Job::deliver(self.log.id(), *id));
         }
         self.set_timer(now);
+    }
+
+    /// See [`Node::set_limits`](crate::jetstream::Node::set_limits).
+    pub fn set_batch_limits(&mut self, batches: BatchLimits, fast: FastLimits) {
+        self.batches.set_limits(batches);
+        if let Some(open) = &mut self.fast {
+            open.batches.set_limits(fast);
+        }
     }
 
     pub fn is_suspended(&self) -> bool {
