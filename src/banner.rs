@@ -14,6 +14,9 @@ pub fn opening(loaded: &Loaded) {
     if let Some(file) = &loaded.options.config_file {
         tracing::info!("  Config:   {} ({})", file.display(), loaded.options.config_digest);
     }
+    if loaded.options.has_plain_passwords() {
+        tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+    }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -120,6 +120,8 @@ async fn until_told_to_end(
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
+                // Who asked for lame duck mode may well terminate next, and wants it to run its course.
+                Signal::Terminate if server.is_lame_duck() => {}
                 Signal::Quit | Signal::Terminate => return,
                 Signal::Reopen => logger.reopen(),
                 Signal::Reload => reload(server, files, flags, logger),

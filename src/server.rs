@@ -139,9 +139,18 @@ impl Server {
         self.monitor.get().copied()
     }
 
-    /// Whether clients are served: the store is open, the port is, and nobody stopped the server.
-    pub fn is_ready(&self) -> bool {
-        self.address.get().is_some() && *self.phase.borrow() != Phase::Stopped
+    /// Why this server takes no clients now; none when it does. In the words of the genuine one.
+    pub fn unready(&self) -> Option<&'static str> {
+        match *self.phase.borrow() {
+            Phase::Accepting if self.address.get().is_some() => None,
+            Phase::Accepting => Some("startup did not complete"),
+            Phase::LameDuck | Phase::Stopped => Some("server"),
+        }
+    }
+
+    /// Whether clients are being sent away, at whose end the server stops.
+    pub fn is_lame_duck(&self) -> bool {
+        *self.phase.borrow() == Phase::LameDuck
     }
 
     /// When the options were taken over.
@@ -274,12 +283,13 @@ impl Server {
         if !entered {
             return;
         }
-        tracing::info!("entering lame duck mode, stop accepting new clients");
+        tracing::info!("Entering lame duck mode, stop accepting new clients");
         self.hub.update_info(|info| info.ldm = true);
         let clients = self.hub.register.all();
         if !clients.is_empty() {
             let grace = self.options.load().lame_duck_grace_period;
             self.sleep(grace).await;
+            tracing::info!("Closing existing clients");
             self.end_gradually(&clients).await;
         }
         self.shut_down().await;

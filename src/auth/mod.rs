@@ -214,7 +214,8 @@ impl Directory {
         self.no_auth_user.is_some()
     }
 
-    /// What a client that was let in by `old` may do now; none when it would not be let in any more.
+    /// What a client that was let in by `old` may do now, and in which account; none when it would not be let in any
+    /// more.
     ///
     /// Credentials are not kept, so it stays exactly if they would still be asked for in the same way.
     pub fn recheck(&self, old: &Directory, user: &str, kind: ConnectionType) -> Option<Grant> {
@@ -426,7 +427,9 @@ mod tests {
         let old = directory(vec![user("a", "x", "A"), user("b", "x", "A"), user("c", "x", "A"), user("d", "x", "A")]);
         let new = directory(vec![user("a", "x", "A"), user("b", "y", "A"), user("c", "x", "C")]);
         let stays = |name: &str| new.recheck(&old, name, ConnectionType::Standard).is_some();
-        assert_eq!(["a", "b", "c", "d", ""].map(stays), [true, false, false, false, false]);
+        assert_eq!(["a", "b", "c", "d", ""].map(stays), [true, false, true, false, false]);
+        let moved = new.recheck(&old, "c", ConnectionType::Standard).map(|grant| grant.account);
+        assert_eq!(moved.as_deref(), Some("C"), "the login is good, for another account");
         let open = Directory::new(&AuthSettings::default()).unwrap();
         assert!(open.recheck(&old, "a", ConnectionType::Standard).is_some());
         assert!(old.recheck(&open, "", ConnectionType::Standard).is_none());

@@ -118,6 +118,7 @@ fn start(
     let payload_bytes_max = settings.payload_bytes_max;
     let connection = Connection::new(outbound, peer, ClientKind::Nats, account, nonce, payload_bytes_max, tls);
     let connection = Arc::new(connection);
+    tracing::debug!("{} - Client connection created", connection.label());
     let admitted = hub.register.admit(&connection, settings.connections_max);
     if !admitted {
         connection.refuse(error::MAX_CONNECTIONS, ClosedReason::MaxConnections);

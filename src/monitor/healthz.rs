@@ -124,10 +124,8 @@ impl Asset<'_> {
 const UNAVAILABLE: &str = "unavailable";
 
 fn not_ready(context: &Context<'_>) -> Option<Verdict> {
-    if context.server.is_ready() {
-        return None;
-    }
-    let error = "failed to be ready for connections after 1ms: startup did not complete".to_owned();
+    let why = context.server.unready()?;
+    let error = format!("failed to be ready for connections after 1ms: {why}");
     let problem = Problem { kind: "CONNECTION", error, ..Problem::default() };
     Some(Verdict { code: StatusCode::INTERNAL_SERVER_ERROR, word: "error", problem })
 }

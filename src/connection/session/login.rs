@@ -75,7 +75,8 @@ impl Session {
     }
 
     fn deny(&self, reason: ClosedReason, burst: &mut Burst) -> Flow {
-        tracing::error!("{} - authentication error", self.connection.label());
+        let user = self.connection.with_options(ConnectOptions::failed_login);
+        tracing::error!("{} - authentication error{user}", self.connection.label());
         if let Some(observer) = self.hub.observer() {
             observer.refused(&self.connection, reason);
         }
