@@ -11,6 +11,7 @@ pub(super) fn check(options: &Options) -> Result<(), ConfigError> {
     check_limits(options)
         .and_then(|()| check_authorization(options))
         .and_then(|()| check_network(options))
+        .and_then(|()| check_system_account(options))
         .and_then(|()| check_domain(options.jetstream.domain.as_deref()))
         .map_err(ConfigError::new)
 }
@@ -87,6 +88,15 @@ fn check_authorization(options: &Options) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("no_auth_user: \"{name}\" not present as user or nkey in authorization block or account configuration"))
+}
+
+fn check_system_account(options: &Options) -> Result<(), String> {
+    let is_system = |name: &str| options.system_account.as_deref() == Some(name);
+    let mut with_jetstream = options.accounts.iter().filter(|account| account.jetstream.is_some());
+    if options.jetstream.enabled && with_jetstream.any(|account| is_system(&account.name)) {
+        return Err("Not allowed to enable JetStream on the system account".into());
+    }
+    Ok(())
 }
 
 fn check_domain(domain: Option<&str>) -> Result<(), String> {

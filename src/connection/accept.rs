@@ -77,7 +77,11 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
     let (mut stream, mut info) = match tls.handshake(stream).await {
         Ok(session) => session,
         Err(cause) => {
-            tracing::debug!(%peer, cid = id, "{cause}");
+            if cause.is_disagreement() {
+                tracing::error!("{peer} - cid:{id} - {cause}");
+            } else {
+                tracing::debug!("{peer} - cid:{id} - {cause}");
+            }
             remember_stranger(&hub, id, peer);
             return;
         }

@@ -59,3 +59,22 @@ def test_a_configuration_is_checked_and_named(run, tmp_path):
     (tmp_path / "bad.conf").write_text("port: 4222\nnonsense: 1\n")
     code, _, err = run("-c", "bad.conf", "-t")
     assert code == 1 and 'bad.conf:2:1: unknown field "nonsense"' in err
+
+
+@pytest.mark.parametrize(
+    "config, said",
+    [
+        ("authorization { user: a, password: b }", "Plaintext passwords detected, use nkeys or bcrypt"),
+        ("max_payload: 9MB", "Maximum payloads over 8.00 MB are generally discouraged"),
+    ],
+)
+def test_what_is_unwise_is_warned_about(serve, config, said):
+    assert said in serve(config + "\n").log()
+
+
+def test_jetstream_is_not_for_the_system_account(run, tmp_path):
+    (tmp_path / "x.conf").write_text(
+        "port: -1\njetstream { store_dir: data }\naccounts { S { jetstream: enabled } }\nsystem_account: S\n"
+    )
+    code, _, err = run("-c", "x.conf")
+    assert code == 1 and "Not allowed to enable JetStream on the system account" in err

@@ -1,0 +1,31 @@
+"""What an operator finds in the log about clients."""
+
+from harness import wait
+from harness.wire import Client, Closed
+
+USER = "authorization { users [{user: a, password: x}] }\n"
+
+
+def test_a_login_that_fails_is_told_with_its_user_and_without_its_password(serve):
+    server = serve(USER)
+    for name, password in (("a", "s3cret"), ("b", "s3cret")):
+        try:
+            Client(server.port, user=name, **{"pass": password})
+        except Closed:
+            pass
+    wait.until(lambda: 'authentication error - User "b"' in server.log(), 10, "the failed login")
+    assert 'authentication error - User "a"' in server.log() and "s3cret" not in server.log()
+
+
+def test_what_a_client_sends_can_be_traced(serve):
+    server = serve(USER + "debug: true\ntrace: true\n")
+    client = Client(server.port, user="a", name="traced", **{"pass": "x"})
+    client.send(b"SUB foo 1\r\nPUB bar reply 3\r\nabc\r\nUNSUB 1\r\n")
+    client.sync()
+    client.close()
+    wait.until(lambda: "connection closed" in server.log(), 10, "the end of the connection")
+    log = server.log()
+    assert "Client connection created" in log and '"pass":"[REDACTED]"' in log.replace(": ", ":")
+    who = '- "v1:raw:traced" - "$G/user:a" - <<- '
+    for said in ("[SUB foo 1]", "[PUB bar reply 3]", 'MSG_PAYLOAD: ["abc"]', "[UNSUB 1"):
+        assert who + said in log, said
