@@ -897,6 +897,10 @@ const REFUSED_ALIKE: &[(&str, &str)] = &[
         "Not allowed to enable JetStream on the system account",
     ),
     (
+        "jetstream { max_file: 10 }\naccounts { A { jetstream { max_file: 6 } }, B { jetstream { max_file: 5 } } }",
+        "Error enabling jetstream on configured accounts: insufficient storage resources available (10047)",
+    ),
+    (
         "tls { verify_cert_and_check_known_urls: true }",
         "x.conf:1:6: verify_cert_and_check_known_urls not supported in this context",
     ),

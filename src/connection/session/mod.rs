@@ -204,6 +204,7 @@ impl Session {
     }
 
     fn say_error(&self, burst: &mut Burst, text: &str) {
+        self.trace_sent(format_args!("-ERR {text}"));
         self.say(burst, &error::line(text));
     }
 
@@ -255,6 +256,7 @@ impl Session {
 
     fn ping(&mut self, burst: &mut Burst) {
         self.heard = true;
+        self.trace_sent(format_args!("PONG"));
         self.say(burst, b"PONG\r\n");
         if !self.connect_seen || self.pong_sent {
             return;

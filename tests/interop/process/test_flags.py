@@ -72,9 +72,19 @@ def test_what_is_unwise_is_warned_about(serve, config, said):
     assert said in serve(config + "\n").log()
 
 
-def test_jetstream_is_not_for_the_system_account(run, tmp_path):
-    (tmp_path / "x.conf").write_text(
-        "port: -1\njetstream { store_dir: data }\naccounts { S { jetstream: enabled } }\nsystem_account: S\n"
-    )
+@pytest.mark.parametrize(
+    "accounts, said",
+    [
+        ("S { jetstream: enabled } }\nsystem_account: S", "Not allowed to enable JetStream on the system account"),
+        (
+            "A { jetstream { max_file: 600 } }\n B { jetstream { max_file: 500 } } }",
+            "insufficient storage resources available (10047)",
+        ),
+        ("A { jetstream { max_mem: 2000 } } }", "insufficient memory resources available (10028)"),
+    ],
+)
+def test_accounts_get_no_more_than_there_is(run, tmp_path, accounts, said):
+    store = "jetstream { store_dir: data, max_mem: 1000, max_file: 1000 }"
+    (tmp_path / "x.conf").write_text(f"port: -1\n{store}\naccounts {{\n {accounts}\n")
     code, _, err = run("-c", "x.conf")
-    assert code == 1 and "Not allowed to enable JetStream on the system account" in err
+    assert code == 1 and said in err

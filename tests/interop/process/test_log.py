@@ -23,9 +23,11 @@ def test_what_a_client_sends_can_be_traced(serve):
     client.send(b"SUB foo 1\r\nPUB bar reply 3\r\nabc\r\nUNSUB 1\r\n")
     client.sync()
     client.close()
-    wait.until(lambda: "connection closed" in server.log(), 10, "the end of the connection")
+    end = '"v1:raw:traced" - "$G/user:a" - Client connection closed'
+    wait.until(lambda: end in server.log(), 10, "the end of the connection")
     log = server.log()
     assert "Client connection created" in log and '"pass":"[REDACTED]"' in log.replace(": ", ":")
     who = '- "v1:raw:traced" - "$G/user:a" - <<- '
+    assert '- "v1:raw:traced" - "$G/user:a" - ->> [PONG]' in log
     for said in ("[SUB foo 1]", "[PUB bar reply 3]", 'MSG_PAYLOAD: ["abc"]', "[UNSUB 1"):
         assert who + said in log, said
