@@ -8,7 +8,7 @@ use crate::protocol::connect;
 impl Session {
     /// A line to the client that is no message.
     pub(super) fn trace_sent(&self, line: std::fmt::Arguments<'_>) {
-        if tracing::enabled!(tracing::Level::TRACE) {
+        if tracing::event_enabled!(tracing::Level::TRACE) {
             tracing::trace!("{} - ->> [{line}]", self.connection.label());
         }
     }
