@@ -15,26 +15,15 @@ impl DurableSink for Completion {
     fn durable(&self, batch: &DurableBatch) {
         let Some(node) = self.0.upgrade() else { return };
         let mut records = batch.records();
-        loop {
-            let mut ahead = records.clone();
-            let Some((mut last, first)) = ahead.next() else { break };
-            let group = first.header.group;
-            let mut count = 1;
-            for (location, record) in ahead {
-                if record.header.group != group {
-                    break;
-                }
-                last = location;
-                count += 1;
+        for run in batch.runs() {
+            let mut of_run = records.by_ref().take(run.count);
+            if run.group == META_GROUP {
+                node.complete_meta(&mut of_run, run.last);
+            } else if let Some(replica) = node.replica(run.group) {
+                replica.complete(&mut of_run, run.last);
             }
-            let mut run = records.by_ref().take(count);
-            if group == META_GROUP {
-                node.complete_meta(&mut run, last);
-            } else if let Some(replica) = node.replica(group) {
-                replica.complete(&mut run, last);
-            }
-            // A stream that is closed or fails does not read to the end; without this the loop would never get past it.
-            run.for_each(drop);
+            // A stream that is closed or fails does not read to the end.
+            of_run.for_each(drop);
         }
         node.after_batch();
     }

@@ -17,6 +17,7 @@ use hashbrown::HashMap;
 use crate::format::footer::FooterControl;
 use crate::format::read_u32;
 use crate::format::record::{GroupId, RecordHeader, RecordKind, RecordRef};
+use crate::location::Location;
 use crate::segment::Segment;
 use group::{ControlRef, GroupDirectory};
 
@@ -43,6 +44,18 @@ pub(crate) struct BatchSummary {
     pub(crate) groups: Vec<(GroupId, u64)>,
     pub(crate) controls: Vec<FooterControl>,
     pub(crate) has_messages: bool,
+    /// Only of [`Directory::push_all`].
+    pub(crate) runs: Vec<Run>,
+}
+
+/// Records of one group that follow each other in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub group: GroupId,
+    /// How many there are, at least one.
+    pub count: usize,
+    /// Where the last one lies.
+    pub last: Location,
 }
 
 impl Directory {
@@ -88,13 +101,48 @@ impl Directory {
         BatchSummary::default()
     }
 
+    /// Enters the records of a batch.
+    pub(crate) fn push_all<'a>(
+        &mut self,
+        segment: &Arc<Segment>,
+        records: impl Iterator<Item = (Location, RecordRef<'a>)>,
+        out: &mut BatchSummary,
+    ) {
+        let mut records = records.peekable();
+        while let Some((location, record)) = records.next() {
+            self.push(segment, &record, location.offset, out);
+            let group = record.header.group;
+            if group == GroupId::JOURNAL {
+                continue;
+            }
+            let mut run = Run { group, count: 1, last: location };
+            // Most batches are long runs of one group's messages: from the second on they change its tables only.
+            if let Some(directory) = self.groups.get_mut(&group).filter(|_| is_of_log(record.header.kind)) {
+                while let Some((location, record)) =
+                    records.next_if(|(_, next)| next.header.group == group && is_of_log(next.header.kind))
+                {
+                    out.has_messages |= record.header.kind.is_message();
+                    directory.push(segment, &record.header, record.subject(), location.offset);
+                    run = Run { count: run.count + 1, last: location, ..run };
+                }
+                if let Some(slot) = out.groups.get_mut(directory.stamp.1) {
+                    slot.1 = directory.last_index;
+                }
+            }
+            match out.runs.last_mut().filter(|before| before.group == group) {
+                Some(before) => *before = Run { count: before.count + run.count, ..run },
+                None => out.runs.push(run),
+            }
+        }
+    }
+
     /// Enters one record. Control records count only once they are durable: see [`Directory::commit`].
     pub(crate) fn push(&mut self, segment: &Arc<Segment>, record: &RecordRef<'_>, offset: u32, out: &mut BatchSummary) {
         let header = &record.header;
         if header.group != GroupId::JOURNAL && !self.is_removed(header.group) {
             self.touch(header.group, out);
         }
-        if header.kind.is_log_entry() || header.kind.is_message() {
+        if is_of_log(header.kind) {
             out.has_messages |= header.kind.is_message();
             self.push_entry(segment, header, record.subject(), offset);
             if let Some(directory) = self.groups.get(&header.group)
@@ -134,7 +182,7 @@ impl Directory {
         out: &mut BatchSummary,
     ) {
         let header = &record.header;
-        if !segment.header.is_compacted() || !(header.kind.is_log_entry() || header.kind.is_message()) {
+        if !segment.header.is_compacted() || !is_of_log(header.kind) {
             return self.push(segment, record, offset, out);
         }
         if header.kind.is_message() {
@@ -218,6 +266,11 @@ impl Directory {
         }
         self.groups.get(&control.group).is_some_and(|directory| directory.needs_control(&reference))
     }
+}
+
+/// True for entries and messages, false for the control records beside them.
+fn is_of_log(kind: RecordKind) -> bool {
+    kind.is_log_entry() || kind.is_message()
 }
 
 /// Enters a durable record of which only the latest counts.

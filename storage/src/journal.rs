@@ -21,6 +21,7 @@ mod pool;
 mod queue;
 mod read;
 mod reclaim;
+mod records;
 mod replay;
 mod retire;
 mod scrub;

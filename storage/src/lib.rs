@@ -27,6 +27,7 @@ mod varint;
 pub mod verify;
 
 pub use dedupe::{DedupeDecodeError, DedupeWindow};
+pub use directory::Run;
 pub use error::{AppendError, EraseError, JournalError, OpenError, ReadError};
 pub use format::record::{GroupId, RecordHeader, RecordKind, RecordRef};
 pub use io::{Io, IoError, RealIo, SimIo};

@@ -66,6 +66,8 @@ impl Core {
         }
         let mut accepted = std::mem::take(&mut self.accepted);
         let room = self.room();
+        // They arrived together.
+        let now = shared.now();
         let mut queued = 0;
         for (at, message) in messages.iter().enumerate() {
             if self.is_of_fast_batch(message) {
@@ -83,7 +85,7 @@ impl Core {
                 }
                 continue;
             }
-            match self.decide(message, &room, publisher) {
+            match self.decide(message, now, &room, publisher) {
                 Some(accept) => accepted.push(Accepted { message: at, accept, of_batch: None }),
                 None => continue,
             }
@@ -205,9 +207,15 @@ impl Core {
         self.log.set_time(accept.time);
     }
 
-    fn decide(&mut self, message: &InternalMessage<'_>, room: &Room, publisher: &mut Publisher) -> Option<Accept> {
+    fn decide(
+        &mut self,
+        message: &InternalMessage<'_>,
+        now: i64,
+        room: &Room,
+        publisher: &mut Publisher,
+    ) -> Option<Accept> {
         let publish = as_publish(message)?;
-        match self.machine.decide(&publish, self.shared.now(), room, &self.store) {
+        match self.machine.decide(&publish, now, room, &self.store) {
             Ok(accept) => Some(accept),
             Err(refusal) => {
                 self.refused(message, refusal, publisher);
@@ -223,6 +231,7 @@ impl Core {
 
     fn publish_to_memory(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) {
         let no_ack = self.config().no_ack;
+        let now = self.shared.now();
         for message in messages {
             let room = self.room();
             let (accept, of_batch) = if self.is_of_fast_batch(message) {
@@ -234,7 +243,7 @@ impl Core {
                 }
                 continue;
             } else {
-                let Some(accept) = self.decide(message, &room, publisher) else { continue };
+                let Some(accept) = self.decide(message, now, &room, publisher) else { continue };
                 (accept, None)
             };
             let headers = accept.headers.as_deref().unwrap_or(message.headers);

@@ -96,7 +96,7 @@ impl Maintenance {
     fn prepare_requested(&mut self, shared: &Shared) -> io::Result<bool> {
         shared.errands.lock().prepare = false;
         let Some((number, capacity)) = shared.queue.lock().requested.first().copied() else { return Ok(false) };
-        let segment = prepare(shared, number, capacity)?;
+        let segment = prepare(shared, number, capacity, true)?;
         shared.segments.write().insert(number, segment);
         let mut queue = shared.queue.lock();
         queue.requested.retain(|(other, _)| *other != number);
@@ -116,7 +116,10 @@ impl Maintenance {
         if spares < 2 && !self.make_spare(shared)? && spares == 0 {
             return Ok(false);
         }
-        if shared.pool.lock().count() < 2 {
+        // Until there are two, the next segment is a file that was never written to, which is slower to write: better to wait
+        // for a spare. But a writer in a hurry must not wait for either.
+        let spare = shared.pool.lock().count() >= 2;
+        if !spare && (!shared.queue.lock().is_half_way() || !self.may_try_space(shared)) {
             return Ok(false);
         }
         let number = {
@@ -125,7 +128,14 @@ impl Maintenance {
             queue.next_number += 1;
             number
         };
-        let segment = prepare(shared, number, shared.segment_bytes)?;
+        let segment = match prepare(shared, number, shared.segment_bytes, spare) {
+            Err(error) if is_no_space(&error) && !spare => {
+                // The reserve is still there.
+                self.last_space_try = Some(Instant::now());
+                return Ok(false);
+            }
+            result => result?,
+        };
         let mut queue = shared.queue.lock();
         // Numbers are given out in order: a batch may have been placed in a later one meanwhile.
         if queue.placement.segment < number {
@@ -143,8 +153,7 @@ impl Maintenance {
 
     /// One more spare file, if the disk has room. Tells when that changes.
     fn make_spare(&mut self, shared: &Shared) -> io::Result<bool> {
-        let retry = self.last_space_try.is_none_or(|last| shared.options.manual || last.elapsed() >= IDLE_PAUSE);
-        if shared.pool.lock().is_filling() || !retry {
+        if shared.pool.lock().is_filling() || !self.may_try_space(shared) {
             return Ok(false);
         }
         match begin_spare(shared, shared.segment_bytes) {
@@ -160,6 +169,11 @@ impl Maintenance {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A disk that had no room is not asked all the time.
+    fn may_try_space(&self, shared: &Shared) -> bool {
+        self.last_space_try.is_none_or(|last| shared.options.manual || last.elapsed() >= IDLE_PAUSE)
     }
 
     fn fill(&mut self, shared: &Shared) -> io::Result<bool> {

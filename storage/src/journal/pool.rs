@@ -103,9 +103,9 @@ fn create(io: &dyn Io, path: &Path, length: u32) -> io::Result<Arc<dyn IoFile>> 
     Ok(file)
 }
 
-/// Makes an empty segment with this number from a spare file or a new one, durable under its name.
-pub(crate) fn prepare(shared: &Shared, number: u32, capacity: u32) -> io::Result<Arc<Segment>> {
-    let built = build_numbered(shared, number, capacity, 0, true)?;
+/// Makes an empty segment with this number, durable under its name: from a spare file if it may and there is one.
+pub(crate) fn prepare(shared: &Shared, number: u32, capacity: u32, spare: bool) -> io::Result<Arc<Segment>> {
+    let built = build_numbered(shared, number, capacity, 0, spare)?;
     let segment = Segment::new(&shared.path, built.header, built.length);
     shared.io.rename(&built.path, &segment.path)?;
     // The name first: a batch in a file that nobody finds would be lost.

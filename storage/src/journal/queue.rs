@@ -11,12 +11,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::records::Records;
 use super::writer::Writer;
 use crate::aligned::{AlignedBuffer, BufferPool};
 use crate::error::JournalError;
 use crate::format::batch::BATCH_HEADER_BYTES;
 use crate::format::checksum_seed;
-use crate::format::record::{GroupId, RecordHeader, RecordKind, encode, parse, record_position};
+use crate::format::record::{GroupId, RecordHeader, RecordKind, RecordRef, encode, record_position};
 use crate::format::segment::DATA_OFFSET;
 use crate::location::Location;
 
@@ -161,6 +162,11 @@ impl Queue {
     pub(crate) fn segment_remaining(&self) -> u32 {
         let used = self.placement.position as usize + if self.record_count > 0 { self.length } else { 0 };
         (self.placement.capacity as usize).saturating_sub(used) as u32
+    }
+
+    /// True when the segment after the current one is needed before long.
+    pub(crate) fn is_half_way(&self) -> bool {
+        self.segment_remaining() < self.placement.capacity / 2
     }
 
     /// Encodes one record into the gathering batch.
@@ -311,22 +317,16 @@ impl Queue {
         self.closed.pop_front()
     }
 
-    /// Visits the records that no writer has taken yet, newest batch last.
-    pub(crate) fn visit(&self, visit: &mut dyn FnMut(Location, &[u8])) {
-        for batch in &self.closed {
-            visit_records(&batch.buffer[..batch.length], batch.segment, batch.base, visit);
-        }
-        if let Some(buffer) = self.buffer.as_ref().filter(|_| self.record_count > 0) {
-            visit_records(&buffer[..self.length], self.placement.segment, self.placement.position, visit);
-        }
-    }
-}
-
-/// Walks the records of a batch that this process encoded.
-pub(crate) fn visit_records(bytes: &[u8], segment: u32, base: u32, visit: &mut dyn FnMut(Location, &[u8])) {
-    let mut at = record_position(BATCH_HEADER_BYTES);
-    while let Some(Ok(record)) = bytes.get(at..).filter(|rest| !rest.is_empty()).map(parse) {
-        visit(Location { segment, offset: base + at as u32 }, record.bytes());
-        at = record_position(at + record.bytes().len());
+    /// The records that no writer has taken yet, newest batch last.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (Location, RecordRef<'_>)> {
+        let closed =
+            self.closed.iter().flat_map(|batch| Records::new(&batch.buffer[..batch.length], batch.segment, batch.base));
+        let gathering = self.buffer.as_ref().filter(|_| self.record_count > 0);
+        let placement = &self.placement;
+        closed.chain(
+            gathering
+                .into_iter()
+                .flat_map(|buffer| Records::new(&buffer[..self.length], placement.segment, placement.position)),
+        )
     }
 }

@@ -173,15 +173,9 @@ impl Shared {
 
     /// The newest matching record that no writer has taken yet.
     fn read_queued(&self, matches: &dyn Fn(Location, &RecordHeader) -> bool) -> Result<Record, ReadError> {
-        let mut found = None;
-        self.queue.lock().visit(&mut |location, bytes| {
-            if let Ok(record) = parse(bytes)
-                && matches(location, &record.header)
-            {
-                found = Some(Record::new(Bytes::copy_from_slice(bytes), &record));
-            }
-        });
-        found.ok_or(ReadError::NotFound)
+        let queue = self.queue.lock();
+        let found = queue.records().filter(|(location, record)| matches(*location, &record.header)).last();
+        found.map(|(_, record)| Record::new(Bytes::copy_from_slice(record.bytes()), &record)).ok_or(ReadError::NotFound)
     }
 
     fn read_place(&self, place: Place, offset: impl Fn(&Section) -> Option<u32>) -> Result<Record, Unread> {

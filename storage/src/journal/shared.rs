@@ -14,13 +14,14 @@ use tracing::{error, warn};
 use super::completion::Completion;
 use super::maintenance::Maintenance;
 use super::pool::Pool;
-use super::queue::{Queue, QueueState, visit_records};
+use super::queue::{Queue, QueueState};
+use super::records::Records;
 use super::sink::{DurableSink, IgnoringSink};
 use super::tail::Tail;
 use crate::aligned::BufferPool;
 use crate::directory::Directory;
 use crate::error::JournalError;
-use crate::format::record::{GroupId, parse};
+use crate::format::record::GroupId;
 use crate::io::Io;
 use crate::options::JournalOptions;
 use crate::report::Damage;
@@ -129,11 +130,7 @@ impl Shared {
             if let QueueState::Poisoned(first) = &queue.state {
                 return first.clone();
             }
-            queue.visit(&mut |_, bytes| {
-                if let Ok(record) = parse(bytes) {
-                    groups.push(record.header.group);
-                }
-            });
+            groups.extend(queue.records().map(|(_, record)| record.header.group));
             queue.state = QueueState::Poisoned(error.clone());
             queue.closed.clear();
             self.writer_wake.notify_all();
@@ -223,11 +220,5 @@ pub(crate) fn wall_clock() -> i64 {
 
 /// The groups of a batch's records.
 pub(crate) fn groups_of(bytes: &[u8]) -> Vec<GroupId> {
-    let mut groups = Vec::new();
-    visit_records(bytes, 0, 0, &mut |_, bytes| {
-        if let Ok(record) = parse(bytes) {
-            groups.push(record.header.group);
-        }
-    });
-    groups
+    Records::new(bytes, 0, 0).map(|(_, record)| record.header.group).collect()
 }

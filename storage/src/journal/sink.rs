@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::queue::visit_records;
+use super::records::Records;
+use crate::directory::Run;
 use crate::error::JournalError;
-use crate::format::batch::BATCH_HEADER_BYTES;
-use crate::format::record::{GroupId, RecordRef, parse, record_position};
+use crate::format::record::{GroupId, RecordRef};
 use crate::location::Location;
 
 /// The receiver of completions. Called on the completion thread, or on the writer thread when nothing else waits;
@@ -28,6 +28,7 @@ pub struct DurableBatch {
     pub(crate) segment: u32,
     pub(crate) base: u32,
     pub(crate) groups: Vec<(GroupId, u64)>,
+    pub(crate) runs: Vec<Run>,
 }
 
 impl DurableBatch {
@@ -36,50 +37,16 @@ impl DurableBatch {
         &self.groups
     }
 
+    /// The runs of [`records`](Self::records), in the same order.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
     /// The records in order of append, the journal's own left out.
-    pub fn records(&self) -> Records<'_> {
-        Records { bytes: &self.bytes[..self.length], segment: self.segment, base: self.base, at: first_record() }
+    pub fn records(&self) -> impl Iterator<Item = (Location, RecordRef<'_>)> {
+        Records::new(&self.bytes[..self.length], self.segment, self.base)
+            .filter(|(_, record)| record.header.group != GroupId::JOURNAL)
     }
-
-    /// Visits the records in order of append, the journal's own left out.
-    pub fn for_each_record(&self, mut visit: impl FnMut(Location, RecordRef<'_>)) {
-        visit_records(&self.bytes[..self.length], self.segment, self.base, &mut |location, bytes| {
-            if let Ok(record) = parse(bytes)
-                && record.header.group != GroupId::JOURNAL
-            {
-                visit(location, record);
-            }
-        });
-    }
-}
-
-/// Iterates over the records of a batch; a clone looks ahead.
-#[derive(Clone)]
-pub struct Records<'a> {
-    bytes: &'a [u8],
-    segment: u32,
-    base: u32,
-    at: usize,
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = (Location, RecordRef<'a>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
-            let record = parse(rest).ok()?;
-            let location = Location { segment: self.segment, offset: self.base + self.at as u32 };
-            self.at = record_position(self.at + record.bytes().len());
-            if record.header.group != GroupId::JOURNAL {
-                return Some((location, record));
-            }
-        }
-    }
-}
-
-fn first_record() -> usize {
-    record_position(BATCH_HEADER_BYTES)
 }
 
 /// A sink that ignores everything.

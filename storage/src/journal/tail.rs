@@ -10,6 +10,9 @@ use crate::location::Location;
 
 type Place = (u32, u32);
 
+/// A larger batch is never copied: that would take longer than it takes to fill a buffer anew.
+const COPIED_BYTES_MAX: usize = 64 * 1024;
+
 pub(crate) struct Tail {
     state: RwLock<TailState>,
     bytes_max: usize,
@@ -39,6 +42,7 @@ impl Tail {
         let place = (segment, base);
         let mut held = capacity;
         if let Some(bytes) = state.batches.get_mut(&place)
+            && bytes.len() <= COPIED_BYTES_MAX
             && bytes.len() * 4 <= capacity
         {
             // A small batch must not hold a large buffer.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use parking_lot::{MutexGuard, RwLockWriteGuard};
 
 use super::queue::{ClosedBatch, Queue, QueueState};
+use super::records::Records;
 use super::shared::{PanicGuard, Shared, groups_of};
 use super::sink::DurableBatch;
 use crate::aligned::share;
@@ -362,11 +363,7 @@ fn index(
     bytes: &[u8],
 ) -> BatchSummary {
     let mut summary = directory.begin_batch();
-    super::queue::visit_records(bytes, segment.number, base, &mut |location, bytes| {
-        if let Ok(record) = crate::format::record::parse(bytes) {
-            directory.push(segment, &record, location.offset, &mut summary);
-        }
-    });
+    directory.push_all(segment, Records::new(bytes, segment.number, base), &mut summary);
     summary
 }
 
@@ -446,7 +443,8 @@ fn finish(shared: &Shared, in_flight: InFlight, completed: Completed) {
     if summary.groups.is_empty() {
         return;
     }
-    let batch = DurableBatch { bytes, length, segment: segment.number, base, groups: summary.groups };
+    let BatchSummary { groups, runs, .. } = summary;
+    let batch = DurableBatch { bytes, length, segment: segment.number, base, groups, runs };
     if completed == Completed::Here || (queue_is_empty && shared.completion.is_idle()) {
         shared.sink().durable(&batch);
     } else {

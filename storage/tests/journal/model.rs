@@ -125,7 +125,7 @@ struct Durable(Mutex<u64>);
 impl DurableSink for Durable {
     fn durable(&self, batch: &DurableBatch) {
         // The journal's own copies of pinned records carry the mark of an earlier record.
-        batch.for_each_record(|_, _| *self.0.lock() += 1);
+        *self.0.lock() += batch.records().count() as u64;
     }
     fn failed(&self, _: &JournalError, _: &[GroupId]) {}
     fn checkpoint_wanted(&self, _: GroupId) {}

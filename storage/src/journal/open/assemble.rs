@@ -122,7 +122,7 @@ fn begin_segment(shared: &Shared, capacity: u32) -> Result<(), OpenError> {
         queue.next_number += 1;
         number
     };
-    match prepare(shared, number, capacity) {
+    match prepare(shared, number, capacity, true) {
         Ok(segment) => {
             shared.segments.write().insert(number, segment);
             shared.queue.lock().next = Some((number, capacity));
