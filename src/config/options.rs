@@ -145,7 +145,7 @@ impl Options {
         let authorization = &self.authorization;
         let is_plain = |user: &User| match &user.identity {
             UserIdentity::Password { password, .. } => {
-                !password.is_bcrypt() && !(by_certificate && password.reveal().is_empty())
+                !(password.is_bcrypt() || by_certificate && password.reveal().is_empty())
             }
             UserIdentity::Nkey { .. } => false,
         };
