@@ -31,3 +31,18 @@ def test_what_a_client_sends_can_be_traced(serve):
     assert '- "v1:raw:traced" - "$G/user:a" - ->> [PONG]' in log
     for said in ("[SUB foo 1]", "[PUB bar reply 3]", 'MSG_PAYLOAD: ["abc"]', "[UNSUB 1"):
         assert who + said in log, said
+
+
+def test_a_start_after_deletions_has_nothing_to_complain_of(serve):
+    """Each stream that had been deleted used to be told as an error, at every start, until its records were reclaimed."""
+    server = serve("jetstream { store_dir: '@dir/data' }\n")
+    with Client(server.port) as client:
+        for _ in range(2):
+            assert "error" not in client.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
+            client.request("s", "x")
+            assert client.api("STREAM.DELETE.S")["success"]
+    for end in (server.stop, server.kill):
+        end()
+        before = len(server.log())
+        server.start()
+        assert "[ERR]" not in server.log()[before:]
