@@ -125,6 +125,7 @@ fn start(
     tracing::debug!("{} - Client connection created", connection.label());
     let admitted = hub.register.admit(&connection, settings.connections_max);
     if !admitted {
+        tracing::error!("{} - {}", connection.label(), error::MAX_CONNECTIONS);
         connection.refuse(error::MAX_CONNECTIONS, ClosedReason::MaxConnections);
     } else if hub.is_stopping() {
         connection.outbound.close(ClosedReason::ServerShutdown);

@@ -91,6 +91,7 @@ impl Session {
         if account.admit().is_err() {
             // It is counted in the account that it stays in until it ends.
             self.account.enter();
+            self.log_error(format_args!("{}", error::MAX_ACCOUNT_CONNECTIONS));
             return self.refuse(burst, error::MAX_ACCOUNT_CONNECTIONS, ClosedReason::MaxAccountConnections);
         }
         self.account = account;

@@ -46,3 +46,29 @@ def test_a_start_after_deletions_has_nothing_to_complain_of(serve):
         before = len(server.log())
         server.start()
         assert "[ERR]" not in server.log()[before:]
+
+
+def test_what_a_client_may_not_do_is_told(serve):
+    user = "{user: a, password: x, permissions: {publish: {deny: z}, subscribe: {deny: z}}}"
+    server = serve(
+        "max_connections: 2\nmax_subscriptions: 1\n"
+        "accounts { A { users [%s]\n limits { max_connections: 1 } }\n B { users [{user: b, password: x}] } }\n" % user
+    )
+    client = Client(server.port, user="a", **{"pass": "x"})
+    client.send(b"PUB z 0\r\n\r\nSUB z 1\r\nSUB z q 2\r\nSUB a 3\r\nSUB b 4\r\n")
+    client.sync()
+    for name in ("a", "b", "b"):
+        try:
+            Client(server.port, user=name, **{"pass": "x"}).socket.detach()
+        except Closed:
+            pass
+    who = '"v1:raw:raw" - "A/user:a" - '
+    for said in (
+        who + 'Publish Violation - Subject "z"',
+        who + 'Subscription Violation - Subject "z", SID 1',
+        who + 'Subscription Violation - Subject "z", Queue: "q", SID 2',
+        who + "maximum subscriptions exceeded",
+        " - maximum account active connections exceeded",
+        " - maximum connections exceeded",
+    ):
+        wait.until(lambda: said in server.log(), 10, said)
