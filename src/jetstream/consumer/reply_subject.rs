@@ -62,27 +62,30 @@ pub struct ReplyText {
 impl ReplyText {
     /// Appends `<delivered>.<stream seq>.<consumer seq>.<time>.<pending>` to what begins with a prefix.
     pub fn write(&mut self, numbers: &ReplyNumbers, out: &mut Vec<u8>) {
-        let mut text = [0u8; TEXT_MAX];
-        let mut at = self.deliveries.put(&mut text, 0, u64::from(numbers.deliveries));
-        at = dot(&mut text, at);
-        at = self.stream_sequence.put(&mut text, at, numbers.stream_sequence);
-        at = dot(&mut text, at);
-        at = self.consumer_sequence.put(&mut text, at, numbers.consumer_sequence);
-        at = dot(&mut text, at);
+        // In its place at once: what was just written in small pieces is slow to read again in large ones.
+        let start = out.len();
+        out.resize(start + TEXT_MAX, 0);
+        let Some(text) = out[start..].first_chunk_mut() else { return };
+        let mut at = self.deliveries.put(text, 0, u64::from(numbers.deliveries));
+        at = dot(text, at);
+        at = self.stream_sequence.put(text, at, numbers.stream_sequence);
+        at = dot(text, at);
+        at = self.consumer_sequence.put(text, at, numbers.consumer_sequence);
+        at = dot(text, at);
         if numbers.time < 0 {
             text[at] = b'-';
             at += 1;
         }
         let time = numbers.time.unsigned_abs();
         if time < WORD {
-            at = put(&mut text, at, time);
+            at = put(text, at, time);
         } else {
-            at = self.time.put(&mut text, at, time / WORD);
-            at = put_word(&mut text, at, time % WORD);
+            at = self.time.put(text, at, time / WORD);
+            at = put_word(text, at, time % WORD);
         }
-        at = dot(&mut text, at);
-        at = self.pending.put(&mut text, at, numbers.pending);
-        out.extend_from_slice(&text[..at]);
+        at = dot(text, at);
+        at = self.pending.put(text, at, numbers.pending);
+        out.truncate(start + at);
     }
 }
 
@@ -100,26 +103,28 @@ impl Digits {
     /// Writes the text of a number at `at`; returns the end.
     #[inline]
     fn put(&mut self, text: &mut [u8; TEXT_MAX], at: usize, value: u64) -> usize {
-        if value != self.value || self.len == 0 {
-            self.set(value);
+        let step = value.wrapping_sub(self.value);
+        self.value = value;
+        let Some(last) = self.len.checked_sub(1) else { return self.put_anew(text, at) };
+        let digit = self.text[last].wrapping_add(step as u8);
+        let is_near = step == 0 || step == 1 || step == u64::MAX;
+        if !is_near || !digit.is_ascii_digit() {
+            return self.put_anew(text, at);
         }
-        // A fixed length is quicker than the right one.
+        // A fixed length is quicker than the right one. The digit comes afterwards: the processor would have to wait for
+        // it, if all of the text were read right after a change to a part of it.
         text[at..at + DIGITS_MAX].copy_from_slice(&self.text);
+        text[at + last] = digit;
+        self.text[last] = digit;
         at + self.len
     }
 
-    fn set(&mut self, value: u64) {
-        let step = value.wrapping_sub(self.value);
-        self.value = value;
-        match self.len.checked_sub(1).map(|last| &mut self.text[last]) {
-            Some(last) if step == 1 && *last < b'9' => *last += 1,
-            Some(last) if step == u64::MAX && *last > b'0' => *last -= 1,
-            _ => {
-                let mut text = [0; TEXT_MAX];
-                self.len = put(&mut text, 0, value);
-                self.text.copy_from_slice(&text[..DIGITS_MAX]);
-            }
-        }
+    #[inline(never)]
+    fn put_anew(&mut self, text: &mut [u8; TEXT_MAX], at: usize) -> usize {
+        let end = put(text, at, self.value);
+        self.text.copy_from_slice(&text[at..at + DIGITS_MAX]);
+        self.len = end - at;
+        end
     }
 }
 
