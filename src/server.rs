@@ -1,6 +1,7 @@
 //! The server: listener, accept loop, start, lame duck and stop. Everything else hangs off its hub.
 
 mod jetstream;
+mod reload;
 mod runtime;
 mod settings;
 
@@ -178,28 +179,6 @@ impl Server {
         self.jetstream.load_full()
     }
 
-    /// What a reload changes of JetStream: limits, accounts, or whether it is there at all. A store that can not be
-    /// opened leaves the server without JetStream, and does not undo the rest of the reload.
-    fn reload_jetstream(&self) {
-        let options = self.options.load_full();
-        match self.jetstream.load_full() {
-            Some(node) if options.jetstream.enabled => jetstream::reload(&options, &self.hub, &node),
-            Some(node) => {
-                tracing::info!("Initiating JetStream Shutdown...");
-                self.hub.update_info(|info| info.jetstream = false);
-                self.jetstream.store(None);
-                node.leave();
-                node.stop();
-                tracing::info!("JetStream Shutdown");
-            }
-            None => {
-                if let Err(error) = self.open_store() {
-                    tracing::warn!("Can't start JetStream: {error}");
-                }
-            }
-        }
-    }
-
     /// Opens the port and begins to serve; gives the address with the real port.
     pub async fn listen(&self) -> Result<SocketAddr, StartError> {
         let options = self.options.load_full();
@@ -214,21 +193,6 @@ impl Server {
         let accepting = tokio::spawn(accept_all(Arc::clone(&self.hub), listener, self.phase.subscribe()));
         self.tasks.lock().extend([timers, accepting]);
         Ok(address)
-    }
-
-    /// Takes over changed options. What may change at all has been decided by [`Options::diff`]; on an error nothing
-    /// has changed. JetStream that is switched on is there when this returns: it takes as long as recovery does.
-    pub fn reload(&self, options: Options) -> Result<(), StartError> {
-        let directory = settings::directory(&options)?;
-        let tls = settings::tls(&options).map(TlsListener::new).transpose()?;
-        settings::accounts(&options, &self.hub);
-        self.hub.reload_tls(tls);
-        self.hub.reload(settings::connections(&options), directory);
-        settings::announce(&options, &self.hub, self.client_address().port());
-        self.options.store(Arc::new(options));
-        self.config_load_time.store(Arc::new(SystemTime::now()));
-        self.reload_jetstream();
-        Ok(())
     }
 
     pub fn hub(&self) -> &Arc<Hub> {

@@ -12,7 +12,7 @@ use super::stream::{BatchBudget, BatchLimits, FastLimits};
 use super::timers::Timers;
 use super::workers::{Job, Workers};
 
-/// Settings of a node. Limits may change while it runs: see [`Shared::limits`].
+/// Settings of a node. Its limits may change while it runs.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     pub server_name: String,

@@ -32,7 +32,7 @@ impl Core {
         self.set_timer(now);
     }
 
-    /// See [`Node::set_limits`](crate::jetstream::Node::set_limits).
+    /// Of batches that begin from now on.
     pub fn set_batch_limits(&mut self, batches: BatchLimits, fast: FastLimits) {
         self.batches.set_limits(batches);
         if let Some(open) = &mut self.fast {
