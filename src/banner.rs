@@ -3,6 +3,9 @@
 use headwater::config::{Loaded, SyncPolicy};
 use headwater::server::Server;
 
+/// Larger messages make others wait (C-25).
+const PAYLOAD_BYTES_SENSIBLE: u32 = 8 * 1024 * 1024;
+
 /// Before anything is opened.
 pub fn opening(loaded: &Loaded) {
     tracing::info!("Starting headwater");
@@ -13,6 +16,16 @@ pub fn opening(loaded: &Loaded) {
     );
     if let Some(file) = &loaded.options.config_file {
         tracing::info!("  Config:   {} ({})", file.display(), loaded.options.config_digest);
+    }
+    if loaded.options.has_plain_passwords() {
+        tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+    }
+    let options = &loaded.options;
+    if options.payload_bytes_max > PAYLOAD_BYTES_SENSIBLE {
+        tracing::warn!("Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance");
+    }
+    if options.jetstream.enabled && options.store_dir.is_none() {
+        tracing::warn!("Temporary storage directory used, data could be lost on system reboot");
     }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

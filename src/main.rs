@@ -1,12 +1,14 @@
 //! The `headwater` executable: arguments, log, runtime, server, signals.
 
 mod banner;
+mod files;
 mod store;
 
+use files::Files;
 use headwater::cli::{self, Start};
-use headwater::config::{self, Change, Flags, Loaded, Options};
+use headwater::config::{self, Change, Flags, Loaded};
 use headwater::logging::{Logger, Severity};
-use headwater::process::{Ports, PortsFile, listener_urls, release_program_pages, write_pid_file};
+use headwater::process::release_program_pages;
 use headwater::server::{Server, runtime};
 use headwater::signals::{Signal, Signals};
 use std::fmt::Display;
@@ -51,32 +53,38 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fatal(logger, format_args!("can't start the runtime: {error}")),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let mut signals = match Signals::listen() {
             Ok(signals) => signals,
             Err(error) => return fatal(logger, format_args!("can't listen for signals: {error}")),
         };
-        let server = match start(loaded).await {
+        let started = tokio::select! {
+            started = start(loaded) => started,
+            () = told_to_end(&mut signals) => return ExitCode::SUCCESS,
+        };
+        let server = match started {
             Ok(server) => server,
             Err(error) => return fatal(logger, error),
         };
-        let _files = ProcessFiles::write(&server);
+        let mut files = Files::write(&server);
         if let Err(error) = release_program_pages() {
             tracing::debug!("the code of the start stays in memory: {error}");
         }
-        until_told_to_end(&server, &mut signals, flags, logger).await;
+        until_told_to_end(&server, &mut signals, &mut files, flags, logger).await;
         tracing::info!("Initiating Shutdown...");
         server.shut_down().await;
         tracing::info!("Server Exiting..");
         ExitCode::SUCCESS
-    })
+    });
+    // A start that was given up may still be reading the store; nothing of it is needed any more.
+    runtime.shutdown_background();
+    code
 }
 
 async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>> {
     banner::opening(&loaded);
-    if let Some(key) = loaded.unsupported.iter().find(|key| key.guards) {
-        return Err(format!("{key}; it protects something that would stand open: remove it to start").into());
-    }
+    refuse_open_doors(&loaded)?;
+    files::write_pid(&loaded.options)?;
     let server = Server::prepare(loaded.options)?;
     banner::identity(&server);
     server.start_monitor().await?;
@@ -88,44 +96,35 @@ async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>
     Ok(server)
 }
 
-/// The files that tell others about this process, as long as it lives.
-struct ProcessFiles {
-    _ports: Option<PortsFile>,
-}
-
-impl ProcessFiles {
-    fn write(server: &Server) -> ProcessFiles {
-        let options = server.options();
-        if let Some(path) = &options.pid_file
-            && let Err(error) = write_pid_file(path)
-        {
-            tracing::error!("Could not write pidfile: {error}");
-        }
-        let monitor = server.monitor_address();
-        let scheme = if options.http.is_some() { "http" } else { "https" };
-        let ports = Ports {
-            nats: listener_urls("nats", server.client_address()),
-            monitoring: monitor.map(|address| listener_urls(scheme, address)).unwrap_or_default(),
-            ..Ports::default()
-        };
-        let ports = options.ports_file_dir.as_ref().and_then(|directory| match PortsFile::write(directory, &ports) {
-            Ok(file) => Some(file),
-            Err(error) => {
-                tracing::error!("Error writing ports file: {error}");
-                None
-            }
-        });
-        ProcessFiles { _ports: ports }
+/// What protects something must not be ignored.
+fn refuse_open_doors(loaded: &Loaded) -> Result<(), String> {
+    match loaded.unsupported.iter().find(|key| key.guards) {
+        Some(key) => Err(format!("{key}; it protects something that would stand open: remove it to start")),
+        None => Ok(()),
     }
 }
 
-async fn until_told_to_end(server: &Arc<Server>, signals: &mut Signals, flags: &Flags, logger: &Logger) {
+/// Whatever else is asked for meanwhile is for a server that is there.
+async fn told_to_end(signals: &mut Signals) {
+    while !matches!(signals.next().await, Signal::Quit | Signal::Terminate) {}
+    tracing::info!("Server Exiting before it was ready..");
+}
+
+async fn until_told_to_end(
+    server: &Arc<Server>,
+    signals: &mut Signals,
+    files: &mut Files,
+    flags: &Flags,
+    logger: &Logger,
+) {
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
+                // Who asked for lame duck mode may well terminate next, and wants it to run its course.
+                Signal::Terminate if server.is_lame_duck() => {}
                 Signal::Quit | Signal::Terminate => return,
                 Signal::Reopen => logger.reopen(),
-                Signal::Reload => reload(server, flags, logger),
+                Signal::Reload => reload(server, files, flags, logger),
                 Signal::LameDuck => {
                     let server = Arc::clone(server);
                     // Ends the server, which the other arm waits for; a second signal must be heard meanwhile.
@@ -137,21 +136,32 @@ async fn until_told_to_end(server: &Arc<Server>, signals: &mut Signals, flags: &
     }
 }
 
-fn reload(server: &Server, flags: &Flags, logger: &Logger) {
-    match reloaded(server, flags, logger) {
-        Ok(()) => tracing::info!("Reloaded server configuration"),
+fn reload(server: &Server, files: &mut Files, flags: &Flags, logger: &Logger) {
+    match reloaded(server, files, flags, logger) {
+        Ok(()) => tracing::info!("Reloaded server configuration ({})", server.options().config_digest),
         Err(error) => tracing::error!("Failed to reload server configuration: {error}"),
     }
 }
 
-fn reloaded(server: &Server, flags: &Flags, logger: &Logger) -> Result<(), Box<dyn std::error::Error>> {
-    let options: Options = config::load(flags)?.options;
-    let changes = server.options().diff(&options);
+fn reloaded(
+    server: &Server,
+    files: &mut Files,
+    flags: &Flags,
+    logger: &Logger,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let loaded = config::load(flags)?;
+    refuse_open_doors(&loaded)?;
+    let (old, options) = (server.options(), loaded.options);
+    let changes = old.diff(&options);
     if let Some(refusal) = Change::refusal(&changes) {
         return Err(refusal.into());
     }
     logger.reconfigure(&options.log)?;
     server.reload(options)?;
+    files.follow(&old, server);
+    for key in &loaded.unsupported {
+        tracing::warn!("{key}");
+    }
     for line in changes.iter().filter_map(|change| change.outcome.as_ref().ok()) {
         tracing::info!("{line}");
     }

@@ -1,6 +1,7 @@
 //! The server: listener, accept loop, start, lame duck and stop. Everything else hangs off its hub.
 
 mod jetstream;
+mod reload;
 mod runtime;
 mod settings;
 
@@ -13,7 +14,7 @@ use crate::jetstream::Node;
 use crate::monitor::Monitor;
 use crate::protocol::error::ClosedReason;
 use crate::protocol::info::{self, Info};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +37,7 @@ pub struct Server {
     options: ArcSwap<Options>,
     phase: watch::Sender<Phase>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    jetstream: OnceLock<Arc<Node>>,
+    jetstream: ArcSwapOption<Node>,
     monitor: OnceLock<SocketAddr>,
     config_load_time: ArcSwap<SystemTime>,
 }
@@ -107,7 +108,7 @@ impl Server {
             options: ArcSwap::from_pointee(options),
             phase,
             tasks: Mutex::default(),
-            jetstream: OnceLock::new(),
+            jetstream: ArcSwapOption::empty(),
             monitor: OnceLock::new(),
             config_load_time: ArcSwap::from_pointee(SystemTime::now()),
         }))
@@ -139,9 +140,18 @@ impl Server {
         self.monitor.get().copied()
     }
 
-    /// Whether clients are served: the store is open, the port is, and nobody stopped the server.
-    pub fn is_ready(&self) -> bool {
-        self.address.get().is_some() && *self.phase.borrow() != Phase::Stopped
+    /// Why this server takes no clients now; none when it does. In the words of the genuine one.
+    pub fn unready(&self) -> Option<&'static str> {
+        match *self.phase.borrow() {
+            Phase::Accepting if self.address.get().is_some() => None,
+            Phase::Accepting => Some("startup did not complete"),
+            Phase::LameDuck | Phase::Stopped => Some("server"),
+        }
+    }
+
+    /// Whether clients are being sent away, at whose end the server stops.
+    pub fn is_lame_duck(&self) -> bool {
+        *self.phase.borrow() == Phase::LameDuck
     }
 
     /// When the options were taken over.
@@ -153,18 +163,20 @@ impl Server {
     /// served before.
     pub fn open_store(&self) -> Result<(), StartError> {
         let options = self.options.load_full();
-        if !options.jetstream.enabled || self.jetstream.get().is_some() {
+        if !options.jetstream.enabled || self.jetstream.load().is_some() {
             return Ok(());
         }
-        let node = jetstream::start(&options, &self.hub, &self.identity.name)?;
-        self.hub.update_info(|info| info.jetstream = true);
-        self.jetstream.get_or_init(|| node);
+        self.jetstream.store(Some(jetstream::start(&options, &self.hub, &self.identity.name)?));
+        self.hub.update_info(|info| {
+            info.jetstream = true;
+            info.domain = options.jetstream.domain.clone().unwrap_or_default();
+        });
         Ok(())
     }
 
     /// Streams and consumers, when they are enabled.
-    pub fn jetstream(&self) -> Option<&Arc<Node>> {
-        self.jetstream.get()
+    pub fn jetstream(&self) -> Option<Arc<Node>> {
+        self.jetstream.load_full()
     }
 
     /// Opens the port and begins to serve; gives the address with the real port.
@@ -181,23 +193,6 @@ impl Server {
         let accepting = tokio::spawn(accept_all(Arc::clone(&self.hub), listener, self.phase.subscribe()));
         self.tasks.lock().extend([timers, accepting]);
         Ok(address)
-    }
-
-    /// Takes over changed options. What may change at all has been decided by [`Options::diff`]; on an error nothing
-    /// has changed.
-    pub fn reload(&self, options: Options) -> Result<(), StartError> {
-        let directory = settings::directory(&options)?;
-        let tls = settings::tls(&options).map(TlsListener::new).transpose()?;
-        settings::accounts(&options, &self.hub);
-        if let Some(node) = self.jetstream.get() {
-            jetstream::refuse_others(&self.hub, node);
-        }
-        self.hub.reload_tls(tls);
-        self.hub.reload(settings::connections(&options), directory);
-        settings::announce(&options, &self.hub, self.client_address().port());
-        self.options.store(Arc::new(options));
-        self.config_load_time.store(Arc::new(SystemTime::now()));
-        Ok(())
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -252,12 +247,13 @@ impl Server {
         if !entered {
             return;
         }
-        tracing::info!("entering lame duck mode, stop accepting new clients");
+        tracing::info!("Entering lame duck mode, stop accepting new clients");
         self.hub.update_info(|info| info.ldm = true);
         let clients = self.hub.register.all();
         if !clients.is_empty() {
             let grace = self.options.load().lame_duck_grace_period;
             self.sleep(grace).await;
+            tracing::info!("Closing existing clients");
             self.end_gradually(&clients).await;
         }
         self.shut_down().await;
@@ -291,7 +287,7 @@ impl Server {
     /// Ends all connections and waits until they are gone.
     pub async fn shut_down(&self) {
         self.phase.send_replace(Phase::Stopped);
-        if let Some(node) = self.jetstream.get().cloned() {
+        if let Some(node) = self.jetstream.load_full() {
             // Before the connections end, so that clients hear why their consumers do. It waits for the disk.
             let _ = tokio::task::spawn_blocking(move || node.stop()).await;
         }

@@ -46,13 +46,15 @@ impl Signals {
 
     /// The next signal. Cancel-safe: a signal that was not returned is returned next time.
     pub async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.terminate.recv() => Signal::Terminate,
-            _ = self.quit.recv() => Signal::Quit,
-            _ = self.lame_duck.recv() => Signal::LameDuck,
-            _ = self.reload.recv() => Signal::Reload,
-            _ = self.reopen.recv() => Signal::Reopen,
-        }
+        let (signal, name) = tokio::select! {
+            _ = self.terminate.recv() => (Signal::Terminate, "terminated"),
+            _ = self.quit.recv() => (Signal::Quit, "interrupt"),
+            _ = self.lame_duck.recv() => (Signal::LameDuck, "user defined signal 2"),
+            _ = self.reload.recv() => (Signal::Reload, "hangup"),
+            _ = self.reopen.recv() => (Signal::Reopen, "user defined signal 1"),
+        };
+        tracing::info!("Trapped {name:?} signal");
+        signal
     }
 }
 

@@ -214,18 +214,18 @@ impl Directory {
         self.no_auth_user.is_some()
     }
 
-    /// What a client that was let in by `old` may do now; none when it would not be let in any more.
+    /// What a client that was let in by `old` may do now, and in which account; none when it would not be let in any
+    /// more.
     ///
     /// Credentials are not kept, so it stays exactly if they would still be asked for in the same way.
     pub fn recheck(&self, old: &Directory, user: &str, kind: ConnectionType) -> Option<Grant> {
         if !self.required {
             return Some(Grant { account: GLOBAL.into(), permissions: None, user: user.into() });
         }
-        let known = |directory: &'_ Directory| directory.users.contains_key(user) || directory.nkeys.contains_key(user);
-        if known(self) {
+        if self.knows(user) {
             let find = |directory: &Directory| {
                 let found = directory.users.get(user).or_else(|| directory.nkeys.get(user));
-                found.map(|found| (found.password.clone(), found.account.clone()))
+                found.map(|found| found.password.clone())
             };
             let same = find(self) == find(old);
             let entry = self.users.get(user).or_else(|| self.nkeys.get(user)).filter(|entry| entry.allows(kind));
@@ -235,13 +235,18 @@ impl Directory {
                 user: user.into(),
             });
         }
-        let same = old.required && !known(old) && old.user == self.user && old.token == self.token;
+        let same = old.required && !old.knows(user) && old.user == self.user && old.token == self.token;
         let single = self.user.is_some() || self.token.is_some();
         (same && single).then(|| Grant {
             account: GLOBAL.into(),
             permissions: self.permissions.clone(),
             user: user.into(),
         })
+    }
+
+    /// Whether a user of this name or key is listed.
+    pub fn knows(&self, user: &str) -> bool {
+        self.users.contains_key(user) || self.nkeys.contains_key(user)
     }
 
     pub fn check(&self, request: &Request<'_>) -> Outcome {
@@ -422,7 +427,9 @@ mod tests {
         let old = directory(vec![user("a", "x", "A"), user("b", "x", "A"), user("c", "x", "A"), user("d", "x", "A")]);
         let new = directory(vec![user("a", "x", "A"), user("b", "y", "A"), user("c", "x", "C")]);
         let stays = |name: &str| new.recheck(&old, name, ConnectionType::Standard).is_some();
-        assert_eq!(["a", "b", "c", "d", ""].map(stays), [true, false, false, false, false]);
+        assert_eq!(["a", "b", "c", "d", ""].map(stays), [true, false, true, false, false]);
+        let moved = new.recheck(&old, "c", ConnectionType::Standard).map(|grant| grant.account);
+        assert_eq!(moved.as_deref(), Some("C"), "the login is good, for another account");
         let open = Directory::new(&AuthSettings::default()).unwrap();
         assert!(open.recheck(&old, "a", ConnectionType::Standard).is_some());
         assert!(old.recheck(&open, "", ConnectionType::Standard).is_none());

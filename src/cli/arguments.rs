@@ -113,8 +113,8 @@ enum StoreArguments {
 }
 
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
-    let (flags, words) = normalize(arguments)?;
-    let given = Arguments::try_parse_from(&flags).map_err(|error| describe(&error))?;
+    let (flags, words) = normalize(arguments.clone())?;
+    let given = Arguments::try_parse_from(&flags).map_err(|error| describe(&error, &arguments))?;
     if given.version == Some(true) {
         return Ok(Command::Version);
     }
@@ -130,7 +130,7 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
             "version" => Ok(Command::Version),
             "help" => Ok(Command::Help),
             "store" => parse_store(rest),
-            _ => Err(format!("unrecognized command: {first:?}")),
+            _ => Ok(Command::Unknown(first.into_owned())),
         };
     }
     if let Some(request) = given.signal.filter(|request| !request.is_empty()) {
@@ -188,18 +188,35 @@ fn normalize(arguments: Vec<OsString>) -> Result<(Vec<OsString>, Vec<OsString>),
 }
 
 /// The one kind of mistake that is left for clap to find is a value of the wrong type.
-fn describe(error: &clap::Error) -> String {
+fn describe(error: &clap::Error, arguments: &[OsString]) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,
     };
     match (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue)) {
         (Some(flag), Some(value)) => {
-            let name = flag.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default().to_string();
-            format!("invalid value {value:?} for flag -{name}: parse error")
+            let canonical = flag.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default();
+            match find(canonical).map(|flag| flag.takes) {
+                Some(Takes::Switch) => {
+                    format!("invalid boolean value {value:?} for -{}: parse error", as_given(canonical, arguments))
+                }
+                _ => format!("invalid value {value:?} for flag -{}: parse error", as_given(canonical, arguments)),
+            }
         }
         _ => error.to_string().lines().next().unwrap_or_default().to_string(),
     }
+}
+
+/// The name under which a flag was given: it has several.
+fn as_given(canonical: &str, arguments: &[OsString]) -> String {
+    let name = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        let name = text.trim_start_matches('-').split('=').next().unwrap_or_default().to_owned();
+        text.starts_with('-').then_some(name)
+    };
+    let mut names = arguments.iter().filter_map(name);
+    let given = names.find(|name| find(name).is_some_and(|flag| flag.canonical() == canonical));
+    given.unwrap_or_else(|| canonical.to_owned())
 }
 
 fn to_flags(given: Arguments) -> Flags {

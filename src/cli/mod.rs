@@ -25,6 +25,8 @@ pub enum Command {
     Help,
     HelpTls,
     Store(StoreCommand),
+    /// A word that is no command.
+    Unknown(String),
 }
 
 /// Work on a store directory that no server uses at the time.
@@ -75,6 +77,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Start {
         Command::Help => say(&help::usage(&program)),
         Command::HelpTls => say(&help::tls()),
         Command::Store(command) => Start::Store(command),
+        Command::Unknown(word) => fail(1, &format!("{program}: unrecognized command: {word:?}")),
     }
 }
 

@@ -80,16 +80,16 @@ fn refusals_have_the_words_of_go() {
         ("--foo=1", "flag provided but not defined: -foo"),
         ("---p 1", "bad flag syntax: ---p"),
         ("-p", "flag needs an argument: -p"),
-        ("-p abc", "invalid value \"abc\" for flag -port: parse error"),
-        ("-D=maybe", "invalid value \"maybe\" for flag -debug: parse error"),
+        ("-p abc", "invalid value \"abc\" for flag -p: parse error"),
+        ("-D=maybe", "invalid boolean value \"maybe\" for -D: parse error"),
         ("--threads 0", "invalid value \"0\" for flag -threads: parse error"),
-        ("run", "unrecognized command: \"run\""),
         ("store", "usage: store verify DIR | store inspect DIR"),
         ("store erase /x", "usage: store verify DIR | store inspect DIR"),
         ("store verify", "usage: store verify DIR | store inspect DIR"),
     ] {
         assert_eq!(command(line), Err(error.into()), "{line}");
     }
+    assert_eq!(command("run -p 1"), Ok(Command::Unknown("run".into())));
 }
 
 #[test]

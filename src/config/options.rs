@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::account::{AccountOptions, User};
+use super::account::{AccountOptions, User, UserIdentity};
 use super::jetstream::{self, JetStreamOptions};
 use super::secret::Secret;
 use super::tls::TlsOptions;
@@ -139,6 +139,20 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Passwords that anybody who reads the file could use. Users that come by certificate have none.
+    pub fn has_plain_passwords(&self) -> bool {
+        let by_certificate = self.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
+        let authorization = &self.authorization;
+        let is_plain = |user: &User| match &user.identity {
+            UserIdentity::Password { password, .. } => {
+                !(password.is_bcrypt() || by_certificate && password.reveal().is_empty())
+            }
+            UserIdentity::Nkey { .. } => false,
+        };
+        let single = authorization.user.as_ref().is_some_and(|user| !user.password.is_bcrypt());
+        single || authorization.users.iter().any(is_plain)
+    }
+
     /// The directory that holds everything JetStream writes: `<store_dir>/jetstream`.
     pub fn jetstream_directory(&self) -> PathBuf {
         jetstream::directory(self.store_dir.as_ref())

@@ -893,6 +893,14 @@ const REFUSED_ALIKE: &[(&str, &str)] = &[
     ("tls { certs: [{nope: x}] }", "x.conf:1:15: error parsing tls certs config, unknown field \"nope\""),
     ("tls { ca_file: x }", "x.conf:1:0: open x: no such file or directory"),
     (
+        "jetstream: enabled\naccounts { S { jetstream: enabled } }\nsystem_account: S",
+        "Not allowed to enable JetStream on the system account",
+    ),
+    (
+        "jetstream { max_file: 10 }\naccounts { A { jetstream { max_file: 6 } }, B { jetstream { max_file: 5 } } }",
+        "Error enabling jetstream on configured accounts: insufficient storage resources available (10047)",
+    ),
+    (
         "tls { verify_cert_and_check_known_urls: true }",
         "x.conf:1:6: verify_cert_and_check_known_urls not supported in this context",
     ),

@@ -11,6 +11,7 @@ pub(super) fn check(options: &Options) -> Result<(), ConfigError> {
     check_limits(options)
         .and_then(|()| check_authorization(options))
         .and_then(|()| check_network(options))
+        .and_then(|()| check_jetstream_accounts(options))
         .and_then(|()| check_domain(options.jetstream.domain.as_deref()))
         .map_err(ConfigError::new)
 }
@@ -87,6 +88,34 @@ fn check_authorization(options: &Options) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("no_auth_user: \"{name}\" not present as user or nkey in authorization block or account configuration"))
+}
+
+/// What accounts may store together, the server must have.
+fn check_jetstream_accounts(options: &Options) -> Result<(), String> {
+    if !options.jetstream.enabled {
+        return Ok(());
+    }
+    let (mut memory_bytes, mut store_bytes) = (0_u64, 0_u64);
+    for account in &options.accounts {
+        let Some(limits) = &account.jetstream else { continue };
+        if options.system_account.as_ref() == Some(&account.name) {
+            return Err("Not allowed to enable JetStream on the system account".into());
+        }
+        // Without a limit nothing is reserved.
+        memory_bytes = memory_bytes.saturating_add(u64::try_from(limits.memory_bytes_max).unwrap_or(0));
+        store_bytes = store_bytes.saturating_add(u64::try_from(limits.store_bytes_max).unwrap_or(0));
+    }
+    for (kind, code, reserved, most) in [
+        ("memory", 10028, memory_bytes, options.jetstream.memory_bytes_max),
+        ("storage", 10047, store_bytes, options.jetstream.store_bytes_max),
+    ] {
+        if most.is_some_and(|most| reserved > most) {
+            return Err(format!(
+                "Error enabling jetstream on configured accounts: insufficient {kind} resources available ({code})"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_domain(domain: Option<&str>) -> Result<(), String> {

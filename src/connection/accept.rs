@@ -77,7 +77,11 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
     let (mut stream, mut info) = match tls.handshake(stream).await {
         Ok(session) => session,
         Err(cause) => {
-            tracing::debug!(%peer, cid = id, "{cause}");
+            if cause.is_disagreement() {
+                tracing::error!("{peer} - cid:{id} - {cause}");
+            } else {
+                tracing::debug!("{peer} - cid:{id} - {cause}");
+            }
             remember_stranger(&hub, id, peer);
             return;
         }
@@ -118,8 +122,10 @@ fn start(
     let payload_bytes_max = settings.payload_bytes_max;
     let connection = Connection::new(outbound, peer, ClientKind::Nats, account, nonce, payload_bytes_max, tls);
     let connection = Arc::new(connection);
+    tracing::debug!("{} - Client connection created", connection.label());
     let admitted = hub.register.admit(&connection, settings.connections_max);
     if !admitted {
+        tracing::error!("{} - {}", connection.label(), error::MAX_CONNECTIONS);
         connection.refuse(error::MAX_CONNECTIONS, ClosedReason::MaxConnections);
     } else if hub.is_stopping() {
         connection.outbound.close(ClosedReason::ServerShutdown);

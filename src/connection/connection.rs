@@ -149,7 +149,13 @@ impl Connection {
         let version = if options.version.is_empty() { String::new() } else { format!("v{}", options.version) };
         let parts = [version.as_str(), &options.lang, &options.name];
         let told: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        if told.is_empty() { start } else { format!("{start} - {:?}", told.join(":")) }
+        let client = if told.is_empty() { start } else { format!("{start} - {:?}", told.join(":")) };
+        match options.login() {
+            Some(login) if self.is_authenticated() => {
+                format!("{client} - {:?}", format!("{}/{login}", profile.account.name()))
+            }
+            _ => client,
+        }
     }
 
     /// Leaves a change for the connection's task; a newer one replaces one that was not yet taken.

@@ -30,6 +30,8 @@ pub struct Hub {
     pub timers: Timers,
     pub counters: HubCounters,
     accounts: RwLock<BTreeMap<String, Arc<Account>>>,
+    /// Those that the configuration does not have, or no more: streams may be theirs, and what they counted stays.
+    absent: Mutex<BTreeMap<String, Arc<Account>>>,
     global: Arc<Account>,
     system: RwLock<Arc<Account>>,
     closed: Mutex<VecDeque<ClosedConnection>>,
@@ -97,6 +99,7 @@ impl Hub {
             timers: Timers::default(),
             counters: HubCounters::default(),
             accounts: RwLock::new(accounts.into()),
+            absent: Mutex::default(),
             global,
             system: RwLock::new(system),
             closed: Mutex::default(),
@@ -146,7 +149,32 @@ impl Hub {
     /// The account of this name, made if need be.
     pub fn ensure_account(&self, name: &str) -> Arc<Account> {
         let mut accounts = self.accounts.write();
-        Arc::clone(accounts.entry(name.to_string()).or_insert_with(|| Arc::new(Account::new(name))))
+        let made = || self.absent.lock().remove(name).unwrap_or_else(|| Arc::new(Account::new(name)));
+        Arc::clone(accounts.entry(name.to_string()).or_insert_with(made))
+    }
+
+    /// The account of this name, whether the configuration has it or not: as soon as it does, it is this one.
+    pub fn account_to_come(&self, name: &str) -> Arc<Account> {
+        let accounts = self.accounts.write();
+        let known = accounts.get(name).cloned();
+        let absent =
+            || Arc::clone(self.absent.lock().entry(name.into()).or_insert_with(|| Arc::new(Account::new(name))));
+        known.unwrap_or_else(absent)
+    }
+
+    /// The configuration has no other accounts any more than those that are wanted and the server's own.
+    pub fn retain_accounts(&self, wanted: impl Fn(&str) -> bool) {
+        let system = self.system_account();
+        let is_own = |account: &Arc<Account>| Arc::ptr_eq(account, &self.global) || Arc::ptr_eq(account, &system);
+        let mut accounts = self.accounts.write();
+        let mut absent = self.absent.lock();
+        accounts.retain(|name, account| {
+            let stays = wanted(name) || is_own(account) || name == SYSTEM;
+            if !stays {
+                absent.insert(name.clone(), Arc::clone(account));
+            }
+            stays
+        });
     }
 
     pub fn set_account_limits(&self, name: &str, limits: AccountLimits) {
@@ -159,14 +187,16 @@ impl Hub {
 
     /// Messages and bytes of all accounts since the start.
     pub fn traffic(&self) -> Traffic {
-        self.accounts.read().values().map(|account| account.counters.read()).fold(Traffic::default(), |sum, one| {
-            Traffic {
+        let absent: Vec<_> = self.absent.lock().values().cloned().collect();
+        self.accounts().iter().chain(&absent).map(|account| account.counters.read()).fold(
+            Traffic::default(),
+            |sum, one| Traffic {
                 messages_in: sum.messages_in + one.messages_in,
                 bytes_in: sum.bytes_in + one.bytes_in,
                 messages_out: sum.messages_out + one.messages_out,
                 bytes_out: sum.bytes_out + one.bytes_out,
-            }
-        })
+            },
+        )
     }
 
     /// Subscriptions of all accounts.
@@ -215,7 +245,8 @@ impl Hub {
     }
 
     /// Takes over new users, limits and settings (12.4). Connections whose login is no longer good end; the others
-    /// learn their new permissions.
+    /// learn their new permissions. Who has moved or is gone ends without an error, as with nats-server: a client library
+    /// then connects again instead of giving up, and learns there what holds.
     pub fn reload(&self, settings: Settings, directory: Directory) {
         let connections_max = settings.connections_max;
         self.settings.store(Arc::new(settings));
@@ -226,14 +257,18 @@ impl Hub {
             if !connection.is_authenticated() {
                 continue;
             }
-            match new.recheck(&old, &connection.user(), kind) {
+            let user = connection.user();
+            match new.recheck(&old, &user, kind) {
                 Some(grant) if grant.account == connection.account().name() => {
                     connection.post(Update { permissions: grant.permissions });
                 }
+                Some(_) => connection.outbound.close(ClosedReason::ClientClosed),
+                None if old.knows(&user) && !new.knows(&user) => connection.outbound.close(ClosedReason::ClientClosed),
                 _ => connection.refuse(error::AUTHORIZATION, ClosedReason::AuthenticationViolation),
             }
         }
         self.shrink_to(connections_max);
+        self.shrink_accounts();
     }
 
     /// Takes over new certificates. Open connections stay, unless their key is no longer pinned.
@@ -253,6 +288,20 @@ impl Hub {
         let excess = self.register.len().saturating_sub(connections_max);
         for connection in self.register.all().into_iter().rev().take(excess) {
             connection.refuse(error::MAX_CONNECTIONS, ClosedReason::MaxConnections);
+        }
+    }
+
+    /// The same within each account.
+    fn shrink_accounts(&self) {
+        let mut connections: BTreeMap<String, usize> = BTreeMap::new();
+        for connection in self.register.all() {
+            let account = connection.account();
+            let Some(connections_max) = account.limits().connections_max else { continue };
+            let counted = connections.entry(account.name().to_owned()).or_default();
+            *counted += 1;
+            if *counted > connections_max {
+                connection.refuse(error::MAX_ACCOUNT_CONNECTIONS, ClosedReason::MaxAccountConnections);
+            }
         }
     }
 

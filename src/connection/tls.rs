@@ -97,6 +97,15 @@ pub enum HandshakeError {
     NotPinned,
 }
 
+impl HandshakeError {
+    /// Whether two TLS speakers could not agree. Whoever goes away, is silent or speaks something else is no news.
+    pub fn is_disagreement(&self) -> bool {
+        let HandshakeError::Failed(error) = self else { return matches!(self, HandshakeError::NotPinned) };
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        cause.is_some_and(|cause| !matches!(cause, rustls::Error::InvalidMessage(_)))
+    }
+}
+
 impl TlsListener {
     pub fn new(settings: TlsSettings) -> Result<TlsListener, TlsError> {
         // Named here and nowhere else: with a second provider in the build the implicit default would panic.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::api::account_info::{self, AccountInfo, ApiStats};
 use super::api::stream_config::StorageType;
@@ -14,7 +14,7 @@ use super::meta_group::MetaGuard;
 use super::node::Node;
 use super::replica::Replica;
 use super::usage::Usage;
-use crate::account::Account;
+use crate::account::{Account, InternalSubscriptionId};
 
 /// What the API does for an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct JetStreamAccount {
     /// Read by every request and every acknowledgement, changed by create and delete.
     streams: RwLock<BTreeMap<String, Arc<Replica>>>,
     usage: Arc<Usage>,
+    /// Subscriptions of the API and of what consumers are told.
+    services: Mutex<Vec<InternalSubscriptionId>>,
     requests: AtomicU64,
     errors: AtomicU64,
 }
@@ -48,6 +50,7 @@ impl JetStreamAccount {
             usage,
             tiers: RwLock::new(tiers),
             streams: RwLock::default(),
+            services: Mutex::default(),
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
         }
@@ -94,6 +97,23 @@ impl JetStreamAccount {
 
     pub fn remove(&self, name: &str) -> Option<Arc<Replica>> {
         self.streams.write().remove(name)
+    }
+
+    /// The account loses JetStream: it has no streams any more; those it had are given.
+    pub fn take_streams(&self) -> Vec<Arc<Replica>> {
+        std::mem::take(&mut *self.streams.write()).into_values().collect()
+    }
+
+    /// Holds subscriptions of services until they [leave](Self::leave).
+    pub fn hold(&self, services: impl IntoIterator<Item = InternalSubscriptionId>) {
+        self.services.lock().extend(services);
+    }
+
+    /// The services end.
+    pub fn leave(&self) {
+        for id in std::mem::take(&mut *self.services.lock()) {
+            self.account.unsubscribe_internal(id);
+        }
     }
 
     pub fn count_request(&self) {

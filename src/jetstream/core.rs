@@ -11,6 +11,7 @@ mod consumers;
 mod fast_batches;
 mod incomplete;
 mod publish;
+mod reload;
 mod subjects;
 mod unlogged;
 
@@ -61,6 +62,8 @@ pub struct Core {
     pub_ack: PubAck,
     /// Set once the stream is deleted: nothing is taken any more.
     pub closed: bool,
+    /// The account has no JetStream any more: consumers rest until it has.
+    suspended: bool,
     /// Set once the journal has failed: nothing will ever be applied again.
     failed: bool,
     /// Something of a consumer is staged: see [`send_in_order`](Core::send_in_order).
@@ -134,7 +137,7 @@ pub struct Start {
 impl Core {
     pub fn new(start: Start) -> Self {
         let Start { shared, account, usage, name, log, machine, consumers, store } = start;
-        let batches = OpenBatches::new(shared.options.batches, shared.batch_budget.clone());
+        let batches = OpenBatches::new(shared.limits().batches, shared.batch_budget.clone());
         Self {
             pub_ack: PubAck::new(&name, shared.options.domain.as_deref()),
             shared,
@@ -148,6 +151,7 @@ impl Core {
             creating: BTreeMap::new(),
             waiting: VecDeque::new(),
             closed: false,
+            suspended: false,
             failed: false,
             staged: false,
             unlogged: unlogged::Unlogged::default(),

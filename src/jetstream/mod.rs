@@ -34,5 +34,5 @@ mod workers;
 
 pub use account::JetStreamAccount;
 pub use core::Core;
-pub use node::{Node, NodeOptions, StartError};
+pub use node::{Limits, Node, NodeOptions, StartError};
 pub use replica::Replica;

@@ -5,6 +5,7 @@ mod definitions;
 mod recovery;
 mod streams;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -27,11 +28,12 @@ use super::consumer::End;
 use super::meta::META_GROUP;
 use super::meta_group::{MetaGroup, MetaGuard};
 use super::replica::Replica;
-pub use super::shared::NodeOptions;
+pub use super::shared::{Limits, NodeOptions};
 use super::shared::{QUEUE_BYTES_LOW, Shared};
 use super::timers::{TimerTarget, Timers};
+use super::usage::Usage;
 use super::workers::{Job, JobTarget, Task, Workers};
-use crate::account::{Account, InternalSubscriptionId};
+use crate::account::Account;
 
 /// See the module.
 pub struct Node {
@@ -39,7 +41,11 @@ pub struct Node {
     meta: Mutex<MetaGroup>,
     accounts: RwLock<HashMap<String, Arc<JetStreamAccount>>>,
     /// The accounts without JetStream, and what tells their clients so.
-    refused: Mutex<HashMap<String, Vec<InternalSubscriptionId>>>,
+    refused: Mutex<HashMap<String, Arc<JetStreamAccount>>>,
+    /// Accounts that have lost JetStream, with what is counted for them.
+    retired: Mutex<HashMap<String, Arc<JetStreamAccount>>>,
+    /// What the streams hold of accounts that have not been served yet.
+    usages: Mutex<BTreeMap<String, Arc<Usage>>>,
     replicas: RwLock<HashMap<GroupId, Arc<Replica>>>,
     /// Streams whose account is not there, kept until it is (nothing is deleted because it is absent).
     strays: Mutex<Vec<Arc<Replica>>>,
@@ -65,7 +71,8 @@ pub enum StartError {
 }
 
 impl Node {
-    /// Opens the store, recovers every stream and serves them to the accounts given.
+    /// Opens the store, recovers every stream and serves them to the accounts given. Streams of other accounts, found by
+    /// their name, are kept until theirs is served.
     ///
     /// # Errors
     /// When the store is in use, unreadable as a whole, or holds what this version can not understand.
@@ -75,14 +82,17 @@ impl Node {
         journal: JournalOptions,
         options: NodeOptions,
         accounts: Vec<(Arc<Account>, Option<AccountLimits>)>,
+        find_account: &dyn Fn(&str) -> Arc<Account>,
     ) -> Result<Arc<Self>, StartError> {
-        let recovered = recovery::recover(io, directory, journal, options, &accounts)?;
+        let recovered = recovery::recover(io, directory, journal, options, find_account)?;
         let shared = recovered.shared.clone();
         let node = Arc::new(Self {
             shared: shared.clone(),
             meta: Mutex::new(recovered.meta),
             accounts: RwLock::default(),
             refused: Mutex::default(),
+            retired: Mutex::default(),
+            usages: Mutex::new(recovered.usages),
             replicas: RwLock::default(),
             strays: Mutex::default(),
             failure: OnceLock::new(),
@@ -94,8 +104,7 @@ impl Node {
         let target = Arc::new(Background(weak.clone()));
         shared.start(Timers::start(target.clone())?, Workers::start(1, target)?);
         for (account, limits) in accounts {
-            let usage = recovered.usages.get(account.name()).cloned();
-            node.enable_account(account, limits, usage);
+            node.enable_account(account, limits);
         }
         for replica in recovered.replicas {
             node.replicas.write().insert(replica.group(), replica.clone());
@@ -175,9 +184,18 @@ impl Node {
         self.shared.journal.health()
     }
 
+    /// Takes over changed limits. Those of batches hold for batches that begin from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        let (batches, fast) = (limits.batches, limits.fast_batches);
+        self.shared.set_limits(limits);
+        for replica in self.all_replicas() {
+            replica.with(|core, _| core.set_batch_limits(batches, fast));
+        }
+    }
+
     /// The limits of the server with what all accounts have reserved.
     pub fn server_limits(&self) -> ServerLimits {
-        let mut limits = self.shared.options.limits.clone();
+        let mut limits = self.shared.limits().server;
         for account in self.accounts() {
             limits.reserved_memory += account.reserved_bytes(StorageType::Memory);
             limits.reserved_storage += account.reserved_bytes(StorageType::File);

@@ -28,7 +28,7 @@ pub struct Replica {
     /// Held while a consumer is checked and proposed, so that no two creations are checked against the same state.
     creating: Mutex<()>,
     /// Subscriptions to the stream's subjects.
-    /// None once the stream has ended: what was on its way to subscribe for it comes too late.
+    /// None once the stream has ended or while it is suspended: what was on its way to subscribe for it comes too late.
     pub subscriptions: Mutex<Option<Vec<(String, InternalSubscriptionId)>>>,
 }
 
@@ -114,6 +114,21 @@ impl Replica {
     pub fn unsubscribe(&self) {
         for (_, id) in self.subscriptions.lock().take().unwrap_or_default() {
             self.account.unsubscribe_internal(id);
+        }
+    }
+
+    /// The account has lost JetStream: the stream leaves its subjects, and consumers rest.
+    pub fn suspend(&self) {
+        self.unsubscribe();
+        self.with(|core, publisher| core.suspend(publisher));
+    }
+
+    /// The account has JetStream again; the stream may subscribe.
+    pub fn resume(&self) {
+        let mut core = self.core.lock();
+        if core.is_suspended() && !core.closed {
+            *self.subscriptions.lock() = Some(Vec::new());
+            core.resume();
         }
     }
 

@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_storage::{GroupId, Journal};
+use parking_lot::RwLock;
 
 use super::api::validate::ServerLimits;
 use super::stream::{BatchBudget, BatchLimits, FastLimits};
 use super::timers::Timers;
 use super::workers::{Job, Workers};
 
-/// Settings that do not change while the node runs.
+/// Settings of a node. Its limits may change while it runs.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     pub server_name: String,
@@ -21,7 +22,13 @@ pub struct NodeOptions {
     pub strict: bool,
     /// Bytes after which a connection counts as slow; also the largest batch of a direct get.
     pub pending_bytes_max: usize,
-    pub limits: ServerLimits,
+    pub limits: Limits,
+}
+
+/// What a reload may change.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    pub server: ServerLimits,
     /// Of atomic batches.
     pub batches: BatchLimits,
     pub fast_batches: FastLimits,
@@ -31,6 +38,7 @@ pub struct NodeOptions {
 pub struct Shared {
     pub journal: Journal,
     pub options: NodeOptions,
+    limits: RwLock<Limits>,
     /// What the open atomic batches of all streams take.
     pub batch_budget: Arc<BatchBudget>,
     /// How many fast batches are open on all streams.
@@ -50,6 +58,7 @@ impl Shared {
     pub fn new(journal: Journal, options: NodeOptions) -> Self {
         Self {
             journal,
+            limits: RwLock::new(options.limits.clone()),
             options,
             batch_budget: Arc::default(),
             fast_budget: Arc::default(),
@@ -57,6 +66,15 @@ impl Shared {
             workers: OnceLock::new(),
             gated: AtomicBool::new(false),
         }
+    }
+
+    /// The limits in force, without what is reserved.
+    pub fn limits(&self) -> Limits {
+        self.limits.read().clone()
+    }
+
+    pub fn set_limits(&self, limits: Limits) {
+        *self.limits.write() = limits;
     }
 
     pub fn start(&self, timers: Timers, workers: Workers) {

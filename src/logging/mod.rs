@@ -120,11 +120,6 @@ impl Logger {
     }
 }
 
-/// True when protocol lines are traced; cheap enough to ask for each of them.
-pub fn is_trace_enabled() -> bool {
-    tracing::enabled!(tracing::Level::TRACE)
-}
-
 fn level_of(options: &LogOptions) -> Severity {
     match (options.trace, options.debug) {
         (true, _) => Severity::Trace,

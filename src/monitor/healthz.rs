@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::query::BadRequest;
 use super::{Answer, Context, journal};
-use crate::jetstream::{JetStreamAccount, Node};
+use crate::jetstream::{JetStreamAccount, Node, Replica};
 
 #[derive(Serialize)]
 struct Health {
@@ -124,10 +124,8 @@ impl Asset<'_> {
 const UNAVAILABLE: &str = "unavailable";
 
 fn not_ready(context: &Context<'_>) -> Option<Verdict> {
-    if context.server.is_ready() {
-        return None;
-    }
-    let error = "failed to be ready for connections after 1ms: startup did not complete".to_owned();
+    let why = context.server.unready()?;
+    let error = format!("failed to be ready for connections after 1ms: {why}");
     let problem = Problem { kind: "CONNECTION", error, ..Problem::default() };
     Some(Verdict { code: StatusCode::INTERNAL_SERVER_ERROR, word: "error", problem })
 }
@@ -141,7 +139,7 @@ fn of_jetstream(context: &Context<'_>, asset: Asset<'_>, enabled_only: bool) -> 
         return None;
     }
     let of_server = |error: String| unavailable(Problem { kind: "JETSTREAM", error, ..Problem::default() });
-    let Some(node) = context.server.jetstream() else {
+    let Some(node) = &context.server.jetstream() else {
         return of_server("JetStream not enabled (10076)".into());
     };
     if let ("failed" | "closed", why) = journal::state(node) {
@@ -153,15 +151,25 @@ fn of_jetstream(context: &Context<'_>, asset: Asset<'_>, enabled_only: bool) -> 
     if let Some(stray) = node.strays().first()
         && (asset.account.is_empty() || asset.account == stray.account().name())
     {
-        let account = stray.account().name().to_owned();
-        let error = format!("JetStream account '{account}' could not be resolved");
-        return unavailable(Problem { kind: "ACCOUNT", account, error, ..Problem::default() });
+        return unavailable(unserved(context, stray));
     }
     asset.missing(node)
 }
 
+/// A stream that is kept for an account without JetStream.
+fn unserved(context: &Context<'_>, stray: &Replica) -> Problem {
+    let account = stray.account().name().to_owned();
+    if context.server.hub().account(&account).is_none() {
+        let error = format!("JetStream account '{account}' could not be resolved");
+        return Problem { kind: "ACCOUNT", account, error, ..Problem::default() };
+    }
+    let stream = stray.name().to_owned();
+    let error = format!("JetStream stream '{account} > {stream}' could not be recovered");
+    Problem { kind: "STREAM", account, stream, error, ..Problem::default() }
+}
+
 fn warnings(context: &Context<'_>) -> Vec<String> {
-    let Some(node) = context.server.jetstream() else { return Vec::new() };
+    let Some(node) = &context.server.jetstream() else { return Vec::new() };
     let mut warnings = Vec::new();
     if let ("full", why) = journal::state(node) {
         warnings.push(why);

@@ -111,7 +111,7 @@ pub struct JetStreamSettings {
 impl JetStreamSettings {
     pub fn of(options: &Options, node: &Node) -> JetStreamSettings {
         let jetstream = &options.jetstream;
-        let limits = &node.options().limits;
+        let limits = node.server_limits();
         let (sync_interval, sync_always) = match jetstream.sync {
             SyncPolicy::BeforeAck => (SYNC_INTERVAL, true),
             SyncPolicy::Interval(interval) => (format::nanoseconds(interval), false),
@@ -184,7 +184,7 @@ pub fn jsz(context: &Context<'_>) -> Result<Jsz, BadRequest> {
         // A single server leads everything, and has no consumers of sources yet.
         query.flag(known)?;
     }
-    let Some(node) = context.server.jetstream() else { return Ok(disabled(context)) };
+    let Some(node) = &context.server.jetstream() else { return Ok(disabled(context)) };
     let all = node.accounts();
     let total = all.len();
     let mut sum = Sum::default();

@@ -22,7 +22,7 @@ pub(super) fn page(context: &Context<'_>) -> Result<Answer, BadRequest> {
     server(context, &mut exposition);
     connections(context, &mut exposition);
     accounts(context, &mut exposition);
-    if let Some(node) = context.server.jetstream() {
+    if let Some(node) = &context.server.jetstream() {
         jetstream(node, &mut exposition);
         Assets::of(node).write(&mut exposition);
         journal_counters(node, &mut exposition);

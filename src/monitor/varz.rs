@@ -219,7 +219,7 @@ pub fn varz(context: &Context<'_>) -> Varz {
 }
 
 fn jetstream(context: &Context<'_>) -> JetStreamVarz {
-    let Some(node) = context.server.jetstream() else {
+    let Some(node) = &context.server.jetstream() else {
         return JetStreamVarz { config: None, stats: None, limits: None };
     };
     let options = context.server.options();

@@ -127,6 +127,26 @@ impl ConnectOptions {
         Ok(())
     }
 
+    /// What the client logs in with, for a log: no secret is in it.
+    pub fn login(&self) -> Option<String> {
+        match self {
+            Self { nkey, .. } if !nkey.is_empty() => Some(format!("nkey:{nkey}")),
+            Self { user, .. } if !user.is_empty() => Some(format!("user:{user}")),
+            Self { token, .. } if !token.is_empty() => Some("token".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The same for a login that failed, as the end of a line.
+    pub fn failed_login(&self) -> String {
+        match self {
+            Self { nkey, .. } if !nkey.is_empty() => format!(" - Nkey {nkey:?}"),
+            Self { user, .. } if !user.is_empty() => format!(" - User {user:?}"),
+            Self { token, .. } if !token.is_empty() => " - Token \"[REDACTED]\"".to_owned(),
+            _ => String::new(),
+        }
+    }
+
     /// True when the client sent nothing that could identify it.
     pub fn is_anonymous(&self) -> bool {
         self.user.is_empty() && self.password.is_empty() && self.token.is_empty() && self.nkey.is_empty()

@@ -12,7 +12,7 @@ use crate::connection::Hub;
 use crate::jetstream::api::account_info::AccountLimits;
 use crate::jetstream::api::validate::ServerLimits;
 use crate::jetstream::stream::{BatchLimits, FastLimits};
-use crate::jetstream::{Node, NodeOptions, StartError};
+use crate::jetstream::{Limits, Node, NodeOptions, StartError};
 
 /// Opens the store and serves it; takes as long as recovery does.
 pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node>, StartError> {
@@ -27,13 +27,28 @@ pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node
         journal_options(options, &directory),
         node_options(options, &directory, server_name),
         accounts(options, hub),
+        &|name| hub.account_to_come(name),
     )?;
     refuse_others(hub, &node);
     Ok(node)
 }
 
+/// Takes over limits, and which accounts have JetStream.
+pub fn reload(options: &Options, hub: &Hub, node: &Arc<Node>) {
+    let old = node.options();
+    let mut limits = node_options(options, &options.jetstream_directory().join("journal"), &old.server_name).limits;
+    // What was decided at the start, as a share of the machine, stays.
+    let jetstream = &options.jetstream;
+    let at_start = &old.limits.server;
+    limits.server.max_memory = jetstream.memory_bytes_max.map_or(at_start.max_memory, |_| limits.server.max_memory);
+    limits.server.max_storage = jetstream.store_bytes_max.map_or(at_start.max_storage, |_| limits.server.max_storage);
+    node.set_limits(limits);
+    node.set_accounts(accounts(options, hub));
+    refuse_others(hub, node);
+}
+
 /// Clients of accounts without JetStream are told so, as long as some account has it.
-pub fn refuse_others(hub: &Hub, node: &Arc<Node>) {
+fn refuse_others(hub: &Hub, node: &Arc<Node>) {
     let system = hub.system_account();
     for account in hub.accounts() {
         let is_system = Arc::ptr_eq(&account, &system);
@@ -70,18 +85,20 @@ fn node_options(options: &Options, directory: &Path, server_name: &str) -> NodeO
         domain: jetstream.domain.clone(),
         strict: jetstream.strict,
         pending_bytes_max: usize::try_from(options.pending_bytes_max).unwrap_or(usize::MAX),
-        limits: ServerLimits {
-            max_request_batch: number(limits.request_batch_max),
-            max_ack_pending: number(limits.ack_pending_max),
-            max_duplicate_window: limits.duplicate_window_max.map_or(0, nanoseconds),
-            default_max_consumers: number(limits.default_max_consumers),
-            max_memory: bytes(jetstream.memory_bytes_max, memory_share()),
-            max_storage: bytes(jetstream.store_bytes_max, disk_share(directory)),
-            reserved_memory: 0,
-            reserved_storage: 0,
+        limits: Limits {
+            server: ServerLimits {
+                max_request_batch: number(limits.request_batch_max),
+                max_ack_pending: number(limits.ack_pending_max),
+                max_duplicate_window: limits.duplicate_window_max.map_or(0, nanoseconds),
+                default_max_consumers: number(limits.default_max_consumers),
+                max_memory: bytes(jetstream.memory_bytes_max, memory_share()),
+                max_storage: bytes(jetstream.store_bytes_max, disk_share(directory)),
+                reserved_memory: 0,
+                reserved_storage: 0,
+            },
+            batches: batch_limits(limits),
+            fast_batches: fast_limits(limits),
         },
-        batches: batch_limits(limits),
-        fast_batches: fast_limits(limits),
     }
 }
 

@@ -70,6 +70,7 @@ pub fn accounts(options: &Options, hub: &Hub) {
     }
     hub.ensure_account(GLOBAL);
     hub.set_system_account(options.system_account.as_deref().unwrap_or(SYSTEM));
+    hub.retain_accounts(|name| options.accounts.iter().any(|account| account.name == name));
 }
 
 /// Puts into INFO what follows from the options and where the server listens.

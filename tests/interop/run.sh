@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every interop suite, against Headwater (default) or, to prove the suites, a genuine nats-server:
 #
-#   tests/interop/run.sh [SUITE ...]           suites: python go js cli differential durability (all without a name)
+#   tests/interop/run.sh [SUITE ...]           suites: python go js cli differential process durability (all without a name)
 #   SERVER=nats-server tests/interop/run.sh
 #
 # Installs the pinned clients into target/interop; needs python3, go and node, and network to their registries only.
@@ -14,7 +14,7 @@ tools="${INTEROP_TOOLS:-$repository/target/interop}"
 export SERVER="${SERVER:-headwater}"
 
 suites=("$@")
-if [ ${#suites[@]} -eq 0 ]; then suites=(python go js cli differential durability); fi
+if [ ${#suites[@]} -eq 0 ]; then suites=(python go js cli differential process durability); fi
 
 wants() {
   local suite
@@ -78,7 +78,7 @@ if wants js; then install_js; fi
 cd "$here"
 for suite in "${suites[@]}"; do
   case "$suite" in
-    python | cli | differential | durability) run "$suite" python3 -m pytest "$suite" -rxX ;;
+    python | cli | differential | process | durability) run "$suite" python3 -m pytest "$suite" -rxX ;;
     go) run go go_tests ;;
     js) run js js_tests ;;
     *) echo "no suite is called $suite" >&2; exit 2 ;;

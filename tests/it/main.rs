@@ -18,6 +18,7 @@ mod interest;
 mod jetstream;
 mod kv;
 mod monitor;
+mod reload;
 mod security;
 mod slow_readers;
 mod stream;

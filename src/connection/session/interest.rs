@@ -3,7 +3,8 @@
 use super::Session;
 use crate::account::{Permissions, ReplyTracker, Sink, Subscription};
 use crate::connection::connection::Update;
-use crate::protocol::{error, subject};
+use crate::protocol::error::{self, ClosedReason};
+use crate::protocol::subject;
 use crate::router::Burst;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ impl Session {
         let permissions = self.rights.permissions.as_ref();
         let allowed = permissions.is_none_or(|permissions| permissions.can_subscribe(subject, queue));
         if !allowed || queue == Some(SYSTEM_QUEUE) {
-            return self.say_error(burst, &error::subscribe_violation(subject, queue));
+            return self.refuse_subscription(subject, queue, sid, burst);
         }
         let settings = self.hub.settings.load();
         if settings.subscription_tokens_max.is_some_and(|max| subject::token_count(subject) > max) {
@@ -27,7 +28,7 @@ impl Session {
         }
         let outbound = &self.connection.outbound;
         if outbound.subscriptions.len() >= self.subscriptions_max {
-            return self.say_error(burst, error::MAX_SUBSCRIPTIONS);
+            return self.refuse_more_subscriptions(burst);
         }
         if outbound.subscriptions.get(sid).is_none() {
             if !subject::is_valid(subject) || subject::token_count(subject) > TOKENS_MAX {
@@ -62,6 +63,10 @@ impl Session {
         let settings = Arc::clone(&self.hub.settings.load());
         let before = self.limits.payload_bytes_max;
         self.apply_limits(&settings);
+        if self.connection.outbound.subscriptions.len() > self.subscriptions_max {
+            // Nobody could say which of them should go.
+            return self.connection.refuse(error::MAX_SUBSCRIPTIONS, ClosedReason::MaxSubscriptions);
+        }
         let permissions = update.permissions;
         self.rights.permissions = permissions.clone();
         self.cache = None;

@@ -75,7 +75,8 @@ impl Session {
     }
 
     fn deny(&self, reason: ClosedReason, burst: &mut Burst) -> Flow {
-        tracing::error!("{} - authentication error", self.connection.label());
+        let user = self.connection.with_options(ConnectOptions::failed_login);
+        tracing::error!("{} - authentication error{user}", self.connection.label());
         if let Some(observer) = self.hub.observer() {
             observer.refused(&self.connection, reason);
         }
@@ -90,6 +91,7 @@ impl Session {
         if account.admit().is_err() {
             // It is counted in the account that it stays in until it ends.
             self.account.enter();
+            self.log_error(format_args!("{}", error::MAX_ACCOUNT_CONNECTIONS));
             return self.refuse(burst, error::MAX_ACCOUNT_CONNECTIONS, ClosedReason::MaxAccountConnections);
         }
         self.account = account;

@@ -6,6 +6,7 @@
 mod interest;
 mod login;
 mod publish;
+mod refusals;
 mod trace;
 
 use super::connection::Connection;
@@ -18,6 +19,7 @@ use crate::router::{Burst, MatchCache, Rights};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A decision about a login that is made elsewhere; none is a refusal.
 pub type Pending = Pin<Box<dyn Future<Output = Option<Grant>> + Send>>;
@@ -63,6 +65,8 @@ pub struct Session {
     /// Something else than PING and PONG came in this burst.
     active: bool,
     heard: bool,
+    /// When the log was last told that this client subscribes more than it may.
+    subscriptions_refused_at: Option<Instant>,
 }
 
 impl Session {
@@ -93,6 +97,7 @@ impl Session {
             fans_out: false,
             active: false,
             heard: false,
+            subscriptions_refused_at: None,
             hub,
             connection,
         }
@@ -204,6 +209,7 @@ impl Session {
     }
 
     fn say_error(&self, burst: &mut Burst, text: &str) {
+        self.trace_sent(format_args!("-ERR {text}"));
         self.say(burst, &error::line(text));
     }
 
@@ -255,6 +261,7 @@ impl Session {
 
     fn ping(&mut self, burst: &mut Burst) {
         self.heard = true;
+        self.trace_sent(format_args!("PONG"));
         self.say(burst, b"PONG\r\n");
         if !self.connect_seen || self.pong_sent {
             return;

@@ -20,12 +20,12 @@ impl Session {
         }
         let at = cache.look_up(publish.subject, &self.account, &self.rights);
         if cache.entry(at).verdict != Verdict::Allowed && !self.may_answer(publish.subject, cache.entry(at).verdict) {
-            return self.say_error(burst, &error::publish_violation(publish.subject));
+            return self.refuse_publish(publish.subject, burst);
         }
         if let Some(reply) = publish.reply
             && is_reserved_reply(reply)
         {
-            return self.say_error(burst, &error::reply_violation(reply));
+            return self.refuse_reply(reply, burst);
         }
         self.say_ok(burst);
         let payload = [publish.payload];

@@ -6,6 +6,13 @@ use crate::protocol::client::{Op, Publish};
 use crate::protocol::connect;
 
 impl Session {
+    /// A line to the client that is no message.
+    pub(super) fn trace_sent(&self, line: std::fmt::Arguments<'_>) {
+        if tracing::event_enabled!(tracing::Level::TRACE) {
+            tracing::trace!("{} - ->> [{line}]", self.connection.label());
+        }
+    }
+
     #[cold]
     pub(super) fn trace(&self, op: &Op<'_>, bytes: &[u8]) {
         let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();

@@ -33,7 +33,7 @@ impl Inactivity {
 
 impl Consumer {
     /// Begins, or begins again, to count the time without use.
-    pub(super) fn watch_inactivity(&mut self, now: i64) {
+    pub fn watch_inactivity(&mut self, now: i64) {
         let threshold = self.settings.inactive_threshold;
         let watched = threshold > 0 && (!self.settings.is_push() || !self.interested);
         self.inactivity.touch(now);

@@ -273,7 +273,7 @@ impl Core {
 
     /// One pass of deliveries.
     fn deliver_pass(&mut self, id: u64, bound: PassBound, publisher: &mut Publisher) -> Delivered {
-        if self.failed || !self.unlogged.is_empty() {
+        if self.failed || self.suspended || !self.unlogged.is_empty() {
             return Delivered::Idle;
         }
         let mut progress = Progress { delivered: 0, blocked: None };
@@ -290,6 +290,9 @@ impl Core {
 
     /// The deadlines of consumers have come, or not: each looks for itself.
     pub(super) fn consumer_timers(&mut self, now: i64, publisher: &mut Publisher) {
+        if self.suspended {
+            return;
+        }
         let due = |live: &Live| live.consumer.deadline().is_some_and(|at| at <= now);
         let ids: Vec<u64> = self.live.iter().filter(|(_, live)| due(live)).map(|(id, _)| *id).collect();
         for id in ids {

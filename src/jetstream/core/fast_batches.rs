@@ -15,7 +15,7 @@ use crate::router::Publisher;
 
 /// The fast batches of a stream that has had one.
 pub(super) struct Fast {
-    batches: FastBatches,
+    pub(super) batches: FastBatches,
     notices: Vec<Notice>,
 }
 
@@ -44,7 +44,7 @@ impl Core {
         }
         let shared = &self.shared;
         let fast = self.fast.get_or_insert_with(|| {
-            let batches = FastBatches::new(shared.options.fast_batches, shared.fast_budget.clone());
+            let batches = FastBatches::new(shared.limits().fast_batches, shared.fast_budget.clone());
             Box::new(Fast { batches, notices: Vec::new() })
         });
         let asked = PublishHeaders::parse(message.headers);

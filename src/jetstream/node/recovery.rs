@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use headwater_storage::{GroupId, Io, Journal, JournalOptions, MemoryLog, Opened, Record, RecoveredGroup};
 
-use super::super::api::account_info::AccountLimits;
 use super::super::api::stream_config::StorageType;
 use super::super::api::{StreamConfig, json};
 use super::super::consumer_table::ConsumerTable;
@@ -58,7 +57,7 @@ pub fn recover(
     directory: &Path,
     journal_options: JournalOptions,
     options: NodeOptions,
-    accounts: &[(Arc<Account>, Option<AccountLimits>)],
+    find_account: &dyn Fn(&str) -> Arc<Account>,
 ) -> Result<Recovered, StartError> {
     let started = Instant::now();
     let mut reporter = Reporter::new();
@@ -68,7 +67,7 @@ pub fn recover(
     let shared = Arc::new(Shared::new(journal.clone(), options));
     let removed: BTreeSet<GroupId> = removed.into_iter().collect();
     let (usages, groups_by_id) = (BTreeMap::new(), BTreeMap::new());
-    let mut recovery = Recovery { shared, accounts, usages, meta: None, groups: groups_by_id, removed };
+    let mut recovery = Recovery { shared, find_account, usages, meta: None, groups: groups_by_id, removed };
     for group in groups {
         recovery.restore(group)?;
     }
@@ -97,7 +96,7 @@ pub fn recover(
 
 struct Recovery<'a> {
     shared: Arc<Shared>,
-    accounts: &'a [(Arc<Account>, Option<AccountLimits>)],
+    find_account: &'a dyn Fn(&str) -> Arc<Account>,
     usages: BTreeMap<String, Arc<Usage>>,
     meta: Option<MetaGroup>,
     groups: BTreeMap<GroupId, Recovering>,
@@ -148,7 +147,7 @@ impl Recovery<'_> {
 
     fn start(&mut self, definition: &StreamDefinition) {
         let group = GroupId(definition.group);
-        let account = self.account(&definition.account);
+        let account = (self.find_account)(&definition.account);
         let usage = self.usages.entry(definition.account.clone()).or_default().clone();
         let recovering = self.groups.entry(group).or_insert_with(Recovering::new);
         if recovering.core.is_some() {
@@ -184,12 +183,6 @@ impl Recovery<'_> {
             core.suspend_limits();
         }
         recovering.core = Some(core);
-    }
-
-    /// The account of that name, or one that nobody connects to when there is none.
-    fn account(&self, name: &str) -> Arc<Account> {
-        let known = self.accounts.iter().find(|(account, _)| account.name() == name);
-        known.map_or_else(|| Arc::new(Account::new(name)), |(account, _)| account.clone())
     }
 
     /// Applies one entry after the checkpoint of its group.
@@ -251,7 +244,8 @@ impl Recovery<'_> {
             let is_deleted = meta.machine.deleted().any(|deleted| deleted == group);
             let is_listed = definition.is_some() || repairs.listed_again.iter().any(|other| other.group == group.0);
             if !is_listed {
-                if !is_deleted {
+                // One that the journal has given up was met on the way, in entries of the list from before its end.
+                if !is_deleted && !self.removed.contains(&group) {
                     tracing::error!(group = group.0, "records of a stream that is not in the list of streams are kept");
                 }
                 continue;

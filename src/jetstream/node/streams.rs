@@ -69,7 +69,8 @@ impl Node {
         definition: &StreamDefinition,
         config: Option<Arc<StreamConfig>>,
     ) -> Result<(), ApiError> {
-        let account = self.account(&definition.account).ok_or_else(|| error_codes::NOT_ENABLED_FOR_ACCOUNT.error())?;
+        let account =
+            self.account_of_stream(&definition.account).ok_or_else(|| error_codes::NOT_ENABLED_FOR_ACCOUNT.error())?;
         let config = match config {
             Some(config) => config,
             None => Arc::new(
@@ -110,10 +111,12 @@ impl Node {
     /// An entry of the meta group says that a stream is gone.
     pub fn remove_stream(&self, group: GroupId) -> Option<Arc<Replica>> {
         let replica = self.replicas.write().remove(&group)?;
+        // Closed first: a stream that its account gets back meanwhile must not subscribe again.
+        replica.with(|core, _| core.closed = true);
         replica.unsubscribe();
+        self.strays.lock().retain(|stray| stray.group() != group);
         let gone = error_codes::STREAM_NOT_FOUND.error();
         replica.with(|core, publisher| {
-            core.closed = true;
             core.end_consumers(End::Deleted, publisher);
             core.fail(&gone, publisher);
             core.forget_bytes();

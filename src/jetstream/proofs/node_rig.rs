@@ -10,9 +10,7 @@ use headwater_storage::{Io, JournalOptions, SimIo};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::super::api::validate::ServerLimits;
-use super::super::stream::{BatchLimits, FastLimits};
-use super::super::{Node, NodeOptions, Replica};
+use super::super::{Limits, Node, NodeOptions, Replica};
 use crate::account::{Account, InternalMessage, InternalSubscriber};
 use crate::protocol::headers;
 use crate::router::Publisher;
@@ -86,13 +84,12 @@ impl Rig {
             domain: None,
             strict: true,
             pending_bytes_max: 1 << 26,
-            limits: ServerLimits::default(),
-            batches: BatchLimits::default(),
-            fast_batches: FastLimits::default(),
+            limits: Limits::default(),
         };
         let disk: Arc<dyn Io> = Arc::new(io.clone());
         let accounts = vec![(account.clone(), None)];
-        let node = Node::start(disk, Path::new(DIRECTORY), options(), node_options, accounts)?;
+        let find = |_: &str| account.clone();
+        let node = Node::start(disk, Path::new(DIRECTORY), options(), node_options, accounts, &find)?;
         let rig = Self { io: io.clone(), node, account, inbox, next_request: 0 };
         rig.drive();
         Ok(rig)

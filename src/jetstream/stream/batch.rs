@@ -205,6 +205,10 @@ impl OpenBatches {
         Self { limits, budget, open: BTreeMap::new() }
     }
 
+    pub fn set_limits(&mut self, limits: BatchLimits) {
+        self.limits = limits;
+    }
+
     /// Takes in a message that has a batch id, and whose size is within the stream's limits.
     pub fn step(&mut self, publish: &Publish<'_>, asked: &PublishHeaders<'_>, now: i64) -> Step {
         let id = asked.batch_id.unwrap_or_default();

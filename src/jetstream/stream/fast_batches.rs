@@ -81,6 +81,10 @@ impl FastBatches {
         Self { limits, budget, numbers, open, next: NonZeroU64::MIN, look_at: i64::MAX }
     }
 
+    pub fn set_limits(&mut self, limits: FastLimits) {
+        self.limits = limits;
+    }
+
     /// Takes in a message. A ticket says that it is to be decided on, and then one of [`accepted`](Self::accepted),
     /// [`duplicate`](Self::duplicate) and [`refused`](Self::refused) be called.
     pub fn step(&mut self, message: &FastMessage<'_>, now: i64, out: &mut Vec<Notice>) -> Option<Ticket> {

@@ -1,6 +1,8 @@
 """A start that takes long says so while it goes on."""
 
 import os
+import signal
+import subprocess
 import threading
 
 import pytest
@@ -35,6 +37,34 @@ def test_a_start_from_a_slow_disk_tells_how_far_it_is(disk):
         lines = [line for line in server.log().splitlines() if "recovering the store" in line]
         assert lines and all("done=" in line and "total=" in line for line in lines), server.log()
         assert "store recovered" in server.log()
+
+
+def test_a_slow_start_ends_as_soon_as_it_is_told_to(disk):
+    """An orchestrator that changes its mind used to wait for the whole store to be read."""
+    with Server(store=os.path.join(disk.path, "data")) as server:
+        if server.kind != "headwater":
+            pytest.skip("the words are our own")
+        with Client(server.port) as client:
+            created = client.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
+            assert "error" not in created, created
+            for _ in range(MESSAGES):
+                client.request("s", b"x" * SIZE)
+        server.kill()
+        disk.slow(20)
+        with open(server.log_path, "ab") as log:
+            starting = subprocess.Popen(server.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            until(lambda: "recovering the store" in server.log(), PATIENCE, "a word on how far the start is")
+            starting.send_signal(signal.SIGTERM)
+            # One read that is under way may end first.
+            assert starting.wait(10) == 0
+        finally:
+            disk.slow(0)
+            starting.kill()
+        assert "Server is ready" not in server.log().split("recovering the store")[-1]
+        server.start(seconds=PATIENCE)
+        with Client(server.port) as client:
+            assert client.api("STREAM.INFO.S")["state"]["messages"] == MESSAGES
 
 
 def hurry_once_told(server, disk):

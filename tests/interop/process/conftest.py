@@ -1,0 +1,70 @@
+"""A server that takes its configuration from a file alone: nats-server refuses every reload when a flag gave its name."""
+
+import re
+import signal
+import subprocess
+
+import pytest
+
+from harness import wait
+from harness.server import Server, binary
+
+
+class Process(Server):
+    """A server whose configuration file can be changed under its feet."""
+
+    def __init__(self, config, *, arguments=()):
+        super().__init__(jetstream=False, config=config)
+        self.arguments = list(arguments)
+
+    def command(self):
+        self.write(self.config)
+        return [binary(self.kind), "-c", str(self.path), *self.arguments]
+
+    @property
+    def path(self):
+        return self.directory / "server.conf"
+
+    def write(self, config):
+        """@http is a free port for the monitor, @dir the folder of this server."""
+        config = config.replace("@http", str(self.http_port)).replace("@dir", str(self.directory))
+        self.path.write_text(f"server_name: A\nlisten: 127.0.0.1:{self.port}\n{config}")
+
+    def reload(self, config):
+        """Gives what the log says about it."""
+        self.write(config)
+        return self.reloaded()
+
+    def reloaded(self):
+        before = len(self.log())
+        self.process.send_signal(signal.SIGHUP)
+        done = re.compile("Reloaded server configuration|Failed to reload server configuration")
+        wait.until(lambda: done.search(self.log()[before:]), 10, "the end of the reload")
+        return self.log()[before:]
+
+
+@pytest.fixture
+def serve():
+    """Starts servers with a configuration; they end with the test."""
+    servers = []
+
+    def start(config="", **options):
+        server = Process(config, **options)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the program to its end: exit code, standard output, standard error."""
+
+    def program(*arguments, seconds=20):
+        kind = Server().kind
+        done = subprocess.run([binary(kind), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=seconds)
+        return done.returncode, done.stdout, done.stderr
+
+    return program
