@@ -1,5 +1,5 @@
-//! What a reload does to a stream: limits, and what becomes of it when its account loses JetStream. It then keeps what it holds and what its consumers know, and nobody is served
-//! until the account has JetStream again.
+//! What a reload does to a stream: limits, and what becomes of it when its account loses JetStream. It then keeps what it
+//! holds and what its consumers know, and nobody is served until the account has JetStream again.
 
 use super::Core;
 use crate::jetstream::consumer::End;
