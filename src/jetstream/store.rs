@@ -83,15 +83,16 @@ impl Reading {
         if !self.windows.last().is_some_and(|last| std::ptr::eq(&last[..], &placed.window[..])) {
             self.windows.push(placed.window.clone());
         }
-        let record = &placed.record;
+        let header = placed.header;
+        let length = |length: u32| if placed.erased { 0 } else { length };
         self.recent.push_back(Place {
             sequence,
-            time: record.header.time,
+            time: header.time,
             content: placed.content,
             window: (self.windows.len() - 1) as u32,
-            subject_len: record.subject().len() as u32,
-            headers_len: record.headers().len() as u32,
-            payload_len: record.payload().len() as u32,
+            subject_len: length(header.subject_len.into()),
+            headers_len: length(header.headers_len),
+            payload_len: length(header.payload_len),
         });
     }
 
@@ -163,7 +164,7 @@ impl FileStore {
         }
         let mut cursor = reading.cursor.take().unwrap_or_else(|| Box::new(self.journal.scan(self.group, sequence)));
         match cursor.next_placed() {
-            Ok(Some(placed)) if placed.record.header.sequence == sequence => reading.push(sequence, &placed),
+            Ok(Some(placed)) if placed.header.sequence == sequence => reading.push(sequence, &placed),
             // A gap, the end, or damage: the look-up tells which.
             _ => return false,
         }

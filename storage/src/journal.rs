@@ -427,7 +427,7 @@ impl Record {
 
     /// As a cursor gives it out.
     pub fn placed(&self) -> Placed<'_> {
-        Placed::new(self.header, self.erased, &self.bytes, 0)
+        Placed::new(&self.header, self.erased, &self.bytes, 0)
     }
 
     /// True when the content was erased.

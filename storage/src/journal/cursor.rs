@@ -41,9 +41,12 @@ pub struct MessageCursor {
 }
 
 /// A verified record and where it lies.
+#[derive(Clone, Copy)]
 pub struct Placed<'w> {
-    /// The record.
-    pub record: RecordRef<'w>,
+    /// What the record says of itself. The lengths are those that it had before it was erased.
+    pub header: &'w RecordHeader,
+    /// True when the content was erased: subject, headers and payload are empty.
+    pub erased: bool,
     /// Bytes that hold it among others.
     pub window: &'w Bytes,
     /// Where its subject begins there, which headers and payload follow.
@@ -53,9 +56,14 @@ pub struct Placed<'w> {
 impl<'w> Placed<'w> {
     /// `start` is where the record begins in the window, which holds all of it.
     #[inline]
-    pub(super) fn new(header: RecordHeader, erased: bool, window: &'w Bytes, start: usize) -> Self {
-        let bytes = &window[start..start + header.record_bytes()];
-        Self { record: RecordRef::of(header, erased, bytes), window, content: start + RECORD_HEADER_BYTES }
+    pub(super) fn new(header: &'w RecordHeader, erased: bool, window: &'w Bytes, start: usize) -> Self {
+        Self { header, erased, window, content: start + RECORD_HEADER_BYTES }
+    }
+
+    /// The record apart from its place.
+    pub fn record(&self) -> RecordRef<'w> {
+        let start = self.content - RECORD_HEADER_BYTES;
+        RecordRef::of(*self.header, self.erased, &self.window[start..start + self.header.record_bytes()])
     }
 }
 
@@ -117,12 +125,12 @@ impl MessageCursor {
     /// The next message, or `None` at the end. After an error the cursor stands behind the message.
     #[expect(clippy::should_implement_trait, reason = "the record is borrowed from the cursor")]
     pub fn next(&mut self) -> Result<Option<RecordRef<'_>>, ReadError> {
-        self.advance(None).map(|placed| placed.map(|placed| placed.record))
+        self.advance(None).map(|placed| placed.map(|placed| placed.record()))
     }
 
     /// The next message whose subject passes. A cursor must be given the same filter every time.
     pub fn next_matching(&mut self, filter: SubjectFilter<'_>) -> Result<Option<RecordRef<'_>>, ReadError> {
-        self.advance(Some(filter)).map(|placed| placed.map(|placed| placed.record))
+        self.advance(Some(filter)).map(|placed| placed.map(|placed| placed.record()))
     }
 
     /// The next message, with the bytes around it for whoever wants to share them.
@@ -176,11 +184,11 @@ impl MessageCursor {
     #[inline]
     fn load(&mut self, slot: Slot) -> Result<Loaded, ReadError> {
         if let Some(reader) = self.reader.as_mut()
-            && let Ok(Placed { record, .. }) = reader.borrow(&self.shared, slot.offset)
-            && record.header.sequence == slot.sequence
-            && record.header.group == self.group
+            && let Ok(Placed { header, .. }) = reader.borrow(&self.shared, slot.offset)
+            && header.sequence == slot.sequence
+            && header.group == self.group
         {
-            let replaced = record.header.kind.is_log_entry() && record.header.index >= self.index_limit;
+            let replaced = header.kind.is_log_entry() && header.index >= self.index_limit;
             if !replaced {
                 return Ok(Loaded::Window);
             }

@@ -7,7 +7,7 @@ use super::{Journal, Placed, Record};
 use crate::directory::sealed::SealedSpan;
 use crate::error::ReadError;
 use crate::format::footer::Section;
-use crate::format::record::{GroupId, RecordHeader, parse, verify};
+use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, parse, verify};
 use crate::location::Location;
 use crate::report::{Damage, DamageKind, Progress};
 use crate::segment::Segment;
@@ -160,7 +160,6 @@ pub(crate) struct SegmentReader {
 }
 
 /// What is known of a record in the window.
-#[derive(Clone, Copy)]
 struct Verified {
     offset: u32,
     header: RecordHeader,
@@ -174,26 +173,27 @@ impl SegmentReader {
 
     /// The record at an offset, with a share of the window's bytes.
     pub(crate) fn read(&mut self, shared: &Shared, offset: u32) -> Result<Record, ReadError> {
-        let Verified { header, erased, .. } = self.load(shared, offset)?;
-        let at = (offset - self.start) as usize;
-        Ok(Record { header, bytes: self.window.slice(at..at + header.record_bytes()), erased })
+        let Placed { header, erased, window, content } = self.borrow(shared, offset)?;
+        let start = content - RECORD_HEADER_BYTES;
+        Ok(Record { header: *header, bytes: window.slice(start..start + header.record_bytes()), erased })
     }
 
-    /// The record at an offset, borrowed.
+    /// The record at an offset, borrowed. Asked twice in a row, it is there at once.
     #[inline]
     pub(crate) fn borrow(&mut self, shared: &Shared, offset: u32) -> Result<Placed<'_>, ReadError> {
-        let Verified { header, erased, .. } = self.load(shared, offset)?;
-        Ok(Placed::new(header, erased, &self.window, (offset - self.start) as usize))
+        if self.verified.as_ref().is_none_or(|verified| verified.offset != offset) && !self.check(offset) {
+            self.load(shared, offset)?;
+        }
+        match &self.verified {
+            Some(Verified { header, erased, .. }) => {
+                Ok(Placed::new(header, *erased, &self.window, (offset - self.start) as usize))
+            }
+            None => self.failed(offset),
+        }
     }
 
-    /// Makes sure that the window holds the whole record at `offset`, verified.
-    fn load(&mut self, shared: &Shared, offset: u32) -> Result<Verified, ReadError> {
-        if let Some(verified) = self.verified.filter(|verified| verified.offset == offset) {
-            return Ok(verified);
-        }
-        if let Some(verified) = self.check(offset) {
-            return Ok(verified);
-        }
+    /// Brings the whole record at `offset` into the window, verified.
+    fn load(&mut self, shared: &Shared, offset: u32) -> Result<(), ReadError> {
         let location = Location { segment: self.segment.number, offset };
         if self.whole && self.segment.is_mappable() && !shared.lacks_pages(&self.segment) {
             return self.failed(offset);
@@ -205,14 +205,14 @@ impl SegmentReader {
         } else {
             self.read_around(shared, offset)?;
         }
-        if let Some(verified) = self.check(offset) {
-            return Ok(verified);
+        if self.check(offset) {
+            return Ok(());
         }
         if self.whole && shared.lacks_pages(&self.segment) {
             // The file itself knows more about what is missing.
             self.read_around(shared, offset)?;
-            if let Some(verified) = self.check(offset) {
-                return Ok(verified);
+            if self.check(offset) {
+                return Ok(());
             }
         }
         self.failed(offset)
@@ -235,13 +235,16 @@ impl SegmentReader {
         Ok(())
     }
 
-    fn check(&mut self, offset: u32) -> Option<Verified> {
+    /// Whether the window holds the record at `offset`, and it is sound.
+    fn check(&mut self, offset: u32) -> bool {
         self.verified = None;
-        let at = offset.checked_sub(self.start)? as usize;
-        let rest = self.window.get(at..).filter(|rest| !rest.is_empty())?;
-        let record = if self.trusted { parse(rest) } else { verify(rest, self.segment.seed) }.ok()?;
-        self.verified = Some(Verified { offset, header: record.header, erased: record.is_erased() });
-        self.verified
+        let Some(at) = offset.checked_sub(self.start) else { return false };
+        let Some(rest) = self.window.get(at as usize..).filter(|rest| !rest.is_empty()) else { return false };
+        let record = if self.trusted { parse(rest) } else { verify(rest, self.segment.seed) };
+        if let Ok(record) = record {
+            self.verified = Some(Verified { offset, header: record.header, erased: record.is_erased() });
+        }
+        self.verified.is_some()
     }
 
     fn failed<T>(&self, offset: u32) -> Result<T, ReadError> {

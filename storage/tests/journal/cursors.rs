@@ -45,7 +45,7 @@ fn a_cursor_sees_every_message_in_order() {
         assert!(cursor.next().unwrap().is_none());
         append(&journal, 5, 1002, 1002, b"more");
         journal.drive();
-        assert_eq!(cursor.next_placed().unwrap().unwrap().record.payload(), b"more");
+        assert_eq!(cursor.next_placed().unwrap().unwrap().record().payload(), b"more");
         cursor.seek(5);
         assert_eq!(cursor.next().unwrap().unwrap().payload(), payload(5));
     }
