@@ -137,8 +137,7 @@ impl Maintenance {
         };
         let segment = match prepare(shared, number, shared.segment_bytes, spare) {
             Err(error) if is_no_space(&error) && !spare => {
-                // The reserve is still there.
-                self.last_space_try = Some(Instant::now());
+                self.note_no_space(shared);
                 return Ok(false);
             }
             result => result?,
@@ -169,9 +168,7 @@ impl Maintenance {
                 Ok(true)
             }
             Err(error) if is_no_space(&error) => {
-                self.last_space_try = Some(Instant::now());
-                let none_left = shared.queue.lock().next.is_none() && shared.pool.lock().count() < 2;
-                shared.set_full(none_left);
+                self.note_no_space(shared);
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -181,6 +178,13 @@ impl Maintenance {
     /// A disk that had no room is not asked all the time.
     fn may_try_space(&self, shared: &Shared) -> bool {
         self.last_space_try.is_none_or(|last| shared.options.manual || last.elapsed() >= IDLE_PAUSE)
+    }
+
+    /// The disk had no room for another file: it is full once nothing but the reserve is left of those that there are.
+    fn note_no_space(&mut self, shared: &Shared) {
+        self.last_space_try = Some(Instant::now());
+        let none_left = shared.queue.lock().next.is_none() && shared.pool.lock().count() < 2;
+        shared.set_full(none_left);
     }
 
     fn fill(&mut self, shared: &Shared) -> io::Result<bool> {

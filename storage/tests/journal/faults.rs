@@ -188,6 +188,42 @@ fn a_full_disk_refuses_messages_and_recovers_by_itself() {
     assert_eq!(opened.journal.read_message(GROUP, stored + 100).unwrap().payload(), payload(stored + 100));
 }
 
+/// The next segment was made from the last space while the only spare was still being filled. That the disk was full
+/// came out a tenth of a second later, and until then messages were let in that no segment had a place for.
+#[test]
+fn a_disk_that_fills_up_while_a_spare_is_filled_keeps_nobody_waiting() {
+    const SEGMENT_BYTES: u32 = 256 * 1024;
+    let options = JournalOptions {
+        manual: false,
+        segment_bytes: Some(SEGMENT_BYTES),
+        first_segment_bytes: SEGMENT_BYTES,
+        fill_chunk_bytes: 4096,
+        fill_pause: Duration::from_millis(5),
+        ..manual()
+    };
+    let body = [7; 8 * 1024];
+    for segments in 4..8 {
+        let io = SimIo::new();
+        io.set_capacity(Some(segments * u64::from(SEGMENT_BYTES)));
+        let journal = open(&io, options.clone()).journal;
+        let watch = Arc::new(Watch::default());
+        journal.start(watch.clone());
+        let mut stored = 0;
+        let refused = loop {
+            let mut appender = match journal.append(AppendClass::Message) {
+                Ok(appender) => appender,
+                Err(error) => break error,
+            };
+            stored += 1;
+            appender.record(&header(5, stored, 1, stored, b"s", &body), &[b"s", &body]);
+            appender.finish(Urgency::Wake);
+            watch.wait(GROUP, stored);
+        };
+        assert!(matches!(refused, AppendError::Full), "{refused}");
+        journal.close();
+    }
+}
+
 #[test]
 fn even_control_records_end_at_some_time() {
     let io = SimIo::new();
