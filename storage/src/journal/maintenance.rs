@@ -104,6 +104,8 @@ impl Maintenance {
         shared.errands.lock().prepare = false;
         let Some((number, capacity)) = shared.queue.lock().requested.first().copied() else { return Ok(false) };
         let segment = prepare(shared, number, capacity, true)?;
+        // It may have been the reserve: whether there is another must be known long before this one is full.
+        self.last_space_try = None;
         shared.segments.write().insert(number, segment);
         let mut queue = shared.queue.lock();
         queue.requested.retain(|(other, _)| *other != number);
