@@ -196,11 +196,10 @@ fn describe(error: &clap::Error, arguments: &[OsString]) -> String {
     match (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue)) {
         (Some(flag), Some(value)) => {
             let canonical = flag.trim_start_matches('-').split([' ', '=']).next().unwrap_or_default();
+            let name = as_given(canonical, arguments);
             match find(canonical).map(|flag| flag.takes) {
-                Some(Takes::Switch) => {
-                    format!("invalid boolean value {value:?} for -{}: parse error", as_given(canonical, arguments))
-                }
-                _ => format!("invalid value {value:?} for flag -{}: parse error", as_given(canonical, arguments)),
+                Some(Takes::Switch) => format!("invalid boolean value {value:?} for -{name}: parse error"),
+                _ => format!("invalid value {value:?} for flag -{name}: parse error"),
             }
         }
         _ => error.to_string().lines().next().unwrap_or_default().to_string(),

@@ -117,9 +117,9 @@ impl Directory {
             }
             let mut run = Run { group, count: 1, last: location };
             // Most batches are long runs of one group's messages: from the second on they change its tables only.
-            if let Some(directory) = self.groups.get_mut(&group).filter(|_| is_of_log(record.header.kind)) {
+            if let Some(directory) = self.groups.get_mut(&group).filter(|_| record.header.kind.is_numbered()) {
                 while let Some((location, record)) =
-                    records.next_if(|(_, next)| next.header.group == group && is_of_log(next.header.kind))
+                    records.next_if(|(_, next)| next.header.group == group && next.header.kind.is_numbered())
                 {
                     out.has_messages |= record.header.kind.is_message();
                     directory.push(segment, &record.header, record.subject(), location.offset);
@@ -142,7 +142,7 @@ impl Directory {
         if header.group != GroupId::JOURNAL && !self.is_removed(header.group) {
             self.touch(header.group, out);
         }
-        if is_of_log(header.kind) {
+        if header.kind.is_numbered() {
             out.has_messages |= header.kind.is_message();
             self.push_entry(segment, header, record.subject(), offset);
             if let Some(directory) = self.groups.get(&header.group)
@@ -182,7 +182,7 @@ impl Directory {
         out: &mut BatchSummary,
     ) {
         let header = &record.header;
-        if !segment.header.is_compacted() || !is_of_log(header.kind) {
+        if !segment.header.is_compacted() || !header.kind.is_numbered() {
             return self.push(segment, record, offset, out);
         }
         if header.kind.is_message() {
@@ -266,11 +266,6 @@ impl Directory {
         }
         self.groups.get(&control.group).is_some_and(|directory| directory.needs_control(&reference))
     }
-}
-
-/// True for entries and messages, false for the control records beside them.
-fn is_of_log(kind: RecordKind) -> bool {
-    kind.is_log_entry() || kind.is_message()
 }
 
 /// Enters a durable record of which only the latest counts.

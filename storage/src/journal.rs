@@ -318,7 +318,7 @@ impl Appender<'_> {
     /// says. Panics on a record above 64 MiB, which the layer above must refuse.
     #[inline]
     pub fn record(&mut self, header: &RecordHeader, parts: &[&[u8]]) -> Location {
-        if header.kind.is_log_entry() || header.kind == RecordKind::Copied {
+        if header.kind.is_numbered() {
             return self.queue.record(header, parts);
         }
         self.control(header, parts)

@@ -107,7 +107,7 @@ impl GroupDirectory {
                 let header = RecordHeader { kind: RecordKind::Copied, ..*header };
                 self.push(segment, &header, subject, offset);
             }
-        } else if header.kind.is_log_entry() || header.kind.is_message() {
+        } else if header.kind.is_numbered() {
             self.push(segment, header, subject, offset);
         }
     }

@@ -64,6 +64,11 @@ impl RecordKind {
     pub fn is_message(self) -> bool {
         matches!(self, Self::Message | Self::Copied)
     }
+
+    /// True for entries and messages, false for the control records beside them.
+    pub fn is_numbered(self) -> bool {
+        self.is_log_entry() || self.is_message()
+    }
 }
 
 /// Everything about a record but its bytes.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::pool::build;
+use super::read::is_replaced;
 use super::replay::SegmentReader;
 use super::seal::{footer, group_tables, write};
 use super::shared::Shared;
@@ -137,7 +138,7 @@ impl Work {
             };
             let header = record.header;
             let expected = header.group == group && (control.is_some() || header.sequence == sequence);
-            if !expected || (header.kind.is_log_entry() && header.index >= index_limit) {
+            if !expected || is_replaced(&header, index_limit) {
                 self.at += 1;
                 continue;
             }

@@ -3,8 +3,10 @@
 //! Reads a group's messages in order of sequence. Locations are looked up in windows, bytes come in large pieces, every
 //! record outside the memory tail is checked.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::read::is_replaced;
 use super::replay::SegmentReader;
 use super::shared::Shared;
 use super::{Journal, Record};
@@ -62,8 +64,13 @@ impl<'w> Placed<'w> {
 
     /// The record apart from its place.
     pub fn record(&self) -> RecordRef<'w> {
+        RecordRef::of(*self.header, self.erased, &self.window[self.range()])
+    }
+
+    /// Where the record lies in the window.
+    pub(super) fn range(&self) -> Range<usize> {
         let start = self.content - RECORD_HEADER_BYTES;
-        RecordRef::of(*self.header, self.erased, &self.window[start..start + self.header.record_bytes()])
+        start..start + self.header.record_bytes()
     }
 }
 
@@ -187,11 +194,9 @@ impl MessageCursor {
             && let Ok(Placed { header, .. }) = reader.borrow(&self.shared, slot.offset)
             && header.sequence == slot.sequence
             && header.group == self.group
+            && !is_replaced(header, self.index_limit)
         {
-            let replaced = header.kind.is_log_entry() && header.index >= self.index_limit;
-            if !replaced {
-                return Ok(Loaded::Window);
-            }
+            return Ok(Loaded::Window);
         }
         self.load_apart(slot)
     }

@@ -391,7 +391,7 @@ pub(super) fn damaged(segment: &Segment, offset: u32) -> Unread {
 }
 
 /// True for an entry that Raft replaced later.
-fn is_replaced(header: &RecordHeader, index_limit: u64) -> bool {
+pub(super) fn is_replaced(header: &RecordHeader, index_limit: u64) -> bool {
     header.kind.is_log_entry() && header.index >= index_limit
 }
 

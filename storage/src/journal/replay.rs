@@ -7,7 +7,7 @@ use super::{Journal, Placed, Record};
 use crate::directory::sealed::SealedSpan;
 use crate::error::ReadError;
 use crate::format::footer::Section;
-use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, parse, verify};
+use crate::format::record::{GroupId, RecordHeader, parse, verify};
 use crate::location::Location;
 use crate::report::{Damage, DamageKind, Progress};
 use crate::segment::Segment;
@@ -173,9 +173,8 @@ impl SegmentReader {
 
     /// The record at an offset, with a share of the window's bytes.
     pub(crate) fn read(&mut self, shared: &Shared, offset: u32) -> Result<Record, ReadError> {
-        let Placed { header, erased, window, content } = self.borrow(shared, offset)?;
-        let start = content - RECORD_HEADER_BYTES;
-        Ok(Record { header: *header, bytes: window.slice(start..start + header.record_bytes()), erased })
+        let placed = self.borrow(shared, offset)?;
+        Ok(Record { header: *placed.header, bytes: placed.window.slice(placed.range()), erased: placed.erased })
     }
 
     /// The record at an offset, borrowed. Asked twice in a row, it is there at once.

@@ -16,15 +16,20 @@ SIZE = 1_000_000
 PATIENCE = 60
 
 
+def fill(server):
+    """What takes long to read from a slow disk."""
+    if server.kind != "headwater":
+        pytest.skip("the words are our own")
+    with Client(server.port) as client:
+        created = client.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
+        assert "error" not in created, created
+        for _ in range(MESSAGES):
+            client.request("s", b"x" * SIZE)
+
+
 def test_a_start_from_a_slow_disk_tells_how_far_it_is(disk):
     with Server(store=os.path.join(disk.path, "data")) as server:
-        if server.kind != "headwater":
-            pytest.skip("the words are our own")
-        with Client(server.port) as client:
-            created = client.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
-            assert "error" not in created, created
-            for _ in range(MESSAGES):
-                client.request("s", b"x" * SIZE)
+        fill(server)
         assert "recovering the store" not in server.log(), "a quick start says nothing"
         server.kill()
         disk.slow(20)
@@ -42,13 +47,7 @@ def test_a_start_from_a_slow_disk_tells_how_far_it_is(disk):
 def test_a_slow_start_ends_as_soon_as_it_is_told_to(disk):
     """An orchestrator that changes its mind used to wait for the whole store to be read."""
     with Server(store=os.path.join(disk.path, "data")) as server:
-        if server.kind != "headwater":
-            pytest.skip("the words are our own")
-        with Client(server.port) as client:
-            created = client.api("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
-            assert "error" not in created, created
-            for _ in range(MESSAGES):
-                client.request("s", b"x" * SIZE)
+        fill(server)
         server.kill()
         disk.slow(20)
         with open(server.log_path, "ab") as log:
