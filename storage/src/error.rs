@@ -1,6 +1,6 @@
 //! What can go wrong, one enum per operation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::io::IoError;
@@ -33,9 +33,34 @@ pub enum OpenError {
         /// What the operating system said.
         source: IoError,
     },
+    /// The operating system refused one file.
+    #[error("{during} {}: {source}", file.display())]
+    File {
+        /// What was being done.
+        during: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What the operating system said.
+        source: IoError,
+    },
+    /// The disk does not give bytes that a start depends on. That says nothing about what they are: to go on without them
+    /// would replace what is stored there.
+    #[error("{} can not be read at offset {offset}, nothing was changed: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u32,
+        /// What the operating system said.
+        source: IoError,
+    },
 }
 
 impl OpenError {
+    pub(crate) fn file<'p>(during: &'static str, path: &'p Path) -> impl Fn(IoError) -> Self + 'p {
+        move |source| Self::File { during, file: path.to_owned(), source }
+    }
+
     pub(crate) fn io(during: &'static str) -> impl Fn(IoError) -> Self {
         move |source| Self::Io { during, source }
     }

@@ -18,6 +18,7 @@ mod look;
 mod lost_pages;
 mod maintenance;
 mod open;
+mod patience;
 mod pool;
 mod queue;
 mod read;

@@ -33,6 +33,8 @@ pub(crate) struct Segment {
     /// Part of the file can not be read, or it is shorter than it was: a mapping would have zeros there, where a read says
     /// what is wrong.
     unmappable: AtomicBool,
+    /// The disk refused to give some of it, which says nothing about what is there.
+    refused: AtomicBool,
     /// What its mappings, the present and former ones, were found to lack.
     lost_pages: Arc<LostPages>,
     /// Somebody was told of them.
@@ -71,6 +73,7 @@ impl Segment {
             retired: AtomicBool::new(false),
             unmovable: AtomicBool::new(false),
             unmappable: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             lost_pages: Arc::default(),
             lost_pages_noted: AtomicBool::new(false),
             checked_at: AtomicI64::new(0),
@@ -120,6 +123,18 @@ impl Segment {
     pub(crate) fn set_unmappable(&self) {
         self.unmappable.store(true, Ordering::Release);
         self.unmap();
+    }
+
+    /// True when the disk refused to give some of it.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    /// The disk refused to give some of it: it is read by system calls from now on, and stays where it is.
+    pub(crate) fn set_refused(&self) {
+        self.refused.store(true, Ordering::Release);
+        self.set_unmovable();
+        self.set_unmappable();
     }
 
     /// True when bytes of a mapping may be zeros that are not in the file. To be asked after they were read.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use headwater_storage::{GroupId, Io, Journal, JournalOptions, MemoryLog, Opened, Record, RecoveredGroup};
+use headwater_storage::{DamageKind, GroupId, Io, Journal, JournalOptions, MemoryLog, Opened, Record, RecoveredGroup};
 
 use super::super::api::stream_config::StorageType;
 use super::super::api::{StreamConfig, json};
@@ -28,7 +28,7 @@ use super::super::usage::Usage;
 use super::definitions::definition_of;
 use super::{StartError, identity};
 use crate::account::Account;
-use recovering::Recovering;
+use recovering::{REFUSED, Recovering};
 use reporter::{QUIET, Reporter, announce};
 
 pub struct Recovered {
@@ -83,6 +83,9 @@ pub fn recover(
     }
     for damage in &replay.damages {
         tracing::error!(%damage, "an entry of the log is damaged");
+        if let Some(group) = damage.group.filter(|_| damage.kind == DamageKind::Unreadable) {
+            recovery.stop(group)?;
+        }
     }
     let recovered = recovery.finish()?;
     let (streams, entries) = (recovered.replicas.len(), replay.entries);
@@ -210,6 +213,19 @@ impl Recovery<'_> {
             meta.replay(&record.as_ref());
         }
         self.start_known();
+        Ok(())
+    }
+
+    /// The disk refuses entries of a group: it is kept as it is, and not served. Without the list of streams there is no
+    /// start.
+    fn stop(&mut self, group: GroupId) -> Result<(), StartError> {
+        let problem = unreadable(group, &REFUSED);
+        if group == META_GROUP {
+            return Err(problem);
+        }
+        if let Some(recovering) = self.groups.get_mut(&group) {
+            recovering.broken.get_or_insert(problem.to_string());
+        }
         Ok(())
     }
 

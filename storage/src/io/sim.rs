@@ -59,6 +59,9 @@ struct Disk {
     open_files: usize,
     open_files_max: usize,
     bad_sectors: Vec<(u64, std::ops::Range<u64>)>,
+    /// Reads from this one on up to that one fail.
+    refusing: std::ops::Range<u64>,
+    maps_refused: bool,
     crash_at: Option<u64>,
     crashed: bool,
     /// Grows at each crash: handles of an earlier life fail.
@@ -137,6 +140,31 @@ impl SimIo {
         if let Some(id) = disk.names.get(path).copied() {
             disk.bad_sectors.push((id, range));
         }
+    }
+
+    /// From the `nth` read on (0 = the next one) `count` reads fail with EIO.
+    pub fn refuse_reads(&self, nth: u64, count: u64) {
+        let mut disk = self.disk.lock();
+        let from = disk.counts[FaultKind::Read as usize] + nth;
+        disk.refusing = from..from.saturating_add(count);
+    }
+
+    /// The disk is well again: no sector is bad, nothing is going to fail.
+    pub fn mend(&self) {
+        let mut disk = self.disk.lock();
+        disk.bad_sectors.clear();
+        disk.faults.clear();
+        disk.refusing = 0..0;
+    }
+
+    /// No file is mapped any more, as when the system has no room for another mapping.
+    pub fn refuse_maps(&self) {
+        self.disk.lock().maps_refused = true;
+    }
+
+    /// How many operations of a kind there were so far.
+    pub fn count_of(&self, kind: FaultKind) -> u64 {
+        self.disk.lock().counts[kind as usize]
     }
 
     /// Cuts the power at the given mutation: it and all later operations fail.
@@ -288,10 +316,13 @@ impl Io for SimIo {
     fn map(&self, path: &Path, _: &Arc<LostPages>) -> io::Result<Bytes> {
         let mut disk = self.disk.lock();
         disk.alive()?;
+        let id = *disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        if disk.maps_refused {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         disk.count(FaultKind::Read)?;
-        let id = disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        assert!(disk.bad_sectors.iter().all(|(bad, _)| bad != id), "a mapping of a file with bad sectors");
-        Ok(Bytes::from(disk.files[id].current.clone()))
+        assert!(disk.bad_sectors.iter().all(|(bad, _)| *bad != id), "a mapping of a file with bad sectors");
+        Ok(Bytes::from(disk.files[&id].current.clone()))
     }
 
     fn lost_pages(&self) -> u64 {
@@ -468,7 +499,7 @@ impl Disk {
     fn count(&mut self, kind: FaultKind) -> io::Result<()> {
         let now = self.counts[kind as usize];
         self.counts[kind as usize] += 1;
-        if self.faults.contains(&(kind, now)) {
+        if self.faults.contains(&(kind, now)) || (kind == FaultKind::Read && self.refusing.contains(&now)) {
             return Err(io::Error::other("injected fault"));
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::open::Opening;
+use super::patience::Whole;
 use crate::directory::group::GroupDirectory;
 use crate::error::OpenError;
 use crate::format::record::GroupId;
@@ -45,11 +46,14 @@ pub(crate) fn look(
             compacted: segment.header.is_compacted(),
         });
     }
-    for (group, directory) in opening.directory.groups().filter(|(_, group)| !group.is_empty()) {
-        let definition = directory
-            .definition
-            .and_then(|definition| opening.control_payload(definition.segment, &definition.control));
-        report.groups.push(GroupSummary { definition, ..summary(group, directory) });
+    let groups = opening.directory.groups().filter(|(_, group)| !group.is_empty());
+    let groups: Vec<_> = groups.map(|(id, group)| (summary(id, group), group.definition)).collect();
+    for (summary, definition) in groups {
+        let definition = match definition {
+            Some(definition) => opening.control_payload(definition.segment, &definition.control)?,
+            None => None,
+        };
+        report.groups.push(GroupSummary { definition, ..summary });
     }
     report.groups.sort_by_key(|group| group.group);
     report.damages = opening.report.damages.clone();
@@ -70,7 +74,7 @@ pub(crate) fn look(
 
 fn check(io: &dyn Io, segment: &crate::segment::Segment) -> Result<Vec<Damage>, OpenError> {
     let file = segment.file(io).map_err(OpenError::io("opening a segment"))?;
-    let (bytes, unreadable) = super::open::read_all(&*file, segment.length.load(Ordering::Acquire));
+    let Whole { bytes, unreadable, .. } = Whole::of(&*file, segment.length.load(Ordering::Acquire));
     segment.close_file();
     let outcome = scan(segment.scan_input(&bytes), &mut |_, _| {});
     let mut damages: Vec<Damage> =

@@ -4,11 +4,12 @@
 //! Bytes of records are checked after they were read, so zeros are found out. Tables were checked when they were loaded:
 //! whoever takes something from them that nothing else vouches for asks [`Shared::lacks_pages`] afterwards.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::read::{Unread, damaged};
 use super::shared::Shared;
@@ -21,6 +22,35 @@ use crate::report::{Damage, DamageKind};
 use crate::segment::Segment;
 
 impl Shared {
+    /// The bytes of a sealed segment, where they are read by way of a mapping. `None` when they are read by system calls,
+    /// as they are from then on if the system refuses to map them.
+    #[inline]
+    pub(crate) fn mapping(&self, segment: &Segment) -> io::Result<Option<Bytes>> {
+        if !segment.is_mappable() || !self.options.map_sealed {
+            return Ok(None);
+        }
+        match segment.map(&*self.io) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => self.without_mapping(segment, error),
+        }
+    }
+
+    #[cold]
+    fn without_mapping(&self, segment: &Segment, error: io::Error) -> io::Result<Option<Bytes>> {
+        let no_handle = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+        if error.kind() == io::ErrorKind::NotFound || error.raw_os_error().is_some_and(|code| no_handle.contains(&code)) {
+            // There is no file, or nothing can be opened just now: system calls would not do better.
+            return Err(error);
+        }
+        segment.set_unmappable();
+        // There may be thousands of segments, and it will be the same with the next one.
+        if !self.map_refused.swap(true, Ordering::AcqRel) {
+            let file = segment.path.display();
+            warn!(%file, %error, "segments can not be mapped and are read by system calls, which is slower");
+        }
+        Ok(None)
+    }
+
     /// True when bytes that came from the segment's mapping before this call may be zeros that are not in its file.
     #[inline]
     pub(crate) fn lacks_pages(&self, segment: &Segment) -> bool {
@@ -136,6 +166,8 @@ impl Shared {
         let found = section.as_ref().map_or(0, Section::message_count);
         let (numbers, known) = (&span.numbers, span.numbers.message_count as usize);
         if found < known {
+            // What these tables do not name must not go with what they name.
+            span.segment.set_unmovable();
             let (group, from, to) = (numbers.group.0, numbers.first_sequence, numbers.last_sequence);
             let file = span.segment.path.display();
             error!(%file, group, lost = known - found, of = known, from, to, "stored messages can not be read any more");

@@ -4,6 +4,9 @@
 //! discover -> load (footers, scans) -> settle (serves, spare, quarantine) -> assemble -> recovered groups
 //! ```
 //!
+//! Bytes that are wrong are damage, which is reported and isolated. Bytes that the disk refuses to give may be good: where
+//! what they are decides what becomes of others, there is no start.
+//!
 //! Nothing is deleted here. A file that cannot be understood is moved to `quarantine/`; a file that never got a batch
 //! becomes a spare.
 
@@ -18,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Journal;
+use super::patience::Patience;
 use super::pool::Pool;
 use crate::directory::Directory;
 use crate::error::OpenError;
@@ -25,11 +29,10 @@ use crate::format::footer::FooterControl;
 use crate::format::record::GroupId;
 use crate::io::Io;
 use crate::options::JournalOptions;
-use crate::report::{Progress, RecoveryReport};
+use crate::report::{Damage, DamageKind, Progress, RecoveryReport};
 use crate::scan::ScanOutcome;
 use crate::segment::Segment;
 use discover::Candidate;
-pub(crate) use load::read_all;
 
 pub use groups::{RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup};
 
@@ -93,6 +96,7 @@ pub(crate) struct Opening {
     /// As read before the retired segments themselves were left out.
     retired_before: BTreeSet<u32>,
     lost: Vec<u32>,
+    patience: Patience,
     /// Look, but change nothing.
     pub(crate) read_only: bool,
 }
@@ -102,6 +106,7 @@ impl Opening {
         Self {
             io,
             path: path.to_owned(),
+            patience: Patience::new(&options),
             options,
             report: RecoveryReport::default(),
             journal: 0,
@@ -119,5 +124,14 @@ impl Opening {
             lost: Vec::new(),
             read_only: false,
         }
+    }
+
+    /// The disk refused what a start depends on, which ends it. A look only reports it.
+    fn refused(&mut self, segment: u32, path: &Path, offset: u32, source: std::io::Error) -> Result<(), OpenError> {
+        if self.read_only {
+            self.report.damages.push(Damage::at(segment, offset, DamageKind::Unreadable));
+            return Ok(());
+        }
+        Err(OpenError::Unreadable { file: path.to_owned(), offset, source })
     }
 }

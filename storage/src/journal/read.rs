@@ -249,28 +249,19 @@ impl Shared {
             let length = record.bytes().len();
             return Ok(Record::new(bytes.slice(..length), &record));
         }
-        let outcome = if segment.is_mappable() && self.options.map_sealed {
-            match self.read_mapped(segment, offset) {
+        let outcome = match self.mapping(segment)? {
+            Some(bytes) => match read_mapped(segment, &bytes, offset) {
                 // The file itself knows more about what is missing.
                 Err(Unread::Error(_)) if self.lacks_pages(segment) => self.read_file(segment, offset),
                 outcome => outcome,
-            }
-        } else {
-            self.read_file(segment, offset)
+            },
+            None => self.read_file(segment, offset),
         };
         match outcome {
             // What was read may belong to the next life of the file.
             Err(_) if segment.is_retired() => Err(Unread::Moved),
             outcome => outcome,
         }
-    }
-
-    fn read_mapped(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
-        let bytes = segment.map(&*self.io)?;
-        let rest = bytes.get(offset as usize..).unwrap_or(&[]);
-        let Ok(record) = verify(rest, segment.seed) else { return Err(damaged(segment, offset)) };
-        let start = offset as usize;
-        Ok(Record::new(bytes.slice(start..start + record.bytes().len()), &record))
     }
 
     fn read_file(&self, segment: &Arc<Segment>, offset: u32) -> Result<Record, Unread> {
@@ -309,10 +300,9 @@ impl Shared {
             return Ok(section);
         }
         let segment = &span.segment;
-        if !segment.is_mappable() || !self.options.map_sealed {
+        let Some(bytes) = self.mapping(segment)? else {
             return Ok(span.set_section(self.read_section(span)?));
-        }
-        let bytes = segment.map(&*self.io)?;
+        };
         let start = (span.footer_offset + span.numbers.section_offset) as usize;
         let range = start..start + span.numbers.section_length as usize;
         let bytes = if range.end > bytes.len() { Bytes::new() } else { bytes.slice(range) };
@@ -357,6 +347,13 @@ impl Shared {
         };
         best.map(|best| (best, doubtful || limited_after()))
     }
+}
+
+fn read_mapped(segment: &Segment, bytes: &Bytes, offset: u32) -> Result<Record, Unread> {
+    let rest = bytes.get(offset as usize..).unwrap_or(&[]);
+    let Ok(record) = verify(rest, segment.seed) else { return Err(damaged(segment, offset)) };
+    let start = offset as usize;
+    Ok(Record::new(bytes.slice(start..start + record.bytes().len()), &record))
 }
 
 /// A place that needs no tables.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::patience::{Patience, is_refused};
 use super::shared::Shared;
 use super::{Journal, Placed, Record};
 use crate::directory::sealed::SealedSpan;
@@ -23,7 +24,8 @@ pub struct ReplayReport {
     pub entries: u64,
     /// Segments read.
     pub segments: usize,
-    /// Entries that could not be read.
+    /// Entries that could not be read. Those of kind `Unreadable` may be good, only the disk did not give them: a group that
+    /// has any must not go on as if they were gone.
     pub damages: Vec<Damage>,
 }
 
@@ -39,6 +41,7 @@ impl Journal {
         let mut report = ReplayReport::default();
         let segments: Vec<Arc<Segment>> = shared.segments.read().values().cloned().collect();
         let total = segments.len() as u64;
+        let patience = Patience::new(&shared.options);
         for (done, segment) in segments.iter().enumerate() {
             progress(Progress { phase: "replay", done: done as u64, total });
             if segment.header.is_compacted() {
@@ -56,7 +59,7 @@ impl Journal {
                     // That no file can be opened says nothing about what is in it.
                     Err(ReadError::Io(error)) if segment.file(&*shared.io).is_err() => return Err(error.into()),
                     // What can't be read may be another record of the window.
-                    Err(ReadError::Io(_)) => shared.read_location(location),
+                    Err(ReadError::Io(_)) => patience.retry(|| shared.read_location(location), is_refused),
                     read => read,
                 };
                 match read {
@@ -64,8 +67,13 @@ impl Journal {
                         report.entries += 1;
                         visit(location, record);
                     }
-                    _ => {
-                        let mut damage = Damage::record(segment.number, offset, None);
+                    read => {
+                        let refused = read.is_err_and(|error| is_refused(&error));
+                        if refused {
+                            segment.set_refused();
+                        }
+                        let kind = if refused { DamageKind::Unreadable } else { DamageKind::Record };
+                        let mut damage = Damage::at(segment.number, offset, kind);
                         (damage.group, damage.index) = (Some(group), Some(index));
                         shared.note_damage(damage.clone());
                         report.damages.push(damage);
@@ -102,11 +110,11 @@ impl Shared {
                 if let Some(span) =
                     group.sealed_in(segment.number).filter(|span| span.has_entries() && span.last_index() >= from)
                 {
-                    sealed.push((*id, from, span.clone()));
+                    sealed.push((from, span.clone()));
                 }
             }
         }
-        for (group, from, span) in sealed {
+        for (from, span) in sealed {
             let section = match self.section(&span) {
                 Ok(section) => section,
                 Err(_) => {
@@ -115,14 +123,17 @@ impl Shared {
                     match self.rebuild_section(&span).ok().flatten() {
                         Some(section) => span.set_section(section),
                         None => {
-                            let mut damage = Damage::at(segment.number, footer, DamageKind::Unreadable);
-                            (damage.group, damage.index) = (Some(group), Some(from.max(span.numbers.first_index)));
-                            damages.push(damage);
+                            let kind = if segment.is_refused() { DamageKind::Unreadable } else { DamageKind::Footer };
+                            damages.push(Damage { kind, ..unreadable_from(&span, from) });
                             continue;
                         }
                     }
                 }
             };
+            if section.entry_count() < span.numbers.entry_count as usize && segment.is_refused() {
+                // Entries that these tables do not name may well be good.
+                damages.push(unreadable_from(&span, from));
+            }
             let known = entries.len();
             add_entries(section, &span, from, &mut entries);
             if self.lacks_pages(segment)
@@ -135,6 +146,14 @@ impl Shared {
         entries.sort_unstable();
         entries
     }
+}
+
+/// What stands for entries of a span that are not known.
+fn unreadable_from(span: &SealedSpan, from: u64) -> Damage {
+    let footer = span.footer_offset + span.numbers.section_offset;
+    let mut damage = Damage::at(span.segment.number, footer, DamageKind::Unreadable);
+    (damage.group, damage.index) = (Some(span.numbers.group), Some(from.max(span.numbers.first_index)));
+    damage
 }
 
 /// The entries of a span from an index on.
@@ -199,8 +218,8 @@ impl SegmentReader {
         }
         if let Some((base, bytes)) = shared.tail.batch(location) {
             (self.window, self.start, self.trusted, self.whole) = (bytes, base, true, false);
-        } else if self.segment.is_mappable() && shared.options.map_sealed {
-            (self.window, self.start, self.trusted, self.whole) = (self.segment.map(&*shared.io)?, 0, false, true);
+        } else if let Some(bytes) = shared.mapping(&self.segment)? {
+            (self.window, self.start, self.trusted, self.whole) = (bytes, 0, false, true);
         } else {
             self.read_around(shared, offset)?;
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
+use super::patience::Whole;
 use super::shared::Shared;
 use crate::aligned::AlignedBuffer;
 use crate::directory::group::GroupDirectory;
@@ -75,7 +76,10 @@ impl Shared {
         let segment = &span.segment;
         let file = segment.file(&*self.io)?;
         // What the disk does not give is zero, and loses only the records that lie there.
-        let (bytes, _) = super::open::read_all(&*file, segment.length.load(Ordering::Acquire));
+        let Whole { bytes, refusal, .. } = Whole::of(&*file, segment.length.load(Ordering::Acquire));
+        if refusal.is_some() {
+            segment.set_refused();
+        }
         let mut group = GroupDirectory::default();
         scan(segment.scan_input(&bytes), &mut |offset, found| match found {
             Found::Record(record) if record.header.group == span.numbers.group => {

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) damages: Mutex<Vec<Damage>>,
     pub(crate) damage_count: AtomicU64,
     pub(crate) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    /// The system refused to map a segment, and that was told.
+    pub(crate) map_refused: AtomicBool,
     /// The segments that a compaction copies from. An erase in one of them takes the note away, which ends it.
     pub(crate) rewriting: Mutex<Option<Vec<u32>>>,
     /// Stop at once and write nothing more: a test plays a crash.

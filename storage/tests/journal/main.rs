@@ -7,6 +7,7 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod lost_pages;
 mod model;
+mod refusals;
 mod repair;
 mod space;
 mod speed;

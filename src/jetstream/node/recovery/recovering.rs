@@ -12,6 +12,10 @@ use super::super::super::stream::StreamMachine;
 use super::super::StartError;
 use super::unreadable;
 
+/// Why a group does not go on. Entries and checkpoints that are damaged are gone, and it goes on without them; these may
+/// be good, and would be replaced.
+pub const REFUSED: &str = "the disk refuses to give what is stored of it";
+
 pub struct Recovering {
     pub state: GroupState,
     pub log: TermLog,
@@ -59,6 +63,9 @@ impl Recovering {
     /// When this version does not understand it.
     pub fn restore(recovered: RecoveredGroup) -> Result<(Self, Option<MetaMachine>), StartError> {
         let group = recovered.group;
+        if recovered.unreadable {
+            return Err(unreadable(group, &REFUSED));
+        }
         let mut recovering = Self::new();
         recovering.last = (recovered.last_index, recovered.last_term);
         let covered = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);

@@ -32,6 +32,10 @@ impl Opening {
         let buffers = BufferPool::new(8 * 1024 * 1024);
         let placement = newest.and_then(|newest| {
             let segment = self.segments.get(&newest).filter(|segment| segment.header.block_bytes == block_bytes)?;
+            if segment.is_refused() {
+                // A disk that does not give what is there may not take what comes either.
+                return None;
+            }
             let outcome = self.scanned.get(&newest)?;
             let length = segment.length.load(Ordering::Acquire).min(segment.header.capacity);
             let position = outcome.end.next_multiple_of(block_bytes);
@@ -91,6 +95,7 @@ impl Opening {
             damage_count: AtomicU64::new(0),
             damages: Mutex::default(),
             threads: Mutex::default(),
+            map_refused: AtomicBool::new(false),
             rewriting: Mutex::new(None),
             aborted: AtomicBool::new(false),
             directory_lock: Mutex::new(None),
@@ -101,7 +106,7 @@ impl Opening {
             begin_segment(&shared, first_bytes)?;
         }
         let mut report = self.report;
-        let groups = shared.recovered_groups(&mut report);
+        let groups = shared.recovered_groups(&mut report, &self.patience);
         let removed = shared.directory.read().removed().collect();
         shared.damage_count.store(report.damages.len() as u64, Ordering::Relaxed);
         shared.damages.lock().clone_from(&report.damages);

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::super::patience::Whole;
 use super::super::pool::Spare;
-use super::{Opening, read_all};
+use super::Opening;
 use crate::error::OpenError;
 use crate::format::checksum_seed;
 use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SEAL_OFFSET, SealSlot, SegmentHeader};
@@ -26,10 +27,26 @@ pub(super) struct Candidate {
     path: PathBuf,
 }
 
+/// What a segment file says of itself.
+struct Found {
+    number: u32,
+    path: PathBuf,
+    length: u32,
+    pages: Vec<u8>,
+    first: Option<SegmentHeader>,
+    second: Option<SegmentHeader>,
+    /// Part of the pages could not be read.
+    refused: bool,
+}
+
 impl Candidate {
     /// Open no longer than it is read: there may be more segments than a process may have files.
     pub(super) fn open(&self, io: &dyn Io) -> io::Result<Arc<dyn IoFile>> {
         io.open(&self.path, OpenMode::Journal)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -43,26 +60,36 @@ impl Opening {
             let (FileName::Segment(number) | FileName::Spare(number) | FileName::Filling(number)) = name;
             self.next_number = self.next_number.max(number.saturating_add(1));
             let path = self.path.join(name.to_string());
-            let file = self.io.open(&path, OpenMode::Journal).map_err(OpenError::io("opening a segment"))?;
-            let length = file.length().map_err(OpenError::io("measuring a segment"))?;
+            let file = self.io.open(&path, OpenMode::Journal).map_err(OpenError::file("opening", &path))?;
+            let length = file.length().map_err(OpenError::file("measuring", &path))?;
             let length = u32::try_from(length).unwrap_or(u32::MAX);
-            let pages = read_all(&*file, length.min(DATA_OFFSET)).0;
+            let Whole { bytes: pages, unreadable, refusal } = self.patience.read_whole(&*file, length.min(DATA_OFFSET));
             let first = SegmentHeader::decode(&pages);
             let second = SegmentHeader::decode(pages.get(HEADER_COPY_OFFSET as usize..).unwrap_or(&[]));
             let header = first.or(second);
             if let Some(header) = header {
                 self.next_number = self.next_number.max(header.number.saturating_add(1));
             }
+            let refused = refusal.is_some();
+            if let (Some(error), Some(offset)) = (refusal, unreadable.first()) {
+                // One good header is enough, and what a seal slot knows the records know, too.
+                if header.is_none() && matches!(name, FileName::Segment(_)) {
+                    self.refused(number, &path, *offset, error)?;
+                } else {
+                    self.report.damages.push(Damage::at(number, *offset, DamageKind::Unreadable));
+                }
+            }
             if let FileName::Segment(number) = name {
-                found.push((number, path, length, pages, first, second));
-            } else {
+                found.push(Found { number, path, length, pages, first, second, refused });
+            } else if !refused {
+                // Else it may hold records of a number that nobody knows of.
                 self.pool.add(Spare { name, length });
             }
         }
-        self.journal = journal_of(found.iter().filter_map(|found| found.4.or(found.5)));
-        for (number, path, length, pages, first, second) in found {
+        self.journal = journal_of(found.iter().filter_map(|found| found.first.or(found.second)));
+        for Found { number, path, length, pages, first, second, refused } in found {
             let header = first.or(second).filter(|header| header.number == number && header.journal == self.journal);
-            if header.is_none() || first != second {
+            if !refused && (header.is_none() || first != second) {
                 self.report.damages.push(Damage::at(number, 0, DamageKind::Header));
             }
             // The name says the number, and the other segments say the rest.
@@ -76,7 +103,7 @@ impl Opening {
             }
             let seed = checksum_seed(header.journal, number);
             let slot = SealSlot::decode(&pages[SEAL_OFFSET as usize..], seed);
-            if slot == Some(None) {
+            if slot == Some(None) && !refused {
                 self.report.damages.push(Damage::at(number, SEAL_OFFSET, DamageKind::SealSlot));
             }
             self.candidates.insert(number, Candidate { header, length, seal: slot.flatten(), path });

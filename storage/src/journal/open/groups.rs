@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::super::checkpoint::join_parts;
+use super::super::patience::{Patience, is_refused};
 use super::super::shared::Shared;
 use crate::directory::group::{CheckpointRef, ControlRef};
 use crate::format::record::GroupId;
@@ -21,6 +22,9 @@ pub struct RecoveredGroup {
     pub definition: Option<RecoveredDefinition>,
     /// The latest complete checkpoint that can be read.
     pub checkpoint: Option<RecoveredCheckpoint>,
+    /// The disk refused to give its state, its definition or its checkpoint. Nobody knows what they are: the group must not
+    /// go on from what is here, or that takes their place.
+    pub unreadable: bool,
     /// A later checkpoint is damaged: what it held is lost where the log does not reach back that far.
     pub fell_back: bool,
     /// The lowest index of the unbroken log that ends at the last index; above the last one when there is none.
@@ -51,83 +55,164 @@ pub struct RecoveredCheckpoint {
     pub body: Bytes,
 }
 
+/// The disk refused: what it was asked for may be good.
+struct Refused;
+
 impl Shared {
-    pub(super) fn recovered_groups(&self, report: &mut RecoveryReport) -> Vec<RecoveredGroup> {
+    pub(super) fn recovered_groups(&self, report: &mut RecoveryReport, patience: &Patience) -> Vec<RecoveredGroup> {
         let ids: BTreeSet<GroupId> = {
             let directory = self.directory.read();
             let groups = directory.groups().filter(|(_, group)| !group.is_empty());
             groups.map(|(id, _)| id).collect()
         };
-        let mut recovered = Vec::with_capacity(ids.len());
-        for id in ids {
-            let latest = self.directory.read().group(id).map(|group| (group.state, group.definition));
-            let (state, definition) = latest.unwrap_or_default();
+        let recovered = ids.into_iter().filter_map(|id| {
             let known = report.damages.len();
-            let checkpoint = self.best_checkpoint(id, report);
-            let fell_back = report.damages.len() > known;
-            let last_part = self.directory.read().group(id).and_then(|group| *group.checkpoint()?.parts.last()?);
-            let diverging = last_part.map_or(Vec::new(), |part| self.diverging(&[part.control]));
-            let mut directory = self.directory.write();
-            let Some(group) = directory.group_mut(id) else { continue };
-            group.drop_older_checkpoints();
-            for (_, index) in diverging {
-                group.truncate(index);
+            match self.recovered_group(id, report, patience) {
+                Ok(group) => group,
+                Err(Refused) => {
+                    report.damages[known..].iter_mut().for_each(|damage| damage.kind = DamageKind::Unreadable);
+                    Some(self.refused_group(id))
+                }
             }
-            let (first_index, last_index, last_term) = (group.first_index(), group.last_index, group.last_term);
-            let wanted = checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.index + 1);
-            if last_index >= wanted && first_index > wanted {
-                let mut damage = Damage::at(0, 0, DamageKind::Gap);
-                (damage.group, damage.index) = (Some(id), Some(wanted));
-                report.damages.push(damage);
-            }
-            drop(directory);
-            let state = state.and_then(|state| self.latest_body(&state, report));
-            let definition = definition.and_then(|definition| {
-                let body = self.latest_body(&definition, report)?;
-                Some(RecoveredDefinition { index: definition.control.index, body })
-            });
-            recovered.push(RecoveredGroup {
-                group: id,
-                state,
-                definition,
-                checkpoint,
-                fell_back,
-                first_index,
-                last_index,
-                last_term,
-            });
+        });
+        recovered.collect()
+    }
+
+    /// A group of which only the numbers of its log are certain. Nothing of it is forgotten.
+    fn refused_group(&self, id: GroupId) -> RecoveredGroup {
+        let directory = self.directory.read();
+        let numbers = directory.group(id).map(|group| (group.first_index(), group.last_index, group.last_term));
+        let (first_index, last_index, last_term) = numbers.unwrap_or_default();
+        RecoveredGroup {
+            group: id,
+            state: None,
+            definition: None,
+            checkpoint: None,
+            unreadable: true,
+            fell_back: false,
+            first_index,
+            last_index,
+            last_term,
         }
-        recovered
+    }
+
+    fn recovered_group(
+        &self,
+        id: GroupId,
+        report: &mut RecoveryReport,
+        patience: &Patience,
+    ) -> Result<Option<RecoveredGroup>, Refused> {
+        let latest = self.directory.read().group(id).map(|group| (group.state, group.definition));
+        let (state, definition) = latest.unwrap_or_default();
+        let known = report.damages.len();
+        let checkpoint = self.best_checkpoint(id, report, patience)?;
+        let fell_back = report.damages.len() > known;
+        let state = match state {
+            Some(state) => self.latest_body(&state, report, patience)?,
+            None => None,
+        };
+        let definition = match definition {
+            Some(control) => self
+                .latest_body(&control, report, patience)?
+                .map(|body| RecoveredDefinition { index: control.control.index, body }),
+            None => None,
+        };
+        let last_part = self.directory.read().group(id).and_then(|group| *group.checkpoint()?.parts.last()?);
+        let diverging = last_part.map_or(Vec::new(), |part| self.diverging(&[part.control]));
+        let mut directory = self.directory.write();
+        let Some(group) = directory.group_mut(id) else { return Ok(None) };
+        group.drop_older_checkpoints();
+        for (_, index) in diverging {
+            group.truncate(index);
+        }
+        let (first_index, last_index, last_term) = (group.first_index(), group.last_index, group.last_term);
+        let wanted = checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.index + 1);
+        if last_index >= wanted && first_index > wanted {
+            let mut damage = Damage::at(0, 0, DamageKind::Gap);
+            (damage.group, damage.index) = (Some(id), Some(wanted));
+            report.damages.push(damage);
+        }
+        Ok(Some(RecoveredGroup {
+            group: id,
+            state,
+            definition,
+            checkpoint,
+            unreadable: false,
+            fell_back,
+            first_index,
+            last_index,
+            last_term,
+        }))
     }
 
     /// The payload of a record of which only the latest counts.
-    fn latest_body(&self, control: &ControlRef, report: &mut RecoveryReport) -> Option<Bytes> {
-        let payload = self.payload_at(control.location()).ok();
-        if payload.is_none() {
+    fn latest_body(
+        &self,
+        control: &ControlRef,
+        report: &mut RecoveryReport,
+        patience: &Patience,
+    ) -> Result<Option<Bytes>, Refused> {
+        let payload = self.payload(control, patience);
+        if !matches!(payload, Ok(Some(_))) {
             report.damages.push(control_damage(control, DamageKind::Record));
         }
         payload
     }
 
-    /// The latest checkpoint that is complete and readable.
-    fn best_checkpoint(&self, group: GroupId, report: &mut RecoveryReport) -> Option<RecoveredCheckpoint> {
-        loop {
-            let latest: CheckpointRef = self.directory.read().group(group)?.checkpoint()?.clone();
-            if let Some(body) = self.checkpoint_body(&latest) {
-                return Some(RecoveredCheckpoint { index: latest.index, term: latest.term, body });
+    /// The latest checkpoint that is complete and readable. Damaged ones are forgotten, and one that the disk refuses is
+    /// not.
+    fn best_checkpoint(
+        &self,
+        id: GroupId,
+        report: &mut RecoveryReport,
+        patience: &Patience,
+    ) -> Result<Option<RecoveredCheckpoint>, Refused> {
+        let mut damaged = Vec::new();
+        let best = loop {
+            let latest = {
+                let directory = self.directory.read();
+                let Some(group) = directory.group(id) else { break None };
+                let complete = group.checkpoints.iter().filter(|checkpoint| checkpoint.is_complete());
+                complete.rev().find(|checkpoint| !damaged.contains(&checkpoint.number)).cloned()
+            };
+            let Some(latest) = latest else { break None };
+            let body = self.checkpoint_body(&latest, patience);
+            if let Ok(Some(body)) = body {
+                break Some(RecoveredCheckpoint { index: latest.index, term: latest.term, body });
             }
             if let Some(part) = latest.parts.iter().flatten().next() {
                 report.damages.push(control_damage(part, DamageKind::Checkpoint));
             }
-            let mut directory = self.directory.write();
-            directory.group_mut(group)?.checkpoints.retain(|checkpoint| checkpoint.number != latest.number);
+            body?;
+            damaged.push(latest.number);
+        };
+        if let Some(group) = self.directory.write().group_mut(id) {
+            group.checkpoints.retain(|checkpoint| !damaged.contains(&checkpoint.number));
         }
+        Ok(best)
     }
 
-    fn checkpoint_body(&self, checkpoint: &CheckpointRef) -> Option<Bytes> {
-        let read = |part: &Option<ControlRef>| self.payload_at(part.as_ref()?.location()).ok();
-        let parts: Option<Vec<Bytes>> = checkpoint.parts.iter().map(read).collect();
-        join_parts(&parts?)
+    fn checkpoint_body(&self, checkpoint: &CheckpointRef, patience: &Patience) -> Result<Option<Bytes>, Refused> {
+        let mut parts = Vec::with_capacity(checkpoint.parts.len());
+        for part in &checkpoint.parts {
+            let Some(part) = part else { return Ok(None) };
+            let Some(payload) = self.payload(part, patience)? else { return Ok(None) };
+            parts.push(payload);
+        }
+        Ok(join_parts(&parts))
+    }
+
+    /// The payload of a control record, unless it is damaged.
+    fn payload(&self, control: &ControlRef, patience: &Patience) -> Result<Option<Bytes>, Refused> {
+        match patience.retry(|| self.payload_at(control.location()), is_refused) {
+            Err(error) if is_refused(&error) => {
+                if let Some(segment) = self.segment(control.segment) {
+                    segment.set_refused();
+                }
+                Err(Refused)
+            }
+            payload => Ok(payload.ok()),
+        }
     }
 }
 

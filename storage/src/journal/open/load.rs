@@ -1,9 +1,11 @@
 //! Reads footers, scans what has none, and fills the directory in journal order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::super::patience::{Whole, is_refusal};
 use super::Opening;
 use super::discover::Candidate;
 use crate::directory::Directory;
@@ -13,15 +15,10 @@ use crate::format::checksum_seed;
 use crate::format::footer::{FooterControl, FooterDirectory};
 use crate::format::record::RecordKind;
 use crate::format::segment::{DATA_OFFSET, SealSlot};
-use crate::io::{Io, IoFile};
+use crate::io::IoFile;
 use crate::report::{Damage, DamageKind, Progress};
 use crate::scan::{Found, ScanInput, ScanOutcome, first_batch, scan};
 use crate::segment::Segment;
-
-/// Bytes read at once when a whole file is read.
-const READ_BYTES: usize = 1024 * 1024;
-/// The unit that an unreadable stretch is narrowed down to.
-const READ_BYTES_MIN: usize = 4096;
 
 impl Opening {
     /// Reads footers, scans what has none, and fills the directory in journal order.
@@ -29,7 +26,7 @@ impl Opening {
         let candidates = std::mem::take(&mut self.candidates);
         let known = self.report.damages.len();
         self.load_all(&candidates, &BTreeSet::new(), progress)?;
-        let retired = self.retired();
+        let retired = self.retired()?;
         let back: BTreeSet<u32> = candidates.keys().copied().filter(|number| retired.contains(number)).collect();
         if back.is_empty() {
             return Ok(());
@@ -62,14 +59,14 @@ impl Opening {
         without: &BTreeSet<u32>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), OpenError> {
-        let ends = known_ends(&*self.io, candidates);
+        let ends = self.known_ends(candidates)?;
         let total = candidates.len() as u64;
         let wanted = candidates.iter().filter(|(number, _)| !without.contains(number));
         for (done, (number, candidate)) in wanted.enumerate() {
             let number = *number;
             progress(Progress { phase: "open", done: done as u64, total });
             let segment = Arc::new(Segment::new(&self.path, candidate.header, candidate.length));
-            let file = candidate.open(&*self.io).map_err(OpenError::io("opening a segment"))?;
+            let file = candidate.open(&*self.io).map_err(OpenError::file("opening", &segment.path))?;
             segment.set_file(file.clone());
             if segment.is_cut() {
                 // It may go on shrinking.
@@ -78,12 +75,12 @@ impl Opening {
             let footer = candidate.seal.and_then(|slot| self.footer(&segment, &*file, candidate.length, slot));
             match (footer, candidate.seal) {
                 (Some(footer), Some(slot)) => self.load_footer(&segment, slot, footer),
-                (_, None) if self.is_beyond_close(&segment, &*file) => {
+                (_, None) if self.is_beyond_close(&segment, &*file)? => {
                     self.scanned.insert(number, ScanOutcome::default());
                 }
                 (_, slot) => {
                     let end = slot.map(|slot| slot.data_end).or_else(|| ends.get(&number).copied());
-                    self.load_scan(&segment, &*file, candidate.length, end);
+                    self.load_scan(&segment, &*file, candidate.length, end)?;
                 }
             }
             self.segments.insert(number, segment);
@@ -92,15 +89,25 @@ impl Opening {
     }
 
     /// True for a segment that was prepared before a clean close and never used.
-    fn is_beyond_close(&self, segment: &Segment, file: &dyn IoFile) -> bool {
+    fn is_beyond_close(&mut self, segment: &Segment, file: &dyn IoFile) -> Result<bool, OpenError> {
         let closed = self.scanned.values().next_back().is_some_and(|outcome| outcome.closed && !outcome.torn);
         let newest = self.segments.values().rev().find(|segment| !segment.header.is_compacted());
         let is_newest = newest.is_some_and(|newest| self.scanned.contains_key(&newest.number));
+        if !closed || !is_newest {
+            return Ok(false);
+        }
+        let head = self.first_bytes(segment.number, &segment.path, file)?;
+        Ok(head.is_some_and(|head| first_batch(&head, segment.number, segment.seed).is_none()))
+    }
+
+    /// Where a segment's first batch begins, when the file reaches that far.
+    fn first_bytes(&mut self, number: u32, path: &Path, file: &dyn IoFile) -> Result<Option<[u8; 64]>, OpenError> {
         let mut head = [0; 64];
-        closed
-            && is_newest
-            && file.read_at(&mut head, u64::from(DATA_OFFSET)).is_ok()
-            && first_batch(&head, segment.number, segment.seed).is_none()
+        match self.patience.read_at(file, &mut head, u64::from(DATA_OFFSET)) {
+            Ok(()) => Ok(Some(head)),
+            Err(error) if is_refusal(&error) => self.refused(number, path, DATA_OFFSET, error).map(|()| None),
+            Err(_) => Ok(None),
+        }
     }
 
     fn footer(&mut self, segment: &Segment, file: &dyn IoFile, length: u32, slot: SealSlot) -> Option<FooterDirectory> {
@@ -108,7 +115,7 @@ impl Opening {
         let mut directory = None;
         if end.is_some_and(|end| end <= length) {
             let mut bytes = vec![0; slot.directory_length as usize];
-            if file.read_at(&mut bytes, u64::from(slot.footer_offset)).is_ok()
+            if self.patience.read_at(file, &mut bytes, u64::from(slot.footer_offset)).is_ok()
                 && crate::format::checksum(segment.seed, &bytes) == slot.directory_checksum
             {
                 directory = FooterDirectory::decode(&bytes).filter(|directory| directory.segment == segment.number);
@@ -162,13 +169,19 @@ impl Opening {
         }
     }
 
-    fn load_scan(&mut self, segment: &Arc<Segment>, file: &dyn IoFile, length: u32, known_end: Option<u32>) {
-        let (bytes, unreadable) = read_all(file, length);
+    fn load_scan(
+        &mut self,
+        segment: &Arc<Segment>,
+        file: &dyn IoFile,
+        length: u32,
+        known_end: Option<u32>,
+    ) -> Result<(), OpenError> {
+        let Whole { bytes, unreadable, refusal } = self.patience.read_whole(file, length);
         if !unreadable.is_empty() {
             segment.set_unmappable();
         }
-        for offset in unreadable {
-            self.report.damages.push(Damage::at(segment.number, offset, DamageKind::Unreadable));
+        for offset in &unreadable {
+            self.report.damages.push(Damage::at(segment.number, *offset, DamageKind::Unreadable));
         }
         let input = ScanInput { known_end, ..segment.scan_input(&bytes) };
         let mut summary = self.directory.begin_batch();
@@ -188,7 +201,37 @@ impl Opening {
         segment.last_batch.store(outcome.last_batch, Ordering::Release);
         self.report.segments_scanned += usize::from(outcome.last_batch > 0 || !outcome.bad.is_empty());
         self.report.records_scanned += u64::from(outcome.record_count);
+        if let Some(error) = refusal {
+            segment.set_refused();
+            if let Some(offset) = matters(&outcome, known_end, segment.header.block_bytes, &unreadable) {
+                self.refused(segment.number, &segment.path, offset, error)?;
+            }
+        }
         self.scanned.insert(segment.number, outcome);
+        Ok(())
+    }
+
+    /// Where the data of each unsealed segment ends, as the first batch of the next one says.
+    fn known_ends(&mut self, candidates: &BTreeMap<u32, Candidate>) -> Result<BTreeMap<u32, u32>, OpenError> {
+        let mut ends = BTreeMap::new();
+        let logs: Vec<(&u32, &Candidate)> =
+            candidates.iter().filter(|(_, candidate)| !candidate.header.is_compacted()).collect();
+        for (at, (number, candidate)) in logs.iter().enumerate() {
+            if candidate.seal.is_some() {
+                continue;
+            }
+            for (next_number, next) in &logs[at + 1..] {
+                let file = next.open(&*self.io).map_err(OpenError::file("opening", next.path()))?;
+                let Some(head) = self.first_bytes(**next_number, next.path(), &*file)? else { continue };
+                let seed = checksum_seed(next.header.journal, **next_number);
+                let first = first_batch(&head, **next_number, seed);
+                if let Some(first) = first.filter(|first| first.previous_segment == **number) {
+                    ends.insert(**number, first.previous_end);
+                    break;
+                }
+            }
+        }
+        Ok(ends)
     }
 
     fn note_control(&mut self, segment: u32, control: FooterControl) {
@@ -205,47 +248,12 @@ impl Opening {
     }
 }
 
-/// Where the data of each unsealed segment ends, as the first batch of the next one says.
-fn known_ends(io: &dyn Io, candidates: &BTreeMap<u32, Candidate>) -> BTreeMap<u32, u32> {
-    let mut ends = BTreeMap::new();
-    let logs: Vec<(&u32, &Candidate)> =
-        candidates.iter().filter(|(_, candidate)| !candidate.header.is_compacted()).collect();
-    for (at, (number, candidate)) in logs.iter().enumerate() {
-        if candidate.seal.is_some() {
-            continue;
-        }
-        for (next_number, next) in &logs[at + 1..] {
-            let mut page = [0; 64];
-            if next.open(io).and_then(|file| file.read_at(&mut page, u64::from(DATA_OFFSET))).is_err() {
-                continue;
-            }
-            let seed = checksum_seed(next.header.journal, **next_number);
-            let first = first_batch(&page, **next_number, seed);
-            if let Some(first) = first.filter(|first| first.previous_segment == **number) {
-                ends.insert(**number, first.previous_end);
-                break;
-            }
-        }
-    }
-    ends
-}
-
-/// A whole file, with the offsets of stretches that cannot be read; they are zero in the result.
-pub(crate) fn read_all(file: &dyn IoFile, length: u32) -> (Vec<u8>, Vec<u32>) {
-    let mut bytes = vec![0; length as usize];
-    let mut unreadable = Vec::new();
-    for (number, chunk) in bytes.chunks_mut(READ_BYTES).enumerate() {
-        let start = (number * READ_BYTES) as u64;
-        if file.read_at(chunk, start).is_ok() {
-            continue;
-        }
-        for (number, piece) in chunk.chunks_mut(READ_BYTES_MIN).enumerate() {
-            let start = start + (number * READ_BYTES_MIN) as u64;
-            if file.read_at(piece, start).is_err() {
-                piece.fill(0);
-                unreadable.push(start as u32);
-            }
-        }
-    }
-    (bytes, unreadable)
+/// The first unreadable stretch that records may lie in. What lies behind the end of the data is nobody's loss, as long as
+/// that end was seen: the block after it was read, and holds no batch.
+fn matters(outcome: &ScanOutcome, known_end: Option<u32>, block_bytes: u32, unreadable: &[u32]) -> Option<u32> {
+    let end = known_end.unwrap_or_else(|| outcome.end.next_multiple_of(block_bytes).saturating_add(1));
+    let first = unreadable.first().copied()?;
+    let is_torn = known_end.is_none() && outcome.torn;
+    // A batch may be torn for want of what was not read.
+    (is_torn || first < end).then_some(first)
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::super::patience::is_refusal;
 use super::super::pool::Spare;
 use super::Opening;
 use crate::error::OpenError;
@@ -18,9 +19,10 @@ use crate::segment::Segment;
 impl Opening {
     /// Decides what becomes of every file: serves, spare, quarantine.
     pub(crate) fn settle(&mut self) -> Result<(), OpenError> {
-        let mut retired = self.retired();
+        let mut retired = self.retired()?;
         retired.append(&mut self.retired_before);
         let newest = self.newest_with_data();
+        let listed = self.listed()?;
         for number in self.scanned.keys().copied().collect::<Vec<_>>() {
             let outcome = &self.scanned[&number];
             let is_empty = outcome.record_count == 0 && outcome.last_batch == 0 && outcome.bad.is_empty();
@@ -29,9 +31,9 @@ impl Opening {
                 continue;
             }
             self.scanned.remove(&number);
-            let listed = self.listed().contains(&number);
+            let is_listed = listed.contains(&number);
             let cut = self.segments.get(&number).is_some_and(|segment| segment.is_cut());
-            if newest.is_none_or(|newest| number > newest) && !listed && !cut {
+            if newest.is_none_or(|newest| number > newest) && !is_listed && !cut {
                 self.make_spare(number)?;
             } else if let Some(segment) = self.segments.remove(&number) {
                 self.report.damages.push(Damage::at(number, 0, DamageKind::Segment));
@@ -39,7 +41,7 @@ impl Opening {
                 self.quarantine(&segment.path)?;
             }
         }
-        for number in self.listed() {
+        for number in listed {
             let known = self.segments.contains_key(&number) || self.lost.contains(&number);
             if !known && !retired.contains(&number) {
                 self.report.damages.push(Damage::at(number, 0, DamageKind::Missing));
@@ -67,35 +69,49 @@ impl Opening {
 
     /// Segments that must have data: those of the latest list, and the one that came after the newest sealed one, which
     /// cannot be dead because nothing newer is left to say so.
-    fn listed(&self) -> Vec<u32> {
-        let mut listed = self.list.map_or(Vec::new(), |(_, segment, control)| self.numbers_in(segment, &control));
+    fn listed(&mut self) -> Result<Vec<u32>, OpenError> {
+        let mut listed = match self.list {
+            Some((_, segment, control)) => self.numbers_in(segment, &control)?,
+            None => Vec::new(),
+        };
         let newest = self.newest_with_data();
         let after = self.followers.iter().filter(|(number, _)| Some(*number) == newest).map(|(_, after)| *after);
         listed.extend(after);
-        listed
+        Ok(listed)
     }
 
-    pub(super) fn retired(&self) -> BTreeSet<u32> {
-        self.retired_notes.iter().flat_map(|(segment, control)| self.numbers_in(*segment, control)).collect()
+    pub(super) fn retired(&mut self) -> Result<BTreeSet<u32>, OpenError> {
+        let mut retired = BTreeSet::new();
+        for (segment, control) in self.retired_notes.clone() {
+            retired.extend(self.numbers_in(segment, &control)?);
+        }
+        Ok(retired)
     }
 
     /// The segment numbers in one of the journal's own records.
-    fn numbers_in(&self, segment: u32, control: &FooterControl) -> Vec<u32> {
-        let payload = self.control_payload(segment, control).unwrap_or_default();
-        payload.chunks_exact(4).map(|raw| read_u32(raw, 0)).collect()
+    fn numbers_in(&mut self, segment: u32, control: &FooterControl) -> Result<Vec<u32>, OpenError> {
+        let payload = self.control_payload(segment, control)?.unwrap_or_default();
+        Ok(payload.chunks_exact(4).map(|raw| read_u32(raw, 0)).collect())
     }
 
-    /// What stands in a control record.
-    pub(crate) fn control_payload(&self, segment: u32, control: &FooterControl) -> Option<Bytes> {
-        let segment = self.segments.get(&segment)?;
+    /// What stands in a control record, unless that is damaged.
+    pub(crate) fn control_payload(&mut self, number: u32, control: &FooterControl) -> Result<Option<Bytes>, OpenError> {
+        let Some(segment) = self.segments.get(&number).cloned() else { return Ok(None) };
         let mut bytes = vec![0; control.length as usize];
-        let read = segment.file(&*self.io).and_then(|file| file.read_at(&mut bytes, u64::from(control.offset)));
+        let file = segment.file(&*self.io).map_err(OpenError::file("opening", &segment.path))?;
+        let read = self.patience.read_at(&*file, &mut bytes, u64::from(control.offset));
         if segment.is_sealed() {
             segment.close_file();
         }
-        read.ok()?;
-        let record = crate::format::record::verify(&bytes, segment.seed).ok()?;
-        Some(Bytes::copy_from_slice(record.payload()))
+        match read {
+            Err(error) if is_refusal(&error) => {
+                return self.refused(number, &segment.path, control.offset, error).map(|()| None);
+            }
+            Err(_) => return Ok(None),
+            Ok(()) => {}
+        }
+        let record = crate::format::record::verify(&bytes, segment.seed).ok();
+        Ok(record.map(|record| Bytes::copy_from_slice(record.payload())))
     }
 
     pub(super) fn make_spare(&mut self, number: u32) -> Result<(), OpenError> {

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use tracing::{info, warn};
 
-use super::super::open::read_all;
+use super::super::patience::Whole;
 use super::super::seal::{Footer, Image, footer, group_tables, image, seal_slot};
 use super::super::shared::Shared;
 use super::check::FooterFindings;
@@ -69,8 +69,11 @@ fn restore_slot(shared: &Shared, segment: &Segment, image: &Image) -> io::Result
 /// The footer that a start would write.
 fn scanned_footer(shared: &Shared, segment: &Arc<Segment>) -> io::Result<Footer> {
     let file = segment.file(&*shared.io)?;
-    // What the disk does not give is zero: then the footer is another one.
-    let (bytes, _) = read_all(&*file, segment.length.load(Ordering::Acquire));
+    let Whole { bytes, refusal, .. } = Whole::of(&*file, segment.length.load(Ordering::Acquire));
+    if let Some(error) = refusal {
+        // It may be as it should be.
+        return Err(error);
+    }
     let mut directory = Directory::default();
     let mut summary = directory.begin_batch();
     scan(segment.scan_input(&bytes), &mut |offset, found| match found {
