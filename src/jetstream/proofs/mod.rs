@@ -15,6 +15,7 @@ mod inspection;
 mod leader;
 mod node_rig;
 mod power_cuts;
+mod refusals;
 mod removal;
 mod replication;
 mod stream_replica;

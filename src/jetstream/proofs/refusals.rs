@@ -1,0 +1,107 @@
+//! Disks that refuse to read while a server starts. What it can not know, it must not decide: once the disk is well again,
+//! everything is as it was.
+
+use headwater_storage::SimIo;
+use headwater_storage::io::FaultKind;
+
+use super::node_rig::{Rig, sequence_of};
+
+const MESSAGES: u64 = 120;
+const OF_T: u64 = 10;
+
+fn body(number: u64) -> Vec<u8> {
+    format!("{number}:").bytes().cycle().take(2000).collect()
+}
+
+/// Two streams, one with a consumer that got ahead, in some segments, with checkpoints and entries after them.
+fn filled() -> (SimIo, Vec<u64>) {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.create_stream("");
+    rig.create_consumer();
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"file"}"#);
+    let mut acked = Vec::new();
+    for number in 1..=MESSAGES {
+        assert_eq!(rig.store("s.1", &body(number)), number);
+        if number % (MESSAGES / OF_T) == 0 {
+            rig.store("t", b"of T");
+            let delivered = rig.pull(3);
+            for reply in &delivered[..2] {
+                let ack = rig.send(reply, b"", b"+ACK");
+                rig.drive();
+                assert_eq!(rig.take(&ack).len(), 1);
+                acked.push(sequence_of(reply));
+            }
+        }
+    }
+    rig.grant("STREAM.MSG.DELETE.S", r#"{"seq":7}"#);
+    (rig.stop(), acked)
+}
+
+/// Everything of `filled` is there, and `more` of each stream.
+fn check(io: &SimIo, acked: &[u64], more: [u64; 2], what: &str) {
+    io.mend();
+    let mut rig = Rig::try_start(io).unwrap_or_else(|problem| panic!("{what}: {problem}"));
+    assert_eq!(rig.node.stats().damages, [], "{what}");
+    for number in (1..=MESSAGES).filter(|number| *number != 7) {
+        assert_eq!(rig.payload(number), Some(body(number)), "{what}: message {number}");
+    }
+    assert_eq!(rig.payload(7), None, "{what}: what was deleted stays so");
+    assert!(acked.iter().all(|sequence| rig.is_acked(*sequence)), "{what}");
+    let state = |rig: &mut Rig, stream: &str| rig.grant(&format!("STREAM.INFO.{stream}"), "")["state"].clone();
+    let (of_s, of_t) = (state(&mut rig, "S"), state(&mut rig, "T"));
+    assert_eq!((&of_s["messages"], &of_s["last_seq"]), (&(MESSAGES - 1 + more[0]).into(), &(MESSAGES + more[0]).into()));
+    assert!(of_s.get("lost").is_none(), "{what}: {of_s}");
+    assert_eq!(of_t["messages"], OF_T + more[1], "{what}");
+    rig.stop();
+}
+
+/// How many reads a start takes.
+fn reads_of(io: &SimIo) -> u64 {
+    let io = io.fork();
+    Rig::start(&io).stop();
+    io.count_of(FaultKind::Read)
+}
+
+/// Serves what is served, and stops. How many messages were taken in each stream.
+fn serve(mut rig: Rig) -> [u64; 2] {
+    let taken = ["s.1", "t"].map(|subject| {
+        let request = rig.publish(subject, b"more");
+        rig.drive();
+        u64::from(!rig.take(&request).is_empty())
+    });
+    rig.stop();
+    taken
+}
+
+/// Entries that a drive did not give for a moment were counted as lost, and a checkpoint said so for ever.
+#[test]
+fn a_start_during_which_the_disk_fails_costs_no_message_no_ack_and_no_stream() {
+    let (stored, acked) = filled();
+    let (mut starts, mut partly) = (0, 0);
+    for nth in 0..reads_of(&stored) {
+        let what = format!("reads from {nth} on fail");
+        let io = stored.fork();
+        io.refuse_reads(nth, u64::MAX);
+        let more = match Rig::try_start(&io) {
+            Ok(rig) => serve(rig),
+            Err(_) => [0, 0],
+        };
+        starts += u32::from(more == [1, 1]);
+        partly += u32::from(more[0] != more[1]);
+        io.crash(nth);
+        check(&io, &acked, more, &what);
+    }
+    assert!(partly > 0, "no stream was ever held back alone: {starts} starts");
+}
+
+#[test]
+fn a_start_is_none_the_worse_for_a_disk_that_fails_for_a_moment() {
+    let (stored, acked) = filled();
+    for nth in 0..reads_of(&stored) {
+        let io = stored.fork();
+        io.refuse_reads(nth, 2);
+        let more = serve(Rig::start(&io));
+        assert_eq!(more, [1, 1], "reads {nth} and the next fail");
+        check(&io, &acked, more, &format!("reads {nth} and the next fail"));
+    }
+}
