@@ -30,6 +30,7 @@ mod scrub;
 mod seal;
 mod shared;
 mod sink;
+mod space;
 mod tail;
 mod writer;
 

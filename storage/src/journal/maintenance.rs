@@ -2,6 +2,7 @@
 //! scrubs.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pool::{begin_spare, prepare};
@@ -10,8 +11,10 @@ use super::reclaim::Reclaim;
 use super::scrub::Scrub;
 use super::seal::seal;
 use super::shared::{PanicGuard, Shared};
+use super::space::{Attempts, SPARES_MIN, Situation};
 use super::writer::Step;
 use crate::io::is_no_space;
+use crate::segment::Segment;
 
 /// How long the thread sleeps when nobody asks.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
@@ -22,7 +25,7 @@ const MAINTAINING: &str = "maintaining segments";
 #[derive(Default)]
 pub(crate) struct Maintenance {
     last_sync: Option<Instant>,
-    last_space_try: Option<Instant>,
+    attempts: Attempts,
     /// How many there were when segments were last looked through for them.
     lost_pages: u64,
     reclaim: Reclaim,
@@ -59,7 +62,10 @@ impl Maintenance {
     /// One piece of work, the most urgent first.
     pub(crate) fn step(&mut self, shared: &Shared) -> Step {
         match self.try_step(shared) {
-            Ok(step) => step,
+            Ok(step) => {
+                self.tell_full(shared);
+                step
+            }
             Err(error) => {
                 shared.poison(MAINTAINING, &error, &[]);
                 Step::Stopped
@@ -83,11 +89,11 @@ impl Maintenance {
             shared.sync_written()?;
         }
         // A full disk stops none of the others: one of them may make room.
-        let worked = without_space(shared, self.prepare_requested(shared))?
-            || without_space(shared, self.seal_next(shared))?
-            || without_space(shared, self.prepare_next(shared))?
-            || without_space(shared, self.reclaim.step(shared))?
-            || without_space(shared, self.fill(shared))?
+        let worked = without_space(self.prepare_requested(shared))?
+            || without_space(self.seal_next(shared))?
+            || without_space(self.prepare_next(shared))?
+            || without_space(self.reclaim.step(shared))?
+            || without_space(self.fill(shared))?
             || self.scrub.step(shared);
         Ok(if worked { Step::Worked } else { Step::Idle })
     }
@@ -103,9 +109,7 @@ impl Maintenance {
     fn prepare_requested(&mut self, shared: &Shared) -> io::Result<bool> {
         shared.errands.lock().prepare = false;
         let Some((number, capacity)) = shared.queue.lock().requested.first().copied() else { return Ok(false) };
-        let segment = prepare(shared, number, capacity, true)?;
-        // It may have been the reserve: whether there is another must be known long before this one is full.
-        self.last_space_try = None;
+        let segment = self.prepare(shared, number, capacity, true)?;
         shared.segments.write().insert(number, segment);
         let mut queue = shared.queue.lock();
         queue.requested.retain(|(other, _)| *other != number);
@@ -122,13 +126,13 @@ impl Maintenance {
             }
         }
         let spares = shared.pool.lock().count();
-        if spares < 2 && !self.make_spare(shared)? && spares == 0 {
+        if spares < SPARES_MIN && !self.make_spare(shared)? && spares == 0 {
             return Ok(false);
         }
         // Until there are two, the next segment is a file that was never written to, which is slower to write: better to wait
         // for a spare. But a writer in a hurry must not wait for either.
-        let spare = shared.pool.lock().count() >= 2;
-        if !spare && (!shared.queue.lock().is_half_way() || !self.may_try_space(shared)) {
+        let spare = shared.pool.lock().count() >= SPARES_MIN;
+        if !spare && (!shared.queue.lock().is_half_way() || !self.attempts.may_try(shared.options.manual)) {
             return Ok(false);
         }
         let number = {
@@ -137,13 +141,7 @@ impl Maintenance {
             queue.next_number += 1;
             number
         };
-        let segment = match prepare(shared, number, shared.segment_bytes, spare) {
-            Err(error) if is_no_space(&error) && !spare => {
-                self.note_no_space(shared);
-                return Ok(false);
-            }
-            result => result?,
-        };
+        let segment = self.prepare(shared, number, shared.segment_bytes, spare)?;
         let mut queue = shared.queue.lock();
         // Numbers are given out in order: a batch may have been placed in a later one meanwhile.
         if queue.placement.segment < number {
@@ -159,44 +157,45 @@ impl Maintenance {
         Ok(true)
     }
 
-    /// One more spare file, if the disk has room. Tells when that changes.
+    /// One more spare file, if the disk has room.
     fn make_spare(&mut self, shared: &Shared) -> io::Result<bool> {
-        if shared.pool.lock().is_filling() || !self.may_try_space(shared) {
+        if shared.pool.lock().is_filling() || !self.attempts.may_try(shared.options.manual) {
             return Ok(false);
         }
-        match begin_spare(shared, shared.segment_bytes) {
-            Ok(()) => {
-                self.last_space_try = None;
-                Ok(true)
-            }
-            Err(error) if is_no_space(&error) => {
-                self.note_no_space(shared);
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+        let begun = begin_spare(shared, shared.segment_bytes);
+        self.attempts.note_file(!is_refused(&begun));
+        without_space(begun.map(|()| true))
     }
 
-    /// A disk that had no room is not asked all the time.
-    fn may_try_space(&self, shared: &Shared) -> bool {
-        self.last_space_try.is_none_or(|last| shared.options.manual || last.elapsed() >= IDLE_PAUSE)
+    /// An empty segment, from a spare if it may and there is one.
+    fn prepare(&mut self, shared: &Shared, number: u32, capacity: u32, spare: bool) -> io::Result<Arc<Segment>> {
+        let of_spare = spare && shared.pool.lock().count() > 0;
+        let prepared = prepare(shared, number, capacity, spare);
+        let found = !is_refused(&prepared);
+        if of_spare { self.attempts.note_spare(found) } else { self.attempts.note_file(found) }
+        prepared
     }
 
-    /// The disk had no room for another file: it is full once nothing but the reserve is left of those that there are.
-    fn note_no_space(&mut self, shared: &Shared) {
-        self.last_space_try = Some(Instant::now());
-        let none_left = shared.queue.lock().next.is_none() && shared.pool.lock().count() < 2;
-        shared.set_full(none_left);
+    /// The disk had no room for the first segment.
+    pub(crate) fn note_no_room(&mut self) {
+        self.attempts.note_file(false);
+    }
+
+    /// Lets everybody know whether the disk is full.
+    fn tell_full(&self, shared: &Shared) {
+        shared.set_full_if(|queue| {
+            let situation = Situation {
+                attempts: self.attempts,
+                write_refused: queue.write_refused,
+                segment_missing: !queue.requested.is_empty(),
+                segment_ready: queue.next.is_some(),
+                spares: shared.pool.lock().count(),
+            };
+            situation.is_full()
+        });
     }
 
     fn fill(&mut self, shared: &Shared) -> io::Result<bool> {
-        let is_ready = {
-            let queue = shared.queue.lock();
-            queue.next.is_some() && queue.requested.is_empty()
-        };
-        if is_ready {
-            shared.set_full(false);
-        }
         if shared.pool.lock().count() < shared.options.spare_segments && self.make_spare(shared)? {
             return Ok(true);
         }
@@ -212,13 +211,11 @@ impl Maintenance {
     }
 }
 
+fn is_refused<T>(outcome: &io::Result<T>) -> bool {
+    outcome.as_ref().is_err_and(is_no_space)
+}
+
 /// Takes "no space left" for an outcome.
-fn without_space(shared: &Shared, result: io::Result<bool>) -> io::Result<bool> {
-    match result {
-        Err(error) if is_no_space(&error) => {
-            shared.set_full(true);
-            Ok(false)
-        }
-        result => result,
-    }
+fn without_space(outcome: io::Result<bool>) -> io::Result<bool> {
+    if is_refused(&outcome) { Ok(false) } else { outcome }
 }

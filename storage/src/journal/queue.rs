@@ -98,6 +98,8 @@ pub(crate) struct Queue {
     pub(crate) closing: bool,
     /// The disk is full: see `Journal::append`.
     pub(crate) full: bool,
+    /// It had no room for the last write.
+    pub(crate) write_refused: bool,
     pub(crate) now: i64,
 }
 
@@ -129,6 +131,7 @@ impl Queue {
             writer_has_alarm: false,
             closing: false,
             full: false,
+            write_refused: false,
             now: 0,
         }
     }

@@ -161,10 +161,11 @@ impl Shared {
     }
 
     /// Tells the world about the disk when that changes.
-    pub(crate) fn set_full(&self, full: bool) {
-        let changed = {
+    pub(crate) fn set_full_if(&self, is_full: impl FnOnce(&mut Queue) -> bool) {
+        let (full, changed) = {
             let mut queue = self.queue.lock();
-            std::mem::replace(&mut queue.full, full) != full
+            let full = is_full(&mut queue);
+            (full, std::mem::replace(&mut queue.full, full) != full)
         };
         if changed {
             warn!(full, "disk space");

@@ -224,7 +224,10 @@ impl Writer {
             Err(error) if is_no_space(&error) => {
                 // Nothing was acknowledged and no sync was asked for: the same write may be tried again.
                 self.in_flight = Some(in_flight);
-                shared.set_full(true);
+                shared.set_full_if(|queue| {
+                    queue.write_refused = true;
+                    true
+                });
                 if shared.poisoned().is_some() || shared.queue.lock().closing { Step::Stopped } else { Step::Idle }
             }
             Err(error) => {
@@ -432,6 +435,7 @@ fn finish(shared: &Shared, in_flight: InFlight, completed: Completed) {
     let queue_is_empty = {
         let mut queue = shared.queue.lock();
         queue.bytes_waiting -= bytes.len();
+        queue.write_refused = false;
         queue.is_empty()
     };
     if summary.has_messages {

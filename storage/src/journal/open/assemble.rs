@@ -136,6 +136,7 @@ fn begin_segment(shared: &Shared, capacity: u32) -> Result<(), OpenError> {
         // What is stored can still be read.
         Err(error) if crate::io::is_no_space(&error) => {
             shared.queue.lock().full = true;
+            shared.maintenance.lock().note_no_room();
             Ok(())
         }
         Err(source) => Err(OpenError::Io { during: "preparing the first segment", source }),
