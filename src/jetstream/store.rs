@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use headwater_storage::{GroupId, Journal, MemoryInput, MemoryLog, MessageCursor, Placed, ReadError, Record};
+use headwater_storage::{GroupId, Journal, MemoryInput, MemoryLog, MessageCursor, Placed, ReadError, Record, SequenceSet};
 
 use super::messages::Message;
 use super::stream::{MessageRef, MessageSource, MessageView, Unreadable};
@@ -21,6 +21,8 @@ pub struct FileStore {
     group: GroupId,
     /// No lock: the store is part of what the stream's lock covers, and this is used twice for each delivery.
     reading: RefCell<Reading>,
+    /// Unreadable messages of which it was told that nobody knows whom they are for.
+    passed_over: RefCell<SequenceSet>,
 }
 
 /// Messages read one after another: a delivery asks for each twice, first for its size.
@@ -116,7 +118,7 @@ const RECENT_MAX: usize = 512;
 
 impl FileStore {
     pub fn new(journal: Journal, group: GroupId) -> Self {
-        Self { journal, group, reading: RefCell::default() }
+        Self { journal, group, reading: RefCell::default(), passed_over: RefCell::default() }
     }
 
     fn message(&self, sequence: u64) -> Result<Message, Unreadable> {
@@ -155,6 +157,15 @@ impl FileStore {
             ReadError::NotFound => Unreadable::Missing,
             _ => Unreadable::Damaged,
         })
+    }
+
+    fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {
+        let subject = self.journal.subject_of(self.group, sequence);
+        if subject.is_none() && self.passed_over.borrow_mut().insert(sequence) {
+            let group = self.group.0;
+            tracing::error!(group, sequence, "a message could not be read nor its subject: filters pass it over");
+        }
+        subject
     }
 
     /// Reads the message when it is the one after the last: then a cursor is quicker than a look-up.
@@ -262,6 +273,13 @@ impl MessageSource for Store {
 
     fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         Store::inspect(self, sequence, look)
+    }
+
+    fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {
+        match self {
+            Self::File(file) => file.subject_of_unreadable(sequence),
+            Self::Memory(_) => None,
+        }
     }
 }
 

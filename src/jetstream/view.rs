@@ -2,12 +2,38 @@
 
 use super::consumer::{Filter, MessageSize, Run, StreamView};
 use super::store::Store;
-use super::stream::{MessageRef, MessageSource, StreamMachine};
+use super::stream::{MessageRef, MessageSource, StreamMachine, Unreadable};
 
 /// The machine and the messages, for the length of one call.
 pub struct View<'a, S = Store> {
     pub machine: &'a StreamMachine,
     pub store: &'a S,
+}
+
+/// A source that knows what an unreadable message is for, where it can: a consumer with a filter is to find out that it can
+/// not be read as one without does, when it delivers it.
+struct Known<'a, S>(&'a S);
+
+impl<S: MessageSource> MessageSource for Known<'_, S> {
+    type Message = S::Message;
+
+    fn read(&self, sequence: u64) -> Result<Self::Message, Unreadable> {
+        self.0.read(sequence)
+    }
+
+    fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
+        let mut look = Some(look);
+        let looked = self.0.inspect(sequence, |message| look.take().map(|look| look(message)));
+        match looked {
+            Ok(Some(seen)) => Ok(seen),
+            Ok(None) => Err(Unreadable::Missing),
+            Err(problem) => {
+                let subject = self.0.subject_of_unreadable(sequence).ok_or(problem)?;
+                let known = MessageRef { subject: &subject, headers: &[], payload: &[], time: 0 };
+                look.take().map(|look| look(known)).ok_or(problem)
+            }
+        }
+    }
 }
 
 impl<S: MessageSource> StreamView for View<'_, S> {
@@ -20,7 +46,8 @@ impl<S: MessageSource> StreamView for View<'_, S> {
     }
 
     fn next_matching(&self, from: u64, filter: &Filter) -> Option<u64> {
-        self.machine.next_matching(from, filter.as_slice(), self.store)
+        // Without a filter nobody looks at the message before it is delivered.
+        self.machine.next_matching(from, filter.as_slice(), &Known(self.store))
     }
 
     fn next_matching_run(&self, from: u64, filter: &Filter, count_max: u64) -> Option<Run> {

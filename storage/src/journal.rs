@@ -30,6 +30,7 @@ mod scrub;
 mod seal;
 mod shared;
 mod sink;
+mod sources;
 mod space;
 mod tail;
 mod writer;
@@ -51,11 +52,12 @@ use queue::{Queue, QueueState};
 use shared::Shared;
 use writer::Step;
 
-pub use cursor::{MessageCursor, Placed, SubjectFilter};
+pub use cursor::{MessageCursor, Placed};
 pub(crate) use look::look;
 pub use open::{Opened, RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup};
 pub use replay::ReplayReport;
 pub use sink::{DurableBatch, DurableSink, IgnoringSink};
+pub use sources::SubjectFilter;
 
 /// What is appended, for when space is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

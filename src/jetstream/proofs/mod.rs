@@ -19,3 +19,4 @@ mod refusals;
 mod removal;
 mod replication;
 mod stream_replica;
+mod unreadable;

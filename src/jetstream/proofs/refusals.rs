@@ -49,7 +49,10 @@ fn check(io: &SimIo, acked: &[u64], more: [u64; 2], what: &str) {
     assert!(acked.iter().all(|sequence| rig.is_acked(*sequence)), "{what}");
     let state = |rig: &mut Rig, stream: &str| rig.grant(&format!("STREAM.INFO.{stream}"), "")["state"].clone();
     let (of_s, of_t) = (state(&mut rig, "S"), state(&mut rig, "T"));
-    assert_eq!((&of_s["messages"], &of_s["last_seq"]), (&(MESSAGES - 1 + more[0]).into(), &(MESSAGES + more[0]).into()));
+    assert_eq!(
+        (&of_s["messages"], &of_s["last_seq"]),
+        (&(MESSAGES - 1 + more[0]).into(), &(MESSAGES + more[0]).into())
+    );
     assert!(of_s.get("lost").is_none(), "{what}: {of_s}");
     assert_eq!(of_t["messages"], OF_T + more[1], "{what}");
     rig.stop();

@@ -10,6 +10,12 @@ pub trait MessageSource {
     fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         self.read(sequence).map(|message| look(MessageRef::of(&message)))
     }
+
+    /// The subject of a message that can not be read, where that is known apart from the message. Asked for one that
+    /// somebody is going to pass over if it is not.
+    fn subject_of_unreadable(&self, _sequence: u64) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A message in its place.
@@ -64,5 +70,9 @@ impl<S: MessageSource> MessageSource for &S {
 
     fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         S::inspect(self, sequence, look)
+    }
+
+    fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {
+        S::subject_of_unreadable(self, sequence)
     }
 }

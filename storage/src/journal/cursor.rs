@@ -9,21 +9,11 @@ use std::sync::Arc;
 use super::read::is_replaced;
 use super::replay::SegmentReader;
 use super::shared::Shared;
+use super::sources::{Slot, SubjectFilter, Verdicts};
 use super::{Journal, Record};
-use crate::directory::live::LiveSpan;
-use crate::directory::sealed::{SealedSpan, next_message};
-use crate::directory::table::number_at;
 use crate::error::ReadError;
-use crate::format::footer::Section;
 use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, RecordRef};
-use crate::segment::Segment;
 use bytes::Bytes;
-
-/// Messages looked up at once.
-const WINDOW: usize = 512;
-
-/// Chooses messages by subject.
-pub type SubjectFilter<'f> = &'f dyn Fn(&[u8]) -> bool;
 
 /// A position in a group's messages. It knows nothing of removals, and may go on after it reached the end.
 pub struct MessageCursor {
@@ -72,29 +62,6 @@ impl<'w> Placed<'w> {
         let start = self.content - RECORD_HEADER_BYTES;
         start..start + self.header.record_bytes()
     }
-}
-
-#[derive(Clone, Copy)]
-struct Slot {
-    sequence: u64,
-    offset: u32,
-}
-
-/// What the filter said about the subjects of one segment.
-#[derive(Default)]
-struct Verdicts {
-    /// The segment, and whether its numbers are those of a footer.
-    source: (u32, bool),
-    by_id: Vec<Option<bool>>,
-}
-
-/// What can be read next, and up to where nobody else has to be asked.
-struct Source {
-    segment: Arc<Segment>,
-    slots: Vec<Slot>,
-    /// Where the next window starts.
-    next: u64,
-    index_limit: u64,
 }
 
 impl Journal {
@@ -233,174 +200,4 @@ enum Loaded {
     Window,
     Spare,
     Gone,
-}
-
-impl Verdicts {
-    fn passes<'t>(
-        &mut self,
-        source: (u32, bool),
-        id: u32,
-        filter: SubjectFilter<'_>,
-        text: impl FnOnce() -> &'t [u8],
-    ) -> bool {
-        if self.source != source {
-            self.source = source;
-            self.by_id.clear();
-        }
-        let at = id as usize;
-        if at >= self.by_id.len() {
-            self.by_id.resize(at + 1, None);
-        }
-        *self.by_id[at].get_or_insert_with(|| filter(text()))
-    }
-}
-
-impl Shared {
-    /// The next window of messages from `from` on. `None` when there are none.
-    fn source(
-        &self,
-        group: GroupId,
-        from: u64,
-        filter: Option<SubjectFilter<'_>>,
-        verdicts: &mut Verdicts,
-    ) -> Option<Source> {
-        let mut from = from;
-        loop {
-            let (live, covering, after) = {
-                let directory = self.directory.read();
-                let group = directory.group(group)?;
-                let live: Vec<u64> = group.live.iter().filter_map(|span| span.next_sequence(from)).collect();
-                let covering: Vec<Arc<SealedSpan>> = group.sealed_covering(from).into_iter().cloned().collect();
-                (live, covering, group.sealed_after(from))
-            };
-            let next_in = |span: &Arc<SealedSpan>| {
-                if span.is_contiguous() {
-                    return Some(from);
-                }
-                next_message(self.section(span).ok()?, from).map(|(sequence, _)| sequence)
-            };
-            let sealed: Vec<(u64, &Arc<SealedSpan>)> =
-                covering.iter().filter_map(|span| Some((next_in(span)?, span))).collect();
-            let best = sealed.iter().map(|(next, _)| *next).chain(live.iter().copied()).chain(after).min()?;
-            if live.contains(&best) {
-                let others = sealed.iter().map(|(next, _)| *next).chain(after);
-                let limit = limit_of(others, best);
-                match self.live_source(group, best, limit, filter, verdicts) {
-                    Some(source) => return Some(source),
-                    // Sealed in between: look again.
-                    None => continue,
-                }
-            }
-            let Some((_, span)) = sealed.iter().find(|(next, _)| *next == best) else {
-                // A span begins there that did not cover `from`.
-                from = best;
-                continue;
-            };
-            let others = sealed.iter().filter(|(_, other)| other.segment.number != span.segment.number);
-            let limit = limit_of(others.map(|(next, _)| *next).chain(live.iter().copied()).chain(after), best);
-            match self.sealed_source(span, best, limit, filter, verdicts) {
-                Some(source) => return Some(source),
-                // The footer cannot be read: pass over what it alone knows.
-                None if limit == u64::MAX => return None,
-                None => from = limit,
-            }
-        }
-    }
-
-    fn live_source(
-        &self,
-        group: GroupId,
-        from: u64,
-        limit: u64,
-        filter: Option<SubjectFilter<'_>>,
-        verdicts: &mut Verdicts,
-    ) -> Option<Source> {
-        let directory = self.directory.read();
-        let spans = &directory.group(group)?.live;
-        let holds = |span: &&LiveSpan| span.next_sequence(from) == Some(from);
-        let at = spans.iter().rposition(|span| holds(&span))?;
-        let span = &spans[at];
-        let others = spans.iter().enumerate().filter(|(other, _)| *other != at);
-        let limit = limit.min(limit_of(others.filter_map(|(_, other)| other.next_sequence(from)), from));
-        let number = (span.segment.number, false);
-        let window = span.window(from, WINDOW);
-        let next = window.last().map_or(limit, |(sequence, ..)| sequence + 1).min(limit);
-        let keep = |slot: &(u64, u32, u32)| {
-            let text = || span.subjects.subject(slot.2);
-            slot.0 < limit && filter.is_none_or(|filter| verdicts.passes(number, slot.2, filter, text))
-        };
-        let slots = window.into_iter().filter(keep).map(|(sequence, offset, _)| Slot { sequence, offset }).collect();
-        Some(Source { segment: span.segment.clone(), slots, next, index_limit: u64::MAX })
-    }
-
-    fn sealed_source(
-        &self,
-        span: &Arc<SealedSpan>,
-        from: u64,
-        limit: u64,
-        filter: Option<SubjectFilter<'_>>,
-        verdicts: &mut Verdicts,
-    ) -> Option<Source> {
-        let section = self.section(span).ok()?;
-        let source = Self::source_in(section, span, from, limit, filter, verdicts);
-        if self.lacks_pages(&span.segment) {
-            // Subjects of zeros pass no filter, or the wrong ones.
-            *verdicts = Verdicts::default();
-            return Self::source_in(self.section_anew(span).ok()?, span, from, limit, filter, verdicts);
-        }
-        source
-    }
-
-    fn source_in(
-        section: &Section,
-        span: &Arc<SealedSpan>,
-        from: u64,
-        limit: u64,
-        filter: Option<SubjectFilter<'_>>,
-        verdicts: &mut Verdicts,
-    ) -> Option<Source> {
-        let number = (span.segment.number, true);
-        let (_, first) = next_message(section, from)?;
-        let mut slots = Vec::with_capacity(WINDOW.min(section.message_count() - first));
-        let mut next = limit.min(span.numbers.last_sequence.saturating_add(1));
-        let any = filter.is_none_or(|filter| {
-            let subjects = 0..section.subject_count() as u32;
-            subjects.fold(false, |any, id| {
-                let text = || section.subject(id).map_or(&[][..], |(_, text)| text);
-                verdicts.passes(number, id, filter, text) || any
-            })
-        });
-        let mut position = first;
-        let mut run = section.sequence_runs.partition_point(|run| run.start as usize <= first);
-        let mut sequence = number_at(&section.sequence_runs, first)?;
-        while any && position < section.message_count() {
-            if section.sequence_runs.get(run).is_some_and(|run| run.start as usize == position) {
-                sequence = section.sequence_runs[run].first;
-                run += 1;
-            }
-            if sequence >= limit {
-                break;
-            }
-            if slots.len() == WINDOW {
-                next = sequence;
-                break;
-            }
-            let passes = filter.is_none() || {
-                let id = section.subject_id(position).unwrap_or(0);
-                verdicts.by_id.get(id as usize).copied().flatten().unwrap_or(false)
-            };
-            if passes {
-                slots.push(Slot { sequence, offset: section.message(position)? });
-            }
-            position += 1;
-            sequence += 1;
-        }
-        let index_limit = if span.segment.header.is_compacted() { u64::MAX } else { span.index_limit() };
-        Some(Source { segment: span.segment.clone(), slots, next, index_limit })
-    }
-}
-
-/// The lowest other sequence above `best`; one equal to it is an older copy of the same message, or a repair.
-fn limit_of(others: impl Iterator<Item = u64>, best: u64) -> u64 {
-    others.map(|other| if other == best { best + 1 } else { other }).min().unwrap_or(u64::MAX)
 }

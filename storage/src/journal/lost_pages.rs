@@ -38,7 +38,8 @@ impl Shared {
     #[cold]
     fn without_mapping(&self, segment: &Segment, error: io::Error) -> io::Result<Option<Bytes>> {
         let no_handle = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
-        if error.kind() == io::ErrorKind::NotFound || error.raw_os_error().is_some_and(|code| no_handle.contains(&code)) {
+        if error.kind() == io::ErrorKind::NotFound || error.raw_os_error().is_some_and(|code| no_handle.contains(&code))
+        {
             // There is no file, or nothing can be opened just now: system calls would not do better.
             return Err(error);
         }

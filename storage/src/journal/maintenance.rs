@@ -172,7 +172,11 @@ impl Maintenance {
         let of_spare = spare && shared.pool.lock().count() > 0;
         let prepared = prepare(shared, number, capacity, spare);
         let found = !is_refused(&prepared);
-        if of_spare { self.attempts.note_spare(found) } else { self.attempts.note_file(found) }
+        if of_spare {
+            self.attempts.note_spare(found)
+        } else {
+            self.attempts.note_file(found)
+        }
         prepared
     }
 

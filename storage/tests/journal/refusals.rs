@@ -195,7 +195,8 @@ fn a_journal_of_one_segment_is_not_begun_anew_because_its_header_is_refused() {
 fn a_look_at_a_store_reports_what_is_refused_and_changes_nothing() {
     for close in [true, false] {
         let stored = stored(close);
-        let holds = |path: &PathBuf| stored.messages.iter().any(|(_, _, place, _)| *path == segment_path(place.segment));
+        let holds =
+            |path: &PathBuf| stored.messages.iter().any(|(_, _, place, _)| *path == segment_path(place.segment));
         for path in files(&stored.io).into_iter().filter(holds) {
             let length = stored.io.content(&path).unwrap().len() as u64;
             for start in (0..length).step_by(BLOCK as usize) {
@@ -204,9 +205,10 @@ fn a_look_at_a_store_reports_what_is_refused_and_changes_nothing() {
                 let mutations = io.mutations();
                 let dynamic: Arc<dyn Io> = Arc::new(io.clone());
                 let report = verify(dynamic, Path::new(DIRECTORY), true, &mut |_| {}).unwrap();
-                let told = report.damages.iter().any(|damage| {
-                    damage.kind == DamageKind::Unreadable && segment_path(damage.segment) == path
-                });
+                let told = report
+                    .damages
+                    .iter()
+                    .any(|damage| damage.kind == DamageKind::Unreadable && segment_path(damage.segment) == path);
                 assert!(told, "close {close}: {} at {start}: {report}", path.display());
                 assert_eq!(io.mutations(), mutations);
             }
