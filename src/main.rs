@@ -15,6 +15,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// How long the last lines of the log may take.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
@@ -117,34 +118,46 @@ async fn until_told_to_end(
     flags: &Flags,
     logger: &Logger,
 ) {
-    loop {
-        tokio::select! {
-            signal = signals.next() => match signal {
+    // A reload takes long when it opens a store: other signals are heard meanwhile, and one more reload follows it.
+    let reload_wanted = Notify::new();
+    let reloads = async {
+        loop {
+            reload_wanted.notified().await;
+            reload(server, files, flags, logger).await;
+        }
+    };
+    let signals = async {
+        loop {
+            match signals.next().await {
                 // Who asked for lame duck mode may well terminate next, and wants it to run its course.
                 Signal::Terminate if server.is_lame_duck() => {}
                 Signal::Quit | Signal::Terminate => return,
                 Signal::Reopen => logger.reopen(),
-                Signal::Reload => reload(server, files, flags, logger),
+                Signal::Reload => reload_wanted.notify_one(),
                 Signal::LameDuck => {
                     let server = Arc::clone(server);
                     // Ends the server, which the other arm waits for; a second signal must be heard meanwhile.
                     tokio::spawn(async move { server.lame_duck().await });
                 }
-            },
-            () = server.stopped() => return,
+            }
         }
+    };
+    tokio::select! {
+        () = signals => {}
+        () = reloads => {}
+        () = server.stopped() => {}
     }
 }
 
-fn reload(server: &Server, files: &mut Files, flags: &Flags, logger: &Logger) {
-    match reloaded(server, files, flags, logger) {
+async fn reload(server: &Arc<Server>, files: &mut Files, flags: &Flags, logger: &Logger) {
+    match reloaded(server, files, flags, logger).await {
         Ok(()) => tracing::info!("Reloaded server configuration ({})", server.options().config_digest),
         Err(error) => tracing::error!("Failed to reload server configuration: {error}"),
     }
 }
 
-fn reloaded(
-    server: &Server,
+async fn reloaded(
+    server: &Arc<Server>,
     files: &mut Files,
     flags: &Flags,
     logger: &Logger,
@@ -157,7 +170,8 @@ fn reloaded(
         return Err(refusal.into());
     }
     logger.reconfigure(&options.log)?;
-    server.reload(options)?;
+    let reloading = Arc::clone(server);
+    tokio::task::spawn_blocking(move || reloading.reload(options)).await??;
     files.follow(&old, server);
     for key in &loaded.unsupported {
         tracing::warn!("{key}");

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 impl Server {
     /// Takes over changed options. What may change at all has been decided by [`Options::diff`]; on an error nothing
-    /// has changed. JetStream that is switched on is there when this returns: it takes as long as recovery does.
+    /// has changed. JetStream that is switched on is there when this returns: it takes as long as recovery does, so this
+    /// is nothing for a thread that others wait for.
     pub fn reload(&self, options: Options) -> Result<(), StartError> {
         let directory = settings::directory(&options)?;
         let tls = settings::tls(&options).map(TlsListener::new).transpose()?;

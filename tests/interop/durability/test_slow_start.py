@@ -66,6 +66,36 @@ def test_a_slow_start_ends_as_soon_as_it_is_told_to(disk):
             assert client.api("STREAM.INFO.S")["state"]["messages"] == MESSAGES
 
 
+def test_a_reload_that_opens_a_store_ends_as_soon_as_it_is_told_to(disk):
+    """SIGTERM used to wait until a store that a reload switched on was read."""
+    with Server(store=os.path.join(disk.path, "data")) as server:
+        fill(server)
+        server.kill()
+        config = server.directory / "switched.conf"
+        config.write_text(f"listen: '127.0.0.1:{server.port}'\n")
+        ready = server.log().count("Server is ready") + 1
+        without = [server.command()[0], "-c", config]
+        with open(server.log_path, "ab") as log:
+            running = subprocess.Popen(without, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            until(lambda: server.log().count("Server is ready") == ready, PATIENCE, "a server without streams")
+            with open(config, "a") as file:
+                file.write(f"jetstream {{ store_dir: '{server.store}' }}\n")
+            disk.slow(20)
+            running.send_signal(signal.SIGHUP)
+            until(lambda: "recovering the store" in server.log(), PATIENCE, "a word on how far the reload is")
+            with Client(server.port) as client:
+                assert client.request("nobody", b"") is not None, "others are served meanwhile"
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(10) == 0
+        finally:
+            disk.slow(0)
+            running.kill()
+        server.start(seconds=PATIENCE)
+        with Client(server.port) as client:
+            assert client.api("STREAM.INFO.S")["state"]["messages"] == MESSAGES
+
+
 def hurry_once_told(server, disk):
     """What is waited for has come: the rest may go at full speed."""
     try:
