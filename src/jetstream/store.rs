@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use headwater_storage::{GroupId, Journal, MemoryInput, MemoryLog, MessageCursor, Placed, ReadError, Record, SequenceSet};
+use headwater_storage::{
+    GroupId, Journal, MemoryInput, MemoryLog, MessageCursor, Placed, ReadError, Record, SequenceSet,
+};
 
 use super::messages::Message;
 use super::stream::{MessageRef, MessageSource, MessageView, Unreadable};

@@ -22,6 +22,7 @@ mod patience;
 mod pool;
 mod queue;
 mod read;
+mod read_only;
 mod reclaim;
 mod records;
 mod replay;

@@ -41,6 +41,8 @@ pub enum DamageKind {
     Truncated,
     /// The file is gone.
     Missing,
+    /// The file has the name of another segment; it is served as what its header says.
+    Misnamed,
     /// The disk refused to read.
     Unreadable,
     /// A checkpoint is incomplete or unreadable; an older one serves, or none.

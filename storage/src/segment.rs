@@ -60,11 +60,16 @@ impl AsRef<[u8]> for Mapping {
 
 impl Segment {
     pub(crate) fn new(directory: &Path, header: SegmentHeader, length: u32) -> Self {
+        Self::at(directory.join(FileName::Segment(header.number).to_string()), header, length)
+    }
+
+    /// One whose file may have another name than it should.
+    pub(crate) fn at(path: PathBuf, header: SegmentHeader, length: u32) -> Self {
         Self {
             number: header.number,
             seed: checksum_seed(header.journal, header.number),
             header,
-            path: directory.join(FileName::Segment(header.number).to_string()),
+            path,
             length: AtomicU32::new(length),
             data_end: AtomicU32::new(crate::format::segment::DATA_OFFSET),
             record_count: AtomicU32::new(0),

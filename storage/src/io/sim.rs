@@ -62,6 +62,8 @@ struct Disk {
     /// Reads from this one on up to that one fail.
     refusing: std::ops::Range<u64>,
     maps_refused: bool,
+    read_only: bool,
+    forbidden: HashSet<PathBuf>,
     crash_at: Option<u64>,
     crashed: bool,
     /// Grows at each crash: handles of an earlier life fail.
@@ -149,9 +151,21 @@ impl SimIo {
         disk.refusing = from..from.saturating_add(count);
     }
 
-    /// The disk is well again: no sector is bad, nothing is going to fail.
+    /// The medium is mounted read-only from now on.
+    pub fn set_read_only(&self) {
+        self.disk.lock().read_only = true;
+    }
+
+    /// A file that may not be opened.
+    pub fn forbid(&self, path: &Path) {
+        self.disk.lock().forbidden.insert(path.to_owned());
+    }
+
+    /// The disk is well again: no sector is bad, nothing is going to fail or forbidden.
     pub fn mend(&self) {
         let mut disk = self.disk.lock();
+        disk.read_only = false;
+        disk.forbidden.clear();
         disk.bad_sectors.clear();
         disk.faults.clear();
         disk.refusing = 0..0;
@@ -258,6 +272,12 @@ impl Io for SimIo {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn IoFile>> {
         let mut disk = self.disk.lock();
         disk.alive()?;
+        if disk.forbidden.contains(path) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        if disk.read_only && mode != OpenMode::Read {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let id = match (disk.names.get(path).copied(), mode) {
             (Some(_), OpenMode::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Some(id), _) => id,
@@ -333,6 +353,9 @@ impl Io for SimIo {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
         let mut disk = self.disk.lock();
         disk.alive()?;
+        if disk.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         if !disk.locked.insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::open::Opening;
 use super::patience::Whole;
+use super::read_only::ReadOnly;
 use crate::directory::group::GroupDirectory;
 use crate::error::OpenError;
 use crate::format::record::GroupId;
@@ -23,6 +24,7 @@ pub(crate) fn look(
     every_record: bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<StoreReport, OpenError> {
+    let io: Arc<dyn Io> = Arc::new(ReadOnly(io));
     let _lock = match io.lock(path) {
         Ok(lock) => lock,
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {

@@ -96,6 +96,8 @@ pub(crate) struct Opening {
     /// As read before the retired segments themselves were left out.
     retired_before: BTreeSet<u32>,
     lost: Vec<u32>,
+    /// Segments whose file does not say what it is: only its name does.
+    assumed: BTreeSet<u32>,
     patience: Patience,
     /// Look, but change nothing.
     pub(crate) read_only: bool,
@@ -122,6 +124,7 @@ impl Opening {
             followers: Vec::new(),
             retired_before: BTreeSet::new(),
             lost: Vec::new(),
+            assumed: BTreeSet::new(),
             read_only: false,
         }
     }

@@ -267,3 +267,98 @@ fn too_much_in_the_queue_is_refused_as_busy() {
         assert_eq!(journal.read_message(GROUP, stored).unwrap().payload(), payload(stored));
     }
 }
+
+/// Opens a store while something fails, and goes on with it as long as that goes. How far group 9 became durable, and
+/// whether the fault was met.
+fn live_with(io: &SimIo, appends: u64) -> (u64, bool) {
+    let path = std::path::Path::new(DIRECTORY);
+    let options = JournalOptions { segment_bytes: Some(24 * 1024), first_segment_bytes: 24 * 1024, ..manual() };
+    let Ok(opened) = Journal::open(Arc::new(io.clone()), path, options, &mut |_| {}) else { return (0, true) };
+    let journal = opened.journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    for index in 1..=appends {
+        let Ok(mut appender) = journal.append(AppendClass::Message) else { break };
+        let body = payload(index);
+        appender.record(&header(9, index, 1, index, b"s", &body), &[b"s", &body]);
+        appender.finish(Urgency::Wake);
+        if index % 5 == 0 {
+            journal.drive();
+        }
+        if index % 40 == 0 {
+            append_checkpoint_if_possible(&journal, 9, index);
+            journal.release_messages_before(GroupId(9), index - 10);
+        }
+    }
+    journal.drive();
+    let met = !matches!(journal.health(), Health::Ok);
+    journal.abort();
+    (watch.durable_index(GroupId(9)), met)
+}
+
+fn append_checkpoint_if_possible(journal: &Journal, group: u64, index: u64) {
+    if let Ok(mut appender) = journal.append(AppendClass::Control) {
+        appender.checkpoint(GroupId(group), index, 1, b"checkpoint");
+    }
+}
+
+/// What was stored before, and what became durable meanwhile.
+fn check_all(stored: &Stored, io: &SimIo, durable: u64, what: &str) {
+    let opened = try_open(io).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(opened.report.damages, [], "{what}");
+    for (group, sequence, ..) in &stored.messages {
+        let record = opened.journal.read_message(GroupId(*group), *sequence);
+        assert_eq!(record.unwrap().payload(), payload(*sequence), "{what}: {group} {sequence}");
+    }
+    for sequence in (durable / 40 * 40).max(11)..=durable {
+        let record = opened.journal.read_message(GroupId(9), sequence);
+        let record = record.unwrap_or_else(|error| panic!("{what}: message {sequence} of {durable}: {error}"));
+        assert_eq!(record.payload(), payload(sequence), "{what}");
+    }
+    opened.journal.abort();
+}
+
+#[test]
+fn a_write_or_sync_that_fails_at_any_point_of_a_start_and_after_it_costs_nothing_durable() {
+    for close in [true, false] {
+        let stored = stored(close);
+        for kind in [FaultKind::Write, FaultKind::Sync] {
+            let mut nth = 0;
+            loop {
+                let io = stored.io.fork();
+                io.fail(kind, nth);
+                let (durable, met) = live_with(&io, 120);
+                let what = format!("close {close}: {kind:?} {nth} fails");
+                io.crash(nth);
+                check_all(&stored, &io, durable, &what);
+                if !met {
+                    assert!(nth > 20 && durable == 120, "{what}: {durable}");
+                    break;
+                }
+                nth += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_point_of_a_start_and_after_it_costs_nothing_durable() {
+    for close in [true, false] {
+        let stored = stored(close);
+        let used = stored.io.used_bytes();
+        for more in (0..8 * 24 * 1024).step_by(3 * 1024) {
+            let io = stored.io.fork();
+            io.set_capacity(Some(used + more));
+            let (durable, _) = live_with(&io, 300);
+            let what = format!("close {close}: {more} bytes left");
+            io.crash(more);
+            // Still full: what is stored is served.
+            check_all(&stored, &io, durable, &what);
+            io.set_capacity(None);
+            io.crash(more);
+            check_all(&stored, &io, durable, &what);
+            let (durable, met) = live_with(&io, 300);
+            assert!(durable == 300 && !met, "{what}: it does not resume");
+        }
+    }
+}

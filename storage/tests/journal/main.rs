@@ -11,4 +11,5 @@ mod refusals;
 mod repair;
 mod space;
 mod speed;
+mod strangers;
 mod support;

@@ -15,6 +15,7 @@ use crate::format::checksum_seed;
 use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SEAL_OFFSET, SealSlot, SegmentHeader};
 use crate::io::{Io, IoFile, OpenMode};
 use crate::report::{Damage, DamageKind};
+use crate::segment::Segment;
 
 /// Where files go that nobody understands.
 const QUARANTINE: &str = "quarantine";
@@ -48,6 +49,10 @@ impl Candidate {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    pub(super) fn segment(&self) -> Segment {
+        Segment::at(self.path.clone(), self.header, self.length)
+    }
 }
 
 impl Opening {
@@ -60,7 +65,16 @@ impl Opening {
             let (FileName::Segment(number) | FileName::Spare(number) | FileName::Filling(number)) = name;
             self.next_number = self.next_number.max(number.saturating_add(1));
             let path = self.path.join(name.to_string());
-            let file = self.io.open(&path, OpenMode::Journal).map_err(OpenError::file("opening", &path))?;
+            let file = match self.io.open(&path, OpenMode::Journal) {
+                Ok(file) => file,
+                Err(error) if self.read_only => {
+                    warn!(file = %path.display(), %error, "can not be opened");
+                    self.report.damages.push(Damage::at(number, 0, DamageKind::Unreadable));
+                    self.lost.push(number);
+                    continue;
+                }
+                Err(error) => return Err(OpenError::file("opening", &path)(error)),
+            };
             let length = file.length().map_err(OpenError::file("measuring", &path))?;
             let length = u32::try_from(length).unwrap_or(u32::MAX);
             let Whole { bytes: pages, unreadable, refusal } = self.patience.read_whole(&*file, length.min(DATA_OFFSET));
@@ -87,26 +101,36 @@ impl Opening {
             }
         }
         self.journal = journal_of(found.iter().filter_map(|found| found.first.or(found.second)));
-        for Found { number, path, length, pages, first, second, refused } in found {
-            let header = first.or(second).filter(|header| header.number == number && header.journal == self.journal);
-            if !refused && (header.is_none() || first != second) {
-                self.report.damages.push(Damage::at(number, 0, DamageKind::Header));
+        let mut misnamed = Vec::new();
+        for mut found in found {
+            let ours = |header: &SegmentHeader| header.journal == self.journal;
+            let says = found.first.filter(ours).or(found.second.filter(ours));
+            if let Some(header) = says.filter(|header| header.number != found.number) {
+                misnamed.push((header, found));
+                continue;
+            }
+            if !found.refused && (says.is_none() || found.first != found.second) {
+                self.report.damages.push(Damage::at(found.number, 0, DamageKind::Header));
             }
             // The name says the number, and the other segments say the rest.
-            let header = header.or_else(|| self.assumed_header(number, length));
-            let Some(header) = header.filter(|_| length > DATA_OFFSET) else {
-                unknown.push((number, path));
+            let header = says.or_else(|| self.assumed_header(found.number, found.length));
+            let Some(header) = header.filter(|_| found.length > DATA_OFFSET) else {
+                unknown.push((found.number, std::mem::take(&mut found.path)));
                 continue;
             };
-            if length < header.capacity {
-                self.report.damages.push(Damage::at(number, length, DamageKind::Truncated));
+            if says.is_none() {
+                self.assumed.insert(found.number);
             }
-            let seed = checksum_seed(header.journal, number);
-            let slot = SealSlot::decode(&pages[SEAL_OFFSET as usize..], seed);
-            if slot == Some(None) && !refused {
-                self.report.damages.push(Damage::at(number, SEAL_OFFSET, DamageKind::SealSlot));
+            self.accept(header, found);
+        }
+        for (header, found) in misnamed {
+            if self.candidates.contains_key(&header.number) || found.length <= DATA_OFFSET {
+                // A copy of one that is there.
+                unknown.push((found.number, found.path));
+            } else {
+                self.report.damages.push(Damage::at(header.number, 0, DamageKind::Misnamed));
+                self.accept(header, found);
             }
-            self.candidates.insert(number, Candidate { header, length, seal: slot.flatten(), path });
         }
         for (number, path) in unknown {
             self.report.damages.push(Damage::at(number, 0, DamageKind::Segment));
@@ -114,6 +138,20 @@ impl Opening {
             self.quarantine(&path)?;
         }
         Ok(())
+    }
+
+    /// A file that is the segment that the header says.
+    fn accept(&mut self, header: SegmentHeader, found: Found) {
+        let Found { path, length, pages, refused, .. } = found;
+        let number = header.number;
+        if length < header.capacity {
+            self.report.damages.push(Damage::at(number, length, DamageKind::Truncated));
+        }
+        let slot = SealSlot::decode(&pages[SEAL_OFFSET as usize..], checksum_seed(header.journal, number));
+        if slot == Some(None) && !refused {
+            self.report.damages.push(Damage::at(number, SEAL_OFFSET, DamageKind::SealSlot));
+        }
+        self.candidates.insert(number, Candidate { header, length, seal: slot.flatten(), path });
     }
 
     fn assumed_header(&self, number: u32, length: u32) -> Option<SegmentHeader> {

@@ -46,8 +46,7 @@ impl Opening {
         self.load_all(&candidates, &back, progress)?;
         self.retired_before = retired;
         for number in back {
-            let segment = Segment::new(&self.path, candidates[&number].header, candidates[&number].length);
-            self.segments.insert(number, Arc::new(segment));
+            self.segments.insert(number, Arc::new(candidates[&number].segment()));
             self.make_spare(number)?;
         }
         Ok(())
@@ -65,7 +64,7 @@ impl Opening {
         for (done, (number, candidate)) in wanted.enumerate() {
             let number = *number;
             progress(Progress { phase: "open", done: done as u64, total });
-            let segment = Arc::new(Segment::new(&self.path, candidate.header, candidate.length));
+            let segment = Arc::new(candidate.segment());
             let file = candidate.open(&*self.io).map_err(OpenError::file("opening", &segment.path))?;
             segment.set_file(file.clone());
             if segment.is_cut() {

@@ -33,7 +33,9 @@ impl Opening {
             self.scanned.remove(&number);
             let is_listed = listed.contains(&number);
             let cut = self.segments.get(&number).is_some_and(|segment| segment.is_cut());
-            if newest.is_none_or(|newest| number > newest) && !is_listed && !cut {
+            // A file that does not say what it is may hold what nobody here can read.
+            let is_known = !self.assumed.contains(&number);
+            if newest.is_none_or(|newest| number > newest) && !is_listed && !cut && is_known {
                 self.make_spare(number)?;
             } else if let Some(segment) = self.segments.remove(&number) {
                 self.report.damages.push(Damage::at(number, 0, DamageKind::Segment));
