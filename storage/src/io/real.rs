@@ -171,11 +171,11 @@ impl IoFile for RealFile {
             return with_alignment(true, bytes, |bytes| write_synchronous(&self.file, bytes, offset));
         }
         self.file.write_all_at(bytes, offset)?;
-        self.file.sync_data()
+        self.sync()
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data().map_err(final_error)
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
@@ -193,6 +193,12 @@ impl IoFile for RealFile {
     fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
+}
+
+/// What a failed sync should have made durable may be gone, whatever failed it. Where space is allocated late it can be the
+/// lack of it, for which a write would be tried again.
+fn final_error(error: io::Error) -> io::Error {
+    if super::is_no_space(&error) { io::Error::other(format!("syncing: {error}")) } else { error }
 }
 
 /// Reads `needed` bytes or more into an aligned buffer: the last block of a file may be short.
@@ -283,6 +289,15 @@ fn allocate_blocks(_: &File, _: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The writer took it for a full disk and wrote the batch again, which says nothing of the batches before it.
+    #[test]
+    fn a_sync_that_fails_for_want_of_space_is_as_final_as_any() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert!(!crate::io::is_no_space(&final_error(kind.into())), "{kind}");
+        }
+        assert_eq!(final_error(io::ErrorKind::PermissionDenied.into()).kind(), io::ErrorKind::PermissionDenied);
+    }
 
     #[test]
     fn unaligned_reads_of_a_direct_file_bounce() {
