@@ -170,8 +170,6 @@ impl SealSlot {
     }
 }
 
-/// A file with a higher number is not ours: after it there would soon be no number left that was never used.
-const NUMBER_MAX: u32 = u32::MAX / 2;
 const SEGMENT_SUFFIX: &str = ".segment";
 const SPARE_SUFFIX: &str = ".spare";
 const FILLING_SUFFIX: &str = ".filling";
@@ -195,7 +193,7 @@ impl FileName {
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        let number = digits.parse().ok().filter(|number| *number <= NUMBER_MAX)?;
+        let number = digits.parse().ok()?;
         match suffix {
             SEGMENT_SUFFIX => Some(Self::Segment(number)),
             SPARE_SUFFIX => Some(Self::Spare(number)),

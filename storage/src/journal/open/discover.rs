@@ -20,6 +20,9 @@ use crate::segment::Segment;
 /// Where files go that nobody understands.
 const QUARANTINE: &str = "quarantine";
 
+/// Above this a file's name alone does not count.
+const NAME_NUMBER_MAX: u32 = u32::MAX / 2;
+
 /// A segment file before anybody trusts it.
 pub(super) struct Candidate {
     pub(super) header: SegmentHeader,
@@ -63,7 +66,6 @@ impl Opening {
         let mut found = Vec::new();
         for name in names.iter().filter_map(|name| FileName::parse(name)) {
             let (FileName::Segment(number) | FileName::Spare(number) | FileName::Filling(number)) = name;
-            self.next_number = self.next_number.max(number.saturating_add(1));
             let path = self.path.join(name.to_string());
             let file = match self.io.open(&path, OpenMode::Journal) {
                 Ok(file) => file,
@@ -81,8 +83,11 @@ impl Opening {
             let first = SegmentHeader::decode(&pages);
             let second = SegmentHeader::decode(pages.get(HEADER_COPY_OFFSET as usize..).unwrap_or(&[]));
             let header = first.or(second);
-            if let Some(header) = header {
-                self.next_number = self.next_number.max(header.number.saturating_add(1));
+            let said = header.map(|header| header.number);
+            // After a high number that somebody gave a file there would soon be none left that was never used.
+            let named = (number <= NAME_NUMBER_MAX).then_some(number);
+            for used in said.into_iter().chain(named) {
+                self.next_number = self.next_number.max(used.saturating_add(1));
             }
             let refused = refusal.is_some();
             if let (Some(error), Some(offset)) = (refusal, unreadable.first()) {
