@@ -22,6 +22,8 @@ pub struct StoreReport {
     pub segments: Vec<SegmentSummary>,
     /// By id.
     pub groups: Vec<GroupSummary>,
+    /// Files that an earlier start could make nothing of and put aside.
+    pub quarantined: Vec<String>,
     /// What a start would find.
     pub recovery: RecoveryReport,
     /// Every damage, those that only a check of every record finds included.
@@ -123,6 +125,9 @@ impl fmt::Display for StoreReport {
             if !group.label.is_empty() {
                 writeln!(formatter, "  {:>14}  {}", "", group.label)?;
             }
+        }
+        if !self.quarantined.is_empty() {
+            writeln!(formatter, "in quarantine since an earlier start: {}", self.quarantined.join(", "))?;
         }
         if self.damages.is_empty() {
             return writeln!(formatter, "no damage found");

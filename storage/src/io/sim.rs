@@ -4,6 +4,8 @@
 //! no directory sync has covered. Faults are injected by counting operations. The disk lies about nothing else: what
 //! was synced stays.
 
+mod faults;
+
 use std::any::Any;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -103,21 +105,9 @@ impl SimIo {
         Self { disk: Arc::default(), block_bytes }
     }
 
-    /// Limits the sum of all file lengths; `None` lifts the limit.
-    pub fn set_capacity(&self, bytes: Option<u64>) {
-        self.disk.lock().capacity = bytes;
-    }
-
     /// Bytes in use by all files.
     pub fn used_bytes(&self) -> u64 {
         self.disk.lock().used()
-    }
-
-    /// Fails the `nth` operation of a kind from now on (0 = the next one).
-    pub fn fail(&self, kind: FaultKind, nth: u64) {
-        let mut disk = self.disk.lock();
-        let at = disk.counts[kind as usize] + nth;
-        disk.faults.push((kind, at));
     }
 
     /// Mutating operations so far: writes, syncs, renames, allocations.
@@ -135,55 +125,9 @@ impl SimIo {
         self.disk.lock().open_files_max
     }
 
-    /// From now on these bytes of a file can not be read. Mapping the file panics: a mapping is a copy here, and can not
-    /// lose a page later as a real one does.
-    pub fn break_sectors(&self, path: &Path, range: std::ops::Range<u64>) {
-        let mut disk = self.disk.lock();
-        if let Some(id) = disk.names.get(path).copied() {
-            disk.bad_sectors.push((id, range));
-        }
-    }
-
-    /// From the `nth` read on (0 = the next one) `count` reads fail with EIO.
-    pub fn refuse_reads(&self, nth: u64, count: u64) {
-        let mut disk = self.disk.lock();
-        let from = disk.counts[FaultKind::Read as usize] + nth;
-        disk.refusing = from..from.saturating_add(count);
-    }
-
-    /// The medium is mounted read-only from now on.
-    pub fn set_read_only(&self) {
-        self.disk.lock().read_only = true;
-    }
-
-    /// A file that may not be opened.
-    pub fn forbid(&self, path: &Path) {
-        self.disk.lock().forbidden.insert(path.to_owned());
-    }
-
-    /// The disk is well again: no sector is bad, nothing is going to fail or forbidden.
-    pub fn mend(&self) {
-        let mut disk = self.disk.lock();
-        disk.read_only = false;
-        disk.forbidden.clear();
-        disk.bad_sectors.clear();
-        disk.faults.clear();
-        disk.refusing = 0..0;
-    }
-
-    /// No file is mapped any more, as when the system has no room for another mapping.
-    pub fn refuse_maps(&self) {
-        self.disk.lock().maps_refused = true;
-    }
-
     /// How many operations of a kind there were so far.
     pub fn count_of(&self, kind: FaultKind) -> u64 {
         self.disk.lock().counts[kind as usize]
-    }
-
-    /// Cuts the power at the given mutation: it and all later operations fail.
-    pub fn crash_at(&self, point: CrashPoint) {
-        self.disk.lock().crash_at = Some(point.0);
     }
 
     /// True once the power is gone.
@@ -588,52 +532,4 @@ impl SplitMix {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(io: &SimIo) -> Arc<dyn IoFile> {
-        io.open(Path::new("d/f"), OpenMode::Create).unwrap()
-    }
-
-    #[test]
-    fn a_crash_keeps_what_was_synced() {
-        for seed in 0..50 {
-            let io = SimIo::new();
-            let handle = file(&io);
-            handle.write_at(&[1; 2048], 0).unwrap();
-            handle.sync().unwrap();
-            io.sync_dir(Path::new("d")).unwrap();
-            handle.write_at(&[2; 2048], 1024).unwrap();
-            io.crash(seed);
-            assert!(handle.length().is_err(), "a handle does not outlive the crash");
-            let content = io.content(Path::new("d/f")).unwrap();
-            assert_eq!(content[..1024], [1; 1024]);
-            assert!(content[1024..2048].chunks(512).all(|sector| sector == [1; 512] || sector == [2; 512]));
-        }
-    }
-
-    #[test]
-    fn names_are_durable_only_after_a_directory_sync() {
-        let outcomes: HashSet<bool> = (0..20)
-            .map(|seed| {
-                let io = SimIo::new();
-                file(&io);
-                io.crash(seed);
-                io.content(Path::new("d/f")).is_some()
-            })
-            .collect();
-        assert_eq!(outcomes.len(), 2);
-    }
-
-    #[test]
-    fn faults_hit_the_operation_that_was_asked_for() {
-        let io = SimIo::new();
-        let handle = file(&io);
-        io.fail(FaultKind::Write, 1);
-        handle.write_at(&[1; 512], 0).unwrap();
-        assert!(handle.write_at(&[1; 512], 0).is_err());
-        handle.write_at(&[1; 512], 0).unwrap();
-        io.set_capacity(Some(512));
-        assert!(super::super::is_no_space(&handle.write_at(&[1; 512], 512).unwrap_err()));
-    }
-}
+mod tests;

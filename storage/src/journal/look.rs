@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::open::Opening;
+use super::open::{Opening, QUARANTINE};
 use super::patience::Whole;
 use super::read_only::ReadOnly;
 use crate::directory::group::GroupDirectory;
@@ -37,7 +37,12 @@ pub(crate) fn look(
     opening.discover()?;
     opening.load(progress)?;
     opening.settle()?;
-    let mut report = StoreReport { journal: opening.journal, ..StoreReport::default() };
+    let quarantined = match io.list(&path.join(QUARANTINE)) {
+        Ok(names) => names,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(source) => return Err(OpenError::Io { during: "listing the quarantine", source }),
+    };
+    let mut report = StoreReport { journal: opening.journal, quarantined, ..StoreReport::default() };
     for segment in opening.segments.values() {
         report.segments.push(SegmentSummary {
             number: segment.number,

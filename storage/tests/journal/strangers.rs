@@ -114,6 +114,8 @@ fn a_copy_of_a_segment_is_put_aside_and_a_renamed_one_is_found() {
             let highest = io.paths().iter().filter_map(|path| path.file_stem()?.to_str()?.parse::<u32>().ok()).max();
             assert!(highest == Some(copy) || copy < u32::MAX / 2, "{what}: numbers go on from {highest:?}");
             opened.journal.close();
+            let aside = look(&io).to_string();
+            assert!(aside.contains(&format!("in quarantine since an earlier start: {copy:010}.segment")), "{aside}");
             // Now the original goes.
             let io = stored.io.fork();
             put(&io, &segment_path(copy), content.clone());

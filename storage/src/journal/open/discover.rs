@@ -18,7 +18,7 @@ use crate::report::{Damage, DamageKind};
 use crate::segment::Segment;
 
 /// Where files go that nobody understands.
-const QUARANTINE: &str = "quarantine";
+pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// Above this a file's name alone does not count.
 const NAME_NUMBER_MAX: u32 = u32::MAX / 2;
