@@ -91,3 +91,26 @@ def test_purge_works_on_a_full_disk(small_disk):
             fill(client, {}, [])
             assert client.api("STREAM.PURGE.Q", timeout=10).get("success")
         resumes(server, client)
+
+
+def test_a_store_that_is_mounted_read_only_is_looked_at(small_disk):
+    """A snapshot, say: `store verify` gave up because it could not make a file to try the disk with."""
+    with Server(store=os.path.join(small_disk, "data")) as server:
+        if server.kind != "headwater":
+            pytest.skip("a command of our own")
+        with Client(server.port) as client:
+            client.api("STREAM.CREATE.Q", {"name": "Q", "subjects": ["q.>"]})
+            assert client.request("q.1", "kept").json()["seq"] == 1
+        server.stop()
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        verify = [server.command()[0], "store", "verify", str(server.store)]
+        looked = subprocess.run(verify, capture_output=True, text=True, check=False)
+        assert looked.returncode == 0, looked.stderr
+        assert "stream Q of account $G" in looked.stdout and "no damage found" in looked.stdout
+        refused = subprocess.run(server.command(), capture_output=True, text=True, check=False, timeout=20)
+        assert refused.returncode == 1
+        assert "Read-only file system" in refused.stdout + refused.stderr
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        server.start()
+        with Client(server.port) as client:
+            assert client.api("STREAM.INFO.Q")["state"]["messages"] == 1
