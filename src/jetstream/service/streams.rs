@@ -67,7 +67,7 @@ impl Request<'_> {
         self.node.subscribe_to(&stream, &config);
         stream.propose(Control::Update { config: Box::new(config) }, move |core, publisher, outcome| {
             if outcome.is_ok() {
-                node.leave_others(&of_answer, core.config());
+                node.follow_subjects(&of_answer, core.config());
             }
             let reply = outcome.map(|_| StreamUpdated(Some(of_answer.info_locked(core, false))));
             node.define(&of_answer, core);
