@@ -9,6 +9,7 @@ use super::consumer::{Advisory, Outputs};
 pub struct About<'a> {
     pub stream: &'a str,
     pub consumer: &'a str,
+    pub account: &'a str,
     pub domain: &'a str,
 }
 
@@ -52,12 +53,12 @@ pub fn describe(event: &Advisory, outputs: &Outputs, about: &About<'_>) -> (Stri
         Advisory::Pinned { group, id } => (
             "PINNED",
             "io.nats.jetstream.advisory.v1.consumer_group_pinned",
-            json!({"group": text(group), "pinned_id": text(id)}),
+            json!({"account": about.account, "group": text(group), "pinned_id": text(id)}),
         ),
         Advisory::Unpinned { group, reason } => (
             "UNPINNED",
             "io.nats.jetstream.advisory.v1.consumer_group_unpinned",
-            json!({"group": text(group), "reason": reason.as_str()}),
+            json!({"account": about.account, "group": text(group), "reason": reason.as_str()}),
         ),
         Advisory::Paused { until, paused } => (
             "PAUSE",
@@ -88,7 +89,7 @@ fn terminated(consumer_sequence: u64, stream_sequence: u64, deliveries: u32, rea
 }
 
 fn pause_text(until: i64) -> String {
-    let mut text = String::new();
-    Timestamp(until).write(&mut text);
-    text
+    // 0 is how the consumer says that it was resumed.
+    let until = if until == 0 { Timestamp::ZERO } else { Timestamp(until) };
+    until.to_string()
 }

@@ -144,11 +144,12 @@ impl ConsumerTable {
         Ok(())
     }
 
-    /// Nobody waits for what a deleted consumer had not done.
-    fn delete(&mut self, id: u64, released: &mut Vec<RangeInclusive<u64>>) {
-        let Some(record) = self.records.remove(&id) else { return };
-        self.names.remove(&record.name);
-        released.push(record.state.ack_floor().stream + 1..=u64::MAX);
+    /// What the consumer had not done is not done by its end: a work queue keeps it for the next consumer. Whether
+    /// anybody still wants it is for the stream to say.
+    fn delete(&mut self, id: u64) {
+        if let Some(record) = self.records.remove(&id) {
+            self.names.remove(&record.name);
+        }
     }
 
     fn delta(
@@ -220,7 +221,7 @@ impl Consumers for ConsumerTable {
             }
             ConsumerChange::Update => self.update(id, body),
             ConsumerChange::Delete => {
-                self.delete(id, acked);
+                self.delete(id);
                 Ok(())
             }
             ConsumerChange::Delta => self.delta(id, body, acked),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::account::JetStreamAccount;
 use super::consumer::reply_subject;
+use super::no_responders;
 use super::node::Node;
 use super::replica::Replica;
 use super::shared::QUEUE_BYTES_HIGH;
@@ -35,17 +36,25 @@ impl InternalSubscriber for Ingest {
 pub struct Acks(pub Arc<JetStreamAccount>);
 
 impl InternalSubscriber for Acks {
-    fn deliver(&self, _: &Arc<Account>, messages: &[InternalMessage<'_>]) {
+    fn deliver(&self, account: &Arc<Account>, messages: &[InternalMessage<'_>]) {
         for message in messages {
-            let Some(token) = reply_subject::parse(message.subject) else { continue };
-            let (Ok(stream), Ok(consumer)) = (std::str::from_utf8(token.stream), std::str::from_utf8(token.consumer))
-            else {
-                continue;
-            };
-            if let Some(replica) = self.0.find(stream) {
-                replica.ack(consumer, &token.numbers, message.payload, message.reply);
+            if !self.ack(message) {
+                tell_no_responders(account, message);
             }
         }
+    }
+}
+
+impl Acks {
+    /// False when no consumer has the subject.
+    fn ack(&self, message: &InternalMessage<'_>) -> bool {
+        let Some(token) = reply_subject::parse(message.subject) else { return false };
+        let (Ok(stream), Ok(consumer)) = (std::str::from_utf8(token.stream), std::str::from_utf8(token.consumer))
+        else {
+            return false;
+        };
+        let replica = self.0.find(stream);
+        replica.is_some_and(|replica| replica.ack(consumer, &token.numbers, message.payload, message.reply))
     }
 }
 
@@ -53,18 +62,33 @@ impl InternalSubscriber for Acks {
 pub struct FlowControl(pub Arc<JetStreamAccount>);
 
 impl InternalSubscriber for FlowControl {
-    fn deliver(&self, _: &Arc<Account>, messages: &[InternalMessage<'_>]) {
+    fn deliver(&self, account: &Arc<Account>, messages: &[InternalMessage<'_>]) {
         for message in messages {
-            let Ok(subject) = std::str::from_utf8(message.subject) else { continue };
-            let tokens: Vec<&str> = subject.split('.').collect();
-            // `$JS.FC.<stream>.<consumer>.<id>`, or with domain and account in front of the stream.
-            let (stream, consumer) = match tokens.as_slice() {
-                ["$JS", "FC", stream, consumer, _] | ["$JS", "FC", _, _, stream, consumer, ..] => (*stream, *consumer),
-                _ => continue,
-            };
-            if let Some(replica) = self.0.find(stream) {
-                replica.flow_control(consumer, message.subject, message.headers);
+            if !self.answered(message) {
+                tell_no_responders(account, message);
             }
         }
+    }
+}
+
+impl FlowControl {
+    /// False when no consumer has the subject.
+    fn answered(&self, message: &InternalMessage<'_>) -> bool {
+        let Ok(subject) = std::str::from_utf8(message.subject) else { return false };
+        let tokens: Vec<&str> = subject.split('.').collect();
+        // `$JS.FC.<stream>.<consumer>.<id>`, or with domain and account in front of the stream.
+        let (stream, consumer) = match tokens.as_slice() {
+            ["$JS", "FC", stream, consumer, _] | ["$JS", "FC", _, _, stream, consumer, ..] => (*stream, *consumer),
+            _ => return false,
+        };
+        let replica = self.0.find(stream);
+        replica.is_some_and(|replica| replica.flow_control(consumer, message.subject, message.headers))
+    }
+}
+
+#[cold]
+fn tell_no_responders(account: &Arc<Account>, message: &InternalMessage<'_>) {
+    if let Some(reply) = message.reply {
+        no_responders::tell(account, message.subject, reply);
     }
 }

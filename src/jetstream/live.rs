@@ -185,7 +185,12 @@ impl Live {
     }
 
     fn advise(&self, event: &Advisory, outputs: &Outputs, around: &Surroundings<'_>, publisher: &mut Publisher) {
-        let about = consumer_advisory::About { stream: around.stream, consumer: &self.name, domain: around.domain };
+        let about = consumer_advisory::About {
+            stream: around.stream,
+            consumer: &self.name,
+            account: around.account.name(),
+            domain: around.domain,
+        };
         let (subject, kind, body) = consumer_advisory::describe(event, outputs, &about);
         advisory::publish_raw(publisher, around.account, &subject, kind, around.now, body);
     }

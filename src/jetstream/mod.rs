@@ -19,6 +19,7 @@ mod messages;
 pub mod meta;
 mod meta_group;
 mod names;
+mod no_responders;
 mod node;
 #[cfg(test)]
 mod proofs;

@@ -407,13 +407,14 @@ impl Replica {
         self.with(|core, publisher| core.pull(consumer, reply, body, publisher))
     }
 
-    /// HOT PATH: an acknowledgement.
-    pub fn ack(&self, consumer: &str, numbers: &ReplyNumbers, body: &[u8], reply: Option<&[u8]>) {
-        self.with(|core, publisher| core.ack(consumer, numbers, body, reply, publisher));
+    /// HOT PATH: an acknowledgement. False when there is no such consumer, or it takes none.
+    pub fn ack(&self, consumer: &str, numbers: &ReplyNumbers, body: &[u8], reply: Option<&[u8]>) -> bool {
+        self.with(|core, publisher| core.ack(consumer, numbers, body, reply, publisher))
     }
 
-    pub fn flow_control(&self, consumer: &str, subject: &[u8], headers: &[u8]) {
-        self.with(|core, publisher| core.flow_control(consumer, subject, headers, publisher));
+    /// False when there is no such consumer, or it has no flow control.
+    pub fn flow_control(&self, consumer: &str, subject: &[u8], headers: &[u8]) -> bool {
+        self.with(|core, publisher| core.flow_control(consumer, subject, headers, publisher))
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Job {
 pub enum Task {
     /// Deliveries of a consumer.
     Deliver(u64),
-    /// The configuration changed: subscriptions follow, outside of the stream's lock.
+    /// The configuration changed or could not be changed: subscriptions follow once more, and it is told.
     Updated,
     /// A checkpoint is wanted.
     Checkpoint,

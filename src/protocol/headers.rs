@@ -60,6 +60,14 @@ pub fn without(block: &[u8], remove: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     copy
 }
 
+/// The block without a status in its first line, and nothing when that was all of it; `None` when there is no status.
+pub fn without_status(block: &[u8]) -> Option<Vec<u8>> {
+    let status = block.strip_prefix(VERSION)?;
+    let end = memchr::memchr(b'\r', status).filter(|length| *length > 0)?;
+    let rest = &status[end..];
+    Some(if rest == b"\r\n\r\n" { Vec::new() } else { [VERSION, rest].concat() })
+}
+
 /// A block that holds only a status line, such as `NATS/1.0 503\r\n\r\n`.
 pub fn status(code: u16, text: &str) -> Vec<u8> {
     let mut block = format!("NATS/1.0 {code}").into_bytes();
@@ -110,6 +118,15 @@ mod tests {
         assert_eq!(without(&block, |key| key == b"A"), b"NATS/1.0\r\nB: 2\r\n\r\n");
         assert!(without(&block, |_| true).is_empty());
         assert_eq!(status(404, "No Messages"), b"NATS/1.0 404 No Messages\r\n\r\n");
+    }
+
+    #[test]
+    fn a_status_is_cut_out_and_the_rest_is_left_to_the_letter() {
+        assert_eq!(without_status(b"NATS/1.0 503\r\n\r\n"), Some(Vec::new()));
+        assert_eq!(without_status(b"NATS/1.0 100 x\r\nA:b\r\n\r\n").unwrap(), b"NATS/1.0\r\nA:b\r\n\r\n");
+        for block in [BLOCK, b"", b"NATS/1.0\r\n\r\n", b"garbage 503\r\n\r\n", b"NATS/1.0 503"] {
+            assert_eq!(without_status(block), None, "{block:?}");
+        }
     }
 
     #[test]

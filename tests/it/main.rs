@@ -13,6 +13,7 @@ mod floods;
 mod fuzz;
 #[path = "../fuzz/src/bodies/mod.rs"]
 mod fuzz_bodies;
+mod gone;
 mod harness;
 mod interest;
 mod jetstream;

@@ -47,6 +47,13 @@ impl Consumer {
         paused
     }
 
+    /// A new consumer may begin with a pause, which is told like any other.
+    pub fn tell_paused(&self, out: &mut Outputs) {
+        if self.pause_ends_at != NEVER {
+            out.advisory(Advisory::Paused { until: self.state.pause_until, paused: true });
+        }
+    }
+
     /// Starts over at a sequence, or, for 0, after the ack floor. Returns the sequence; the answer to the client waits
     /// for the commit.
     pub fn reset(

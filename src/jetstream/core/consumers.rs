@@ -8,6 +8,7 @@ use prost::Message as _;
 use super::{Answered, Cause, Core, Done};
 use crate::account::{Subscription, Watch};
 use crate::jetstream::advisory;
+use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
 use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
@@ -90,6 +91,7 @@ impl Core {
                     self.creating.remove(&name);
                     self.take_up(*id);
                     self.advise_consumer(&name, "create", "CREATED", publisher);
+                    self.with_consumer(*id, publisher, |live, _, outputs| live.consumer.tell_paused(outputs));
                     // Not at once: the answer tells of the consumer before its first delivery.
                     self.shared.queue(Job::deliver(self.log.id(), *id));
                 } else {
@@ -355,26 +357,37 @@ impl Core {
         body: &[u8],
         reply: Option<&[u8]>,
         publisher: &mut Publisher,
-    ) {
+    ) -> bool {
+        let Some(id) = self.consumers.id(consumer) else { return false };
         if self.failed || self.unlogged.is_full() {
-            return;
+            return true;
         }
-        let Some(id) = self.consumers.id(consumer) else { return };
+        let mut takes_acks = true;
         self.with_consumer(id, publisher, |live, context, outputs| {
-            live.consumer.ack(numbers, body, reply, context, outputs);
+            takes_acks = live.consumer.settings().ack_policy != AckPolicy::None;
+            if takes_acks {
+                live.consumer.ack(numbers, body, reply, context, outputs);
+            }
         });
+        if !takes_acks {
+            return false;
+        }
         let now = self.shared.now();
         if self.live.get(&id).is_some_and(|live| live.consumer.wants_messages(now)) {
             self.deliver(id, publisher);
         }
+        true
     }
 
-    pub fn flow_control(&mut self, consumer: &str, subject: &[u8], headers: &[u8], publisher: &mut Publisher) {
-        let Some(id) = self.consumers.id(consumer) else { return };
+    pub fn flow_control(&mut self, consumer: &str, subject: &[u8], headers: &[u8], publisher: &mut Publisher) -> bool {
+        let Some(id) = self.consumers.id(consumer) else { return false };
+        let mut has_flow_control = false;
         self.with_consumer(id, publisher, |live, context, outputs| {
+            has_flow_control = live.config.flow_control;
             live.consumer.flow_control_reply(subject, headers, context, outputs);
         });
         self.deliver(id, publisher);
+        has_flow_control
     }
 
     /// Proposes a new consumer, whose start is decided here and now. Its name goes to `chosen` before `done` is called.

@@ -35,7 +35,19 @@ impl Node {
 
     /// Makes the subscriptions those of the stream's configuration.
     pub fn subscribe(self: &Arc<Self>, replica: &Arc<Replica>) {
-        let config = replica.config();
+        // Under the stream's lock, or a configuration that is no longer in force could be followed last.
+        replica.with(|core, _| self.follow_subjects(replica, core.config()));
+    }
+
+    /// As [`subscribe`](Self::subscribe), for whoever has locked the stream.
+    pub fn follow_subjects(self: &Arc<Self>, replica: &Arc<Replica>, config: &StreamConfig) {
+        self.leave_others(replica, config);
+        // A sealed stream, too: publishers are told that it is.
+        self.subscribe_to(replica, config);
+    }
+
+    /// Leaves the subjects that a configuration does not name.
+    fn leave_others(&self, replica: &Arc<Replica>, config: &StreamConfig) {
         let wanted = &config.subjects;
         let mut subscriptions = replica.subscriptions.lock();
         if let Some(held) = subscriptions.take() {
@@ -45,9 +57,6 @@ impl Node {
                 replica.account().unsubscribe_internal(id);
             }
         }
-        drop(subscriptions);
-        // A sealed stream, too: publishers are told that it is.
-        self.subscribe_to(replica, &config);
     }
 
     /// Subscribes to what a configuration names and is not subscribed to yet.

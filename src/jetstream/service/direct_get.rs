@@ -4,6 +4,7 @@ use super::Request;
 use crate::jetstream::api::Timestamp;
 use crate::jetstream::api::message_get::{DirectStatus, MessageGetRequest};
 use crate::jetstream::messages::Message;
+use crate::jetstream::no_responders;
 use crate::jetstream::replica::{Replica, Selection};
 use crate::protocol::headers;
 use crate::router::Publisher;
@@ -57,13 +58,9 @@ impl Request<'_> {
     /// consumer that does not exist: the router of the genuine server would answer.
     pub(super) fn no_responders(&self) {
         let Some(reply) = self.reply else { return };
-        let mut block = headers::status(503, "");
         // On a domain's prefix, too, it is the subject without the domain that nobody listens to.
         let subject = format!("{}{}", super::PREFIX, self.tokens.join("."));
-        headers::append(&mut block, "Nats-Subject", subject.as_bytes());
-        let mut publisher = Publisher::new(self.account.account());
-        publisher.publish(reply, None, &block, &[]);
-        publisher.flush();
+        no_responders::tell(self.account.account(), subject.as_bytes(), reply);
     }
 }
 

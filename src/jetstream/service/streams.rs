@@ -62,9 +62,13 @@ impl Request<'_> {
         let stream = stream.ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())?;
         let answer = self.answer();
         let (node, of_answer) = (self.node.clone(), stream.clone());
-        // New subjects first: whoever has the answer may publish to them. Old ones are left once the update is applied.
+        // New subjects first, and old ones are left before the answer goes out: whoever has the answer publishes to what
+        // the stream has now, and another stream may have taken what it had before.
         self.node.subscribe_to(&stream, &config);
         stream.propose(Control::Update { config: Box::new(config) }, move |core, publisher, outcome| {
+            if outcome.is_ok() {
+                node.follow_subjects(&of_answer, core.config());
+            }
             let reply = outcome.map(|_| StreamUpdated(Some(of_answer.info_locked(core, false))));
             node.define(&of_answer, core);
             answer.send_on(publisher, reply);

@@ -88,6 +88,7 @@ impl StreamMachine {
         let time = self.message_time(now);
         let asked = PublishHeaders::parse(publish.headers);
         if !publish.headers.is_empty() {
+            self.check_size(publish)?;
             self.check_headers(publish, &asked, time, source)?;
         }
         self.accept(publish, &asked, time, room, source)
@@ -145,7 +146,6 @@ impl StreamMachine {
         source: &S,
     ) -> Result<(), Refusal> {
         if asked.batch_id.is_some() {
-            self.check_size(publish)?;
             return refuse(&error_codes::ATOMIC_PUBLISH_DISABLED);
         }
         check_increment(asked)?;
@@ -264,11 +264,13 @@ impl StreamMachine {
             let least = self.rules.marker_seconds.filter(|_| self.rules.per_subject_max != Some(1));
             longer = least.filter(|least| matches!(ttl, Ttl::Seconds(seconds) if seconds < *least));
         }
+        // A stored status would be taken for the server's own by whoever gets the message.
+        let plain = headers::without_status(block);
         if longer.is_none() && !asked.has_request_info {
-            return Ok(None);
+            return Ok(plain);
         }
         let replaced = |key: &[u8]| key == REQUEST_INFO.as_bytes() || (longer.is_some() && key == TTL.as_bytes());
-        let mut copy = headers::without(block, replaced);
+        let mut copy = headers::without(plain.as_deref().unwrap_or(block), replaced);
         if let Some(seconds) = longer {
             headers::append(&mut copy, TTL, seconds.to_string().as_bytes());
         }

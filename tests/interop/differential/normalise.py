@@ -10,12 +10,13 @@ NANOSECONDS = re.compile(r"(?<!\d)1[6-9]\d{17}(?!\d)")
 KEYS = re.compile(r"\b[NXA][A-Z2-7]{55}\b")
 FLOW_CONTROL = re.compile(r"(\$JS\.FC\.\S+\.)[A-Za-z0-9]{4}\b")
 SOURCE_IDENTITY = re.compile(r"(Nats-Stream-Source: [^\r\n]* )[A-Za-z0-9]{8}(?=\r\n)")
+PIN = re.compile(r"(Nats-Pin-Id: )[A-Za-z0-9]{22}(?=\\r|\r)")
 VERSION = re.compile(r"\b2\.15\.\d+(?:-[\w.]+)?")
 RANDOM_NAME = re.compile(r"[A-Za-z0-9]{8}\Z")
 
 # Fields whose value is the run's own, whatever it says.
 VOLATILE = {"pause_remaining", "git_commit", "go", "client_id", "client_ip", "nonce", "port", "id", "uptime", "rtt", "raft_group",
-            "_nats.ver"}
+            "_nats.ver", "pinned_client_id", "pinned_id", "ack_time", "delay"}
 
 
 class Normaliser:
@@ -32,6 +33,7 @@ class Normaliser:
         text = TIME.sub(lambda match: match[0] if match[0] in self.literal else "<time>", text)
         text = NANOSECONDS.sub("<ns>", text)
         text = KEYS.sub("<key>", text)
+        text = PIN.sub(r"\1<pin>", text)
         text = FLOW_CONTROL.sub(r"\1<token>", text)
         return VERSION.sub("2.15.x", text)
 

@@ -34,6 +34,7 @@ class Play:
         self.client = None
         self.subscriptions = {}
         self.delivered = []
+        self.pin = ""
         self.transcript = []
 
     def run(self):
@@ -126,6 +127,15 @@ class Play:
         block = unescape(block)
         self.connection(name).send(f"HPUB {subjects} {len(block)} {len(block) + 1}\r\n".encode() + block + b"x\r\n")
 
+    def do_cut(self, rest):
+        """`cut A LINE`: an HPUB whose bytes come in two pieces, cut at the slash of its line."""
+        name, line = rest.split(" ", 1)
+        first, second = line.split("/", 1)
+        self.connection(name).send(first.encode())
+        # Long enough for a read of its own.
+        time.sleep(0.02)
+        self.connection(name).send(second.encode() + b"\r\nNATS/1.0\r\nA: bc\r\n\r\nhello\r\n")
+
     def on_count(self, name, _):
         """Only how many messages came: for deliveries whose choice is random."""
         self.do_sum(name)
@@ -213,11 +223,9 @@ class Play:
 
     def do_pull(self, rest):
         """`pull STREAM CONSUMER [xN] [BODY]`: a pull request and up to N messages or a status."""
-        stream, consumer, *words = rest.split(" ", 3)
-        count = 1000
-        if words and re.fullmatch(r"x\d+", words[0]):
-            count = int(words.pop(0)[1:])
-        self.collect(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", unescape(" ".join(words)), count)
+        stream, consumer, *words = rest.split(" ", 2)
+        count, body = counted(words[0] if words else "", 1000)
+        self.collect(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}", unescape(body.replace("@pin", self.pin)), count)
 
     def collect(self, subject, body, count):
         inbox, sid = self.api.inbox()
@@ -274,9 +282,16 @@ class Play:
             self.note("silence")
 
     def do_acknext(self, rest):
-        """`acknext N BODY`: an ack that asks for the next message."""
-        number, _, body = rest.partition(" ")
-        self.collect(self.delivered[int(number) - 1].reply, unescape(body), 1)
+        """`acknext N [xM] BODY`: an ack that asks for the next message, or for M of them."""
+        number, _, words = rest.partition(" ")
+        count, body = counted(words, 1)
+        self.collect(self.delivered[int(number) - 1].reply, unescape(body), count)
+
+    def do_ask(self, rest):
+        """`ask SUBJECT REPLY BODY`: publishes with that reply subject; what comes back is for `take`."""
+        subject, reply, *body = rest.split(" ", 2)
+        self.api.publish(subject, unescape("".join(body)), reply=reply)
+        self.api.sync()
 
     def do_http(self, path):
         """GET of the monitoring port: the status and the shape of the JSON, not its values."""
@@ -319,6 +334,7 @@ class Play:
         for frame in frames:
             if frame.status is None:
                 self.delivered.append(frame)
+            self.pin = frame.header("Nats-Pin-Id") or self.pin
             # It has the id of the subscription, or the client would not have found it; how many there were before
             # depends on how often something was polled.
             subject, _, rest = frame.args.split(" ", 2)
@@ -339,6 +355,12 @@ class Play:
 
 ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([rnt0\\]))")
 SIMPLE = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
+
+
+def counted(words, count):
+    """The number of an `xN` in front, or `count`, and the rest."""
+    first, _, rest = words.partition(" ")
+    return (int(first[1:]), rest) if re.fullmatch(r"x\d+", first) else (count, words)
 
 
 def seconds_of(field, body):

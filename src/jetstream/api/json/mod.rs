@@ -30,7 +30,9 @@ pub fn quote(text: &str) -> String {
             '\u{0b}' => quoted.push_str("\\v"),
             // Writing to a String cannot fail.
             '\0'..='\u{1f}' | '\u{7f}' => drop(write!(quoted, "\\x{:02x}", character as u32)),
-            '\u{80}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => drop(write!(quoted, "\\u{:04x}", character as u32)),
+            '\u{80}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => {
+                let _ = write!(quoted, "\\u{:04x}", character as u32);
+            }
             _ => quoted.push(character),
         }
     }
