@@ -322,8 +322,10 @@ impl Core {
             self.expire_at = None;
             self.propose(&Control::Expire, Urgency::Lazy, publisher, None);
             self.publish_markers(publisher);
+            // No commit follows that would see to these.
             if self.is_memory() {
                 self.count_bytes();
+                self.deliver_all(publisher);
                 self.watch_expiry();
             }
         } else if let Some(at) = self.machine.next_expiry(&self.store) {
