@@ -179,7 +179,10 @@ mod tests {
     fn a_process_is_reached_by_pid_and_by_pid_file() {
         let dir = tempfile::tempdir().unwrap();
         for by_file in [false, true] {
-            let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            // Waits until it is killed, and for longer than this test never.
+            let waiting = ["-c", "read line"];
+            let mut child =
+                std::process::Command::new("sh").args(waiting).stdin(std::process::Stdio::piped()).spawn().unwrap();
             let pid = child.id().to_string();
             let path = dir.path().join("pid");
             std::fs::write(&path, &pid).unwrap();
