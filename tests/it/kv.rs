@@ -2,6 +2,7 @@
 
 use crate::harness::PATIENCE;
 use crate::jetstream::with_jetstream;
+use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::kv::{self, Operation};
 use async_nats::jetstream::object_store;
 use async_nats::jetstream::stream::StorageType;
@@ -105,17 +106,33 @@ fn an_empty_bucket_has_no_keys_and_ends_its_listing() {
 
 #[test]
 fn keys_may_expire() {
-    // A bucket in memory placed its markers, but its watchers heard of them only with the next message.
+    with_jetstream(|js| async move {
+        let config = kv::Config { bucket: "B".into(), limit_markers: Some(PATIENCE), ..kv::Config::default() };
+        let bucket = js.context.create_key_value(config).await.unwrap();
+        let mut watch = bucket.watch("k").await.unwrap();
+        bucket.create_with_ttl("k", "1".into(), std::time::Duration::from_secs(1)).await.unwrap();
+        assert_eq!(next(&mut watch).await.value, "1");
+        assert_eq!(next(&mut watch).await.operation, Operation::Purge);
+        assert_eq!(bucket.get("k").await.unwrap(), None);
+    });
+}
+
+/// A bucket in memory placed its markers, but whoever waited for them heard of it with the next message or heartbeat only.
+#[test]
+fn whoever_waits_hears_at_once_that_a_key_has_expired() {
     for storage in [StorageType::File, StorageType::Memory] {
         with_jetstream(|js| async move {
             let limit_markers = Some(PATIENCE);
             let config = kv::Config { bucket: "B".into(), limit_markers, storage, ..kv::Config::default() };
             let bucket = js.context.create_key_value(config).await.unwrap();
-            let mut watch = bucket.watch("k").await.unwrap();
+            // Without heartbeats and an end: nothing but a message makes the server look after this one.
+            let durable = pull::Config { durable_name: Some("D".into()), ..pull::Config::default() };
+            let consumer = bucket.stream.create_consumer(durable).await.unwrap();
+            let mut waiting = consumer.batch().max_messages(2).expires(10 * PATIENCE).messages().await.unwrap();
             bucket.create_with_ttl("k", "1".into(), std::time::Duration::from_secs(1)).await.unwrap();
-            assert_eq!(next(&mut watch).await.value, "1");
-            assert_eq!(next(&mut watch).await.operation, Operation::Purge);
-            assert_eq!(bucket.get("k").await.unwrap(), None);
+            assert_eq!(next(&mut waiting).await.payload, "1");
+            let marker = next(&mut waiting).await;
+            assert_eq!(marker.headers.as_ref().unwrap().get("Nats-Marker-Reason").unwrap().as_str(), "MaxAge");
         });
     }
 }
