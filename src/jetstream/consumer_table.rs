@@ -211,6 +211,10 @@ impl Interest for ConsumerTable {
         };
         self.records.values().any(needs)
     }
+
+    fn may_need(&self, sequence: u64) -> bool {
+        self.records.values().any(|record| record.has_interest() && record.state.needs(sequence))
+    }
 }
 
 impl Consumers for ConsumerTable {

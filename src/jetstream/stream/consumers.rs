@@ -17,6 +17,10 @@ pub trait Interest {
 
     /// True when some consumer whose filter matches has not yet done with this stored message.
     fn needs(&self, sequence: u64, subject: &[u8]) -> bool;
+
+    /// True when some consumer, whatever its filter, has not yet done with this stored message: for one whose subject
+    /// can not be read.
+    fn may_need(&self, sequence: u64) -> bool;
 }
 
 /// The consumers as entries change them.
@@ -40,6 +44,10 @@ impl Interest for NoConsumers {
     }
 
     fn needs(&self, _: u64, _: &[u8]) -> bool {
+        false
+    }
+
+    fn may_need(&self, _: u64) -> bool {
         false
     }
 }

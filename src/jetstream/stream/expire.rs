@@ -17,6 +17,8 @@ use crate::protocol::headers;
 
 /// How long after the last entry a message that waits for its marker is looked at again.
 const MARKER_RETRY: DurationNs = SECOND;
+/// How long after it was looked for the age of what can not be read is looked for again.
+const UNREADABLE_RETRY: DurationNs = SECOND;
 
 /// Deadlines, and how far the age of messages has been looked at.
 pub struct Expiry {
@@ -27,11 +29,23 @@ pub struct Expiry {
     pub(super) cursor: u64,
     /// Messages that wait for their delete marker.
     pub(super) waiting: BTreeSet<u64>,
+    /// Nothing from the cursor up to this could be read; the age of what follows stands for theirs. Not part of the state:
+    /// it says what the disk gave when it was last asked.
+    witness: u64,
+    /// When that was.
+    asked_at: i64,
 }
 
 impl Expiry {
     pub fn new() -> Self {
-        Self { wheel: TimerWheel::new(), deadlines: BTreeMap::new(), cursor: 0, waiting: BTreeSet::new() }
+        Self {
+            wheel: TimerWheel::new(),
+            deadlines: BTreeMap::new(),
+            cursor: 0,
+            waiting: BTreeSet::new(),
+            witness: 0,
+            asked_at: i64::MIN,
+        }
     }
 
     pub fn clear(&mut self) {
@@ -89,15 +103,25 @@ impl StreamMachine {
     /// by less than a minute, never late by more than a millisecond.
     pub fn next_expiry<S: MessageSource>(&self, source: &S) -> Option<i64> {
         let by_ttl = self.expiry.wheel.next_deadline().map(|deadline| i64::try_from(deadline).unwrap_or(i64::MAX));
-        let by_age = self.rules.age_max.and_then(|age| {
-            let oldest = self.content.next_stored(self.expiry.cursor)?;
-            // What can not be read is as old as the stream is young: due.
-            let time = source.read(oldest).map_or(i64::MIN, |message| message.time());
-            Some(time.saturating_add(age))
-        });
+        let by_age = self.rules.age_max.and_then(|age| self.next_by_age(age, source));
         // A marker that could not be published is tried again.
         let by_marker = (!self.expiry.waiting.is_empty()).then(|| self.clock.saturating_add(MARKER_RETRY));
         by_ttl.into_iter().chain(by_age).chain(by_marker).min()
+    }
+
+    fn next_by_age<S: MessageSource>(&self, age: DurationNs, source: &S) -> Option<i64> {
+        let oldest = self.content.next_stored(self.expiry.cursor)?;
+        // What can not be read is no younger than what follows it.
+        let time = source.read(oldest).ok().map(|message| message.time()).or_else(|| {
+            match self.content.next_stored(self.expiry.witness.max(oldest)) {
+                Some(witness) => source.read(witness).ok().map(|message| message.time()),
+                None => Some(self.content.last_time),
+            }
+        });
+        Some(match time {
+            Some(time) => time.saturating_add(age),
+            None => self.expiry.asked_at.saturating_add(UNREADABLE_RETRY),
+        })
     }
 
     /// Removes what is too old at `now`.
@@ -112,15 +136,40 @@ impl StreamMachine {
         let Some(age) = self.rules.age_max else {
             return;
         };
-        self.expiry.cursor = self.expiry.cursor.max(self.content.first);
-        while let Some(sequence) = self.content.next_stored(self.expiry.cursor) {
-            let fate = match source.read(sequence) {
-                Err(_) => Fate::Goes,
-                Ok(message) if message.time() > now.saturating_sub(age) => return,
-                Ok(message) => self.fate_of(&message),
-            };
-            self.expiry.cursor = sequence + 1;
-            self.meet(fate, sequence, source, effects);
+        let bound = now.saturating_sub(age);
+        let mut next = self.expiry.cursor.max(self.content.first);
+        // A disk that refuses a read today may give the message tomorrow: nothing is too old because it can not be read.
+        let mut first_unreadable = None;
+        while let Some(sequence) = self.content.next_stored(next) {
+            match source.read(sequence) {
+                Err(_) => first_unreadable = first_unreadable.or(Some(sequence)),
+                Ok(message) if message.time() > bound => break,
+                Ok(message) => {
+                    let fate = self.fate_of(&message);
+                    if let Some(first) = first_unreadable.take() {
+                        self.remove_unreadable_run(first, sequence, source, effects);
+                    }
+                    self.meet(fate, sequence, source, effects);
+                }
+            }
+            next = sequence + 1;
+        }
+        if let Some(first) = first_unreadable
+            && self.content.last_time <= bound
+        {
+            self.remove_unreadable_run(first, next, source, effects);
+            first_unreadable = None;
+        }
+        self.expiry.cursor = first_unreadable.unwrap_or(next);
+        (self.expiry.witness, self.expiry.asked_at) = (next, now);
+    }
+
+    /// Removes what is stored from `first` up to `end`: all of it is older than something that is too old.
+    fn remove_unreadable_run<S: MessageSource>(&mut self, first: u64, end: u64, source: &S, effects: &mut Effects) {
+        let mut next = self.content.next_stored(first);
+        while let Some(sequence) = next.filter(|sequence| *sequence < end) {
+            self.remove(sequence, source, effects);
+            next = self.content.next_stored(sequence + 1);
         }
     }
 

@@ -49,8 +49,14 @@ impl StreamMachine {
         effects: &mut Effects,
     ) {
         let mut next = self.content.next_stored(*range.start());
+        // In a work queue a message is one consumer's alone, and needs not be read to go.
+        let is_queue = self.rules.retention == Retention::WorkQueue;
         while let Some(sequence) = next.filter(|sequence| range.contains(sequence)) {
-            self.remove_if_unneeded(sequence, source, interest, effects);
+            if is_queue && source.read(sequence).is_err() {
+                self.remove(sequence, source, effects);
+            } else {
+                self.remove_if_unneeded(sequence, source, interest, effects);
+            }
             next = self.content.next_stored(sequence + 1);
         }
     }
@@ -76,7 +82,11 @@ impl StreamMachine {
         interest: &dyn Interest,
         effects: &mut Effects,
     ) {
-        let needed = source.read(sequence).is_ok_and(|message| interest.needs(sequence, message.subject()));
+        // A disk that refuses a read today may give the message tomorrow: nothing is unneeded because it can not be read.
+        let needed = match source.read(sequence) {
+            Ok(message) => interest.needs(sequence, message.subject()),
+            Err(_) => interest.may_need(sequence),
+        };
         if !needed {
             self.remove(sequence, source, effects);
         }

@@ -76,6 +76,10 @@ impl Interest for FakeConsumers {
             .values()
             .any(|(filter, acked)| subject::matches(filter.as_bytes(), literal) && !acked.contains(&sequence))
     }
+
+    fn may_need(&self, sequence: u64) -> bool {
+        self.0.values().any(|(_, acked)| !acked.contains(&sequence))
+    }
 }
 
 impl Consumers for FakeConsumers {

@@ -243,6 +243,99 @@ fn limits_to_interest_drops_what_nobody_needs() {
     assert_eq!(harness.sequences(), [3]);
 }
 
+/// A message that could not be read counted as infinitely old, and as needed by nobody: a disk that refused reads for a
+/// while cost a stream with `max_age` or interest retention whatever was looked at in that time.
+#[test]
+fn what_can_not_be_read_is_not_too_old_for_that() {
+    let mut harness = Harness::new(StreamConfig { max_age: 10 * SECOND, ..config() });
+    for _ in 0..4 {
+        harness.put("s.a");
+        harness.now += 2 * SECOND;
+    }
+    harness.store.damaged.extend([1, 2]);
+    let witness = harness.store.messages[&3].time;
+    harness.pass(0);
+    assert_eq!(harness.machine.next_expiry(&harness.store), Some(witness + 10 * SECOND));
+    harness.pass(3 * SECOND);
+    assert_eq!(harness.sequences(), [1, 2, 3, 4], "1 is too old, but nobody can know");
+    // The disk gives them again.
+    harness.store.damaged.remove(&1);
+    harness.pass(1);
+    assert_eq!(harness.sequences(), [2, 3, 4]);
+    harness.pass(3 * SECOND);
+    assert_eq!(harness.sequences(), [4], "2 is older than 3, and that is too old");
+}
+
+#[test]
+fn when_nothing_can_be_read_all_is_as_old_as_the_newest() {
+    let mut harness = Harness::new(StreamConfig { max_age: 10 * SECOND, ..config() });
+    for _ in 0..40 {
+        harness.put("s.a");
+        harness.now += SECOND / 10;
+    }
+    harness.store.damaged.extend(1..=40);
+    let newest = harness.store.messages[&40].time;
+    harness.pass(0);
+    assert_eq!(harness.machine.next_expiry(&harness.store), Some(newest + 10 * SECOND));
+    harness.pass(9 * SECOND);
+    assert_eq!(harness.sequences().len(), 40);
+    harness.pass(SECOND);
+    assert_eq!(harness.sequences(), [0; 0]);
+    assert_eq!(harness.machine.next_expiry(&harness.store), None);
+}
+
+#[test]
+fn what_can_not_be_read_keeps_nothing_behind_it_longer() {
+    let mut harness = Harness::new(StreamConfig { max_age: 10 * SECOND, ..config() });
+    for _ in 0..60 {
+        harness.put("s.a");
+        harness.now += SECOND / 10;
+    }
+    harness.store.damaged.extend(1..=50);
+    harness.pass(0);
+    // The publisher never stops, so that the newest is never old.
+    while harness.sequences().first() == Some(&1) {
+        assert!(harness.now < harness.store.messages[&51].time + 11 * SECOND, "51 is too old");
+        harness.put("s.a");
+        harness.pass(SECOND / 10);
+    }
+    assert_eq!(harness.sequences().first(), Some(&52));
+    // What stood for the others is damaged, too.
+    harness.store.damaged.extend(52..=54);
+    harness.pass(SECOND);
+    let oldest = harness.sequences()[0];
+    let age = harness.now - harness.store.messages[&oldest].time;
+    assert!(oldest > 54 && age < 10 * SECOND && age > 10 * SECOND - SECOND / 5, "{oldest} of {age} ns");
+}
+
+#[test]
+fn what_can_not_be_read_is_needed_until_every_consumer_is_past_it() {
+    let mut harness = Harness::new(StreamConfig { retention: Retention::Interest, ..config() });
+    harness.consumer(ConsumerChange::Create, 1, b"s.>");
+    harness.consumer(ConsumerChange::Create, 2, b"s.>");
+    for _ in 0..3 {
+        harness.put("s.a");
+    }
+    harness.store.damaged.extend([1, 2]);
+    harness.consumer(ConsumerChange::Delta, 1, &1_u64.to_le_bytes());
+    assert_eq!(harness.sequences(), [1, 2, 3], "the second consumer needs it");
+    harness.consumer(ConsumerChange::Delta, 2, &1_u64.to_le_bytes());
+    assert_eq!(harness.sequences(), [2, 3]);
+    harness.consumer(ConsumerChange::Delete, 2, b"");
+    assert_eq!(harness.sequences(), [2, 3], "the first one has not seen it");
+}
+
+#[test]
+fn what_can_not_be_read_leaves_a_work_queue_with_its_ack() {
+    let mut harness = Harness::new(StreamConfig { retention: Retention::WorkQueue, ..config() });
+    harness.consumer(ConsumerChange::Create, 1, b"s.a");
+    harness.consumer(ConsumerChange::Create, 2, b"s.b");
+    harness.put("s.a");
+    harness.store.damaged.insert(1);
+    harness.consumer(ConsumerChange::Delta, 1, &1_u64.to_le_bytes());
+    assert_eq!(harness.sequences(), [0; 0]);
+}
+
 #[test]
 fn damaged_messages_can_still_go() {
     let mut harness = Harness::new(StreamConfig { max_msgs: 3, ..config() });
