@@ -224,9 +224,10 @@ impl Core {
         }
     }
 
-    /// What the account may still store in streams of this kind.
+    /// What the account and the server may still store in streams of this kind.
     pub(super) fn room(&self) -> Room {
-        Room { account_bytes: self.usage.room(self.config().storage), server_is_full: false }
+        let storage = self.config().storage;
+        Room { account_bytes: self.usage.room(storage), server_is_full: self.shared.is_full(storage) }
     }
 
     fn publish_to_memory(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) {
