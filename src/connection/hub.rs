@@ -169,7 +169,7 @@ impl Hub {
         let mut accounts = self.accounts.write();
         let mut absent = self.absent.lock();
         accounts.retain(|name, account| {
-            let stays = wanted(name) || is_own(account) || name == SYSTEM;
+            let stays = wanted(name) || is_own(account);
             if !stays {
                 absent.insert(name.clone(), Arc::clone(account));
             }

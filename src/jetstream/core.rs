@@ -264,6 +264,7 @@ impl Core {
         if let Some(committed) = self.log.on_remembered() {
             self.log.advance_applied(*committed.end());
         }
+        self.count_bytes();
     }
 
     /// The state can no longer be trusted: the stream is not served until a restart recovers it.
@@ -275,15 +276,22 @@ impl Core {
 
     /// The stream is gone: the account holds that much less.
     pub fn forget_bytes(&mut self) {
-        self.usage.change(self.config().storage, self.counted_bytes, 0);
-        self.counted_bytes = 0;
+        self.set_counted(0);
     }
 
-    /// Tells the account how much this stream holds.
+    /// Tells the account and the server how much this stream holds.
     pub fn count_bytes(&mut self) {
-        let bytes = self.machine.bytes();
-        self.usage.change(self.config().storage, self.counted_bytes, bytes);
-        self.counted_bytes = bytes;
+        if !self.closed {
+            self.set_counted(self.machine.bytes());
+        }
+    }
+
+    fn set_counted(&mut self, bytes: u64) {
+        let (storage, before) = (self.config().storage, std::mem::replace(&mut self.counted_bytes, bytes));
+        if bytes != before {
+            self.usage.change(storage, before, bytes);
+            self.shared.usage.change(storage, before, bytes);
+        }
     }
 
     fn report_damage(&mut self) {

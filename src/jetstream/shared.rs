@@ -7,9 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use headwater_storage::{GroupId, Journal};
 use parking_lot::RwLock;
 
+use super::api::stream_config::StorageType;
 use super::api::validate::ServerLimits;
 use super::stream::{BatchBudget, BatchLimits, FastLimits};
 use super::timers::Timers;
+use super::usage::Usage;
 use super::workers::{Job, Workers};
 
 /// Settings of a node. Its limits may change while it runs.
@@ -29,6 +31,9 @@ pub struct NodeOptions {
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
     pub server: ServerLimits,
+    /// `server.max_storage` is not a setting but what was free at the start. What the store held by then is not part of it,
+    /// so it bounds what streams reserve and not what they hold: the journal itself knows when the disk is full.
+    pub storage_is_measured: bool,
     /// Of atomic batches.
     pub batches: BatchLimits,
     pub fast_batches: FastLimits,
@@ -39,6 +44,10 @@ pub struct Shared {
     pub journal: Journal,
     pub options: NodeOptions,
     limits: RwLock<Limits>,
+    /// What the streams of all accounts hold.
+    pub usage: Usage,
+    /// The log says that the server's limit is reached: for memory, for files.
+    full: [AtomicBool; 2],
     /// What the open atomic batches of all streams take.
     pub batch_budget: Arc<BatchBudget>,
     /// How many fast batches are open on all streams.
@@ -56,9 +65,13 @@ pub const QUEUE_BYTES_LOW: usize = 2 * 1024 * 1024;
 
 impl Shared {
     pub fn new(journal: Journal, options: NodeOptions) -> Self {
+        let usage = Usage::default();
+        bound(&usage, &options.limits);
         Self {
             journal,
             limits: RwLock::new(options.limits.clone()),
+            usage,
+            full: [const { AtomicBool::new(false) }; 2],
             options,
             batch_budget: Arc::default(),
             fast_budget: Arc::default(),
@@ -74,7 +87,24 @@ impl Shared {
     }
 
     pub fn set_limits(&self, limits: Limits) {
+        bound(&self.usage, &limits);
         *self.limits.write() = limits;
+    }
+
+    /// True when the streams of all accounts hold more than the server may store.
+    pub fn is_full(&self, storage: StorageType) -> bool {
+        let is_full = self.usage.is_exceeded(storage);
+        let told = &self.full[usize::from(storage == StorageType::File)];
+        if told.load(Ordering::Relaxed) != is_full && told.swap(is_full, Ordering::Relaxed) != is_full {
+            match is_full {
+                true => tracing::warn!(
+                    ?storage,
+                    "the server's limit of JetStream storage is reached: publishes are refused"
+                ),
+                false => tracing::info!(?storage, "there is JetStream storage again"),
+            }
+        }
+        is_full
     }
 
     pub fn start(&self, timers: Timers, workers: Workers) {
@@ -123,4 +153,9 @@ impl Shared {
     pub fn take_gated(&self) -> bool {
         self.gated.load(Ordering::Acquire) && self.gated.swap(false, Ordering::AcqRel)
     }
+}
+
+fn bound(usage: &Usage, limits: &Limits) {
+    let file = if limits.storage_is_measured { -1 } else { limits.server.max_storage };
+    usage.set_bytes_max(limits.server.max_memory, file);
 }

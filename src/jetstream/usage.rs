@@ -1,11 +1,12 @@
-//! How many bytes the streams of an account hold, and how many they may (S-48). Counted, never summed up on demand.
+//! How many bytes the streams of an account, or of the whole server, hold, and how many they may (S-48). Counted, never
+//! summed up on demand.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::api::account_info::AccountLimits;
 use super::api::stream_config::StorageType;
 
-/// Counters of one account. Changed by each stream as its own content changes; exact at rest.
+/// Counters of one account, or of all. Changed by each stream as its own content changes; exact at rest.
 #[derive(Default)]
 pub struct Usage {
     memory: Counter,
@@ -26,8 +27,16 @@ impl Default for Counter {
 
 impl Usage {
     pub fn set_limits(&self, limits: Option<&AccountLimits>) {
-        self.memory.bytes_max.store(limits.map_or(-1, |limits| limits.max_memory), Ordering::Relaxed);
-        self.file.bytes_max.store(limits.map_or(-1, |limits| limits.max_storage), Ordering::Relaxed);
+        self.set_bytes_max(
+            limits.map_or(-1, |limits| limits.max_memory),
+            limits.map_or(-1, |limits| limits.max_storage),
+        );
+    }
+
+    /// -1 is without limit.
+    pub fn set_bytes_max(&self, memory: i64, file: i64) {
+        self.memory.bytes_max.store(memory, Ordering::Relaxed);
+        self.file.bytes_max.store(file, Ordering::Relaxed);
     }
 
     /// A stream that held `before` bytes holds `after` now.
@@ -47,6 +56,13 @@ impl Usage {
             Ok(max) => max.saturating_sub(counter.bytes.load(Ordering::Relaxed)),
             Err(_) => u64::MAX,
         }
+    }
+
+    /// True when more is stored than may be.
+    pub fn is_exceeded(&self, storage: StorageType) -> bool {
+        let counter = self.counter(storage);
+        let max = u64::try_from(counter.bytes_max.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        counter.bytes.load(Ordering::Relaxed) > max
     }
 
     fn counter(&self, storage: StorageType) -> &Counter {
@@ -69,7 +85,10 @@ mod tests {
         usage.change(StorageType::File, 0, 70);
         usage.change(StorageType::File, 70, 30);
         assert_eq!((usage.room(StorageType::File), usage.room(StorageType::Memory)), (70, u64::MAX));
-        usage.change(StorageType::File, 30, 500);
-        assert_eq!(usage.room(StorageType::File), 0);
+        usage.change(StorageType::File, 30, 100);
+        assert!(usage.room(StorageType::File) == 0 && !usage.is_exceeded(StorageType::File));
+        usage.change(StorageType::File, 100, 500);
+        assert!(usage.room(StorageType::File) == 0 && usage.is_exceeded(StorageType::File));
+        assert!(!usage.is_exceeded(StorageType::Memory));
     }
 }

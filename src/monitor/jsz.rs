@@ -106,6 +106,9 @@ pub struct JetStreamSettings {
     unique_tag: String,
     #[serde(skip_serializing_if = "is_default")]
     strict: bool,
+    /// Told by the genuine server when both limits are set. Nothing is compressed between servers here.
+    #[serde(skip_serializing_if = "is_default")]
+    compress_ok: bool,
 }
 
 impl JetStreamSettings {
@@ -125,6 +128,7 @@ impl JetStreamSettings {
             domain: node.domain().unwrap_or_default().to_owned(),
             unique_tag: jetstream.unique_tag.clone().unwrap_or_default(),
             strict: jetstream.strict,
+            compress_ok: [jetstream.memory_bytes_max, jetstream.store_bytes_max].iter().all(|max| max.unwrap_or(0) > 0),
         }
     }
 }

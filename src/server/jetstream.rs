@@ -96,6 +96,7 @@ fn node_options(options: &Options, directory: &Path, server_name: &str) -> NodeO
                 reserved_memory: 0,
                 reserved_storage: 0,
             },
+            storage_is_measured: jetstream.store_bytes_max.is_none(),
             batches: batch_limits(limits),
             fast_batches: fast_limits(limits),
         },

@@ -209,3 +209,50 @@ fn the_room_of_the_server_grows_with_a_reload() {
     reload(&server, |options| options.jetstream.store_bytes_max = Some(3000));
     assert!(api(&mut client, "STREAM.CREATE.S", &config).get("error").is_none());
 }
+
+/// `max_mem` and `max_file` bounded only what streams reserve, and what streams in memory held was not counted at all: they
+/// grew until the machine had no memory left.
+#[test]
+fn no_more_is_stored_than_the_server_may_hold() {
+    for storage in ["memory", "file"] {
+        let store = tempfile::tempdir().unwrap();
+        let server = start(store.path(), &[("A", Some(AccountJetStreamLimits::default()))]);
+        let set_room = |bytes: u64| {
+            reload(&server, |options| {
+                options.jetstream.memory_bytes_max = Some(bytes);
+                options.jetstream.store_bytes_max = Some(bytes);
+            });
+        };
+        let mut client = client(&server, "A");
+        set_room(1000);
+        prepare(&mut client, storage);
+        let text = "x".repeat(1000);
+        assert_eq!(sequence_of(&request(&mut client, "s", &text)), 2);
+        let refused: Value = serde_json::from_str(&request(&mut client, "s", "x")).unwrap();
+        assert_eq!(refused["error"]["err_code"], 10023, "{storage}");
+        set_room(10_000);
+        assert_eq!(sequence_of(&request(&mut client, "s", &text)), 3);
+        set_room(100);
+        assert!(request(&mut client, "s", "x").contains("10023"));
+        assert!(api(&mut client, "STREAM.PURGE.S", "").get("error").is_none());
+        assert_eq!(sequence_of(&request(&mut client, "s", "x")), 4);
+        // A stream that is gone holds nothing.
+        assert_eq!(sequence_of(&request(&mut client, "s", &text)), 5);
+        assert!(api(&mut client, "STREAM.DELETE.S", "").get("error").is_none());
+        prepare(&mut client, storage);
+    }
+}
+
+/// The page of accounts named `$SYS` beside the system account of the configuration.
+#[test]
+fn the_default_system_account_is_there_only_without_another() {
+    let store = tempfile::tempdir().unwrap();
+    let server = start(store.path(), &[("A", None), ("OPS", None)]);
+    let names = || server.server.hub().accounts().iter().map(|account| account.name().to_owned()).collect::<Vec<_>>();
+    let has_default = || names().iter().any(|name| name == "$SYS");
+    assert!(has_default());
+    reload(&server, |options| options.system_account = Some("OPS".into()));
+    assert!(!has_default());
+    reload(&server, |options| options.system_account = None);
+    assert!(has_default());
+}

@@ -96,10 +96,23 @@ impl Consumer {
         self.backlog.forget();
     }
 
-    fn drop_where(&mut self, reason: Option<DropReason>, gone: impl Fn(u64) -> bool, now: i64, out: &mut Outputs) {
+    /// Forgets what left the stream while nobody led this consumer: it would count against `max_ack_pending` until its
+    /// wait is over, and what was given up for ever.
+    pub(super) fn take_stock(&mut self, context: &Context<'_>, out: &mut Outputs) {
+        if self.stock_at <= context.now {
+            self.stock_at = NEVER;
+            self.drop_where(None, |sequence| !context.stream.exists(sequence), context.now, out);
+        }
+    }
+
+    /// The messages that were delivered and are not done.
+    pub(super) fn tracked(&self) -> impl Iterator<Item = u64> {
         let pending = self.state.pending.iter().map(|(sequence, _)| sequence);
-        let tracked = pending.chain(self.state.exhausted.keys().copied());
-        let dropped: Vec<u64> = tracked.filter(|sequence| gone(*sequence)).collect();
+        pending.chain(self.state.exhausted.keys().copied())
+    }
+
+    fn drop_where(&mut self, reason: Option<DropReason>, gone: impl Fn(u64) -> bool, now: i64, out: &mut Outputs) {
+        let dropped: Vec<u64> = self.tracked().filter(|sequence| gone(*sequence)).collect();
         for sequence in dropped {
             self.drop_message(sequence, reason, now, out);
         }

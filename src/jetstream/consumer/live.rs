@@ -41,6 +41,8 @@ pub struct Consumer {
     pub(super) interested: bool,
     /// When pending messages are next looked at for redelivery.
     pub(super) ack_check_at: i64,
+    /// When messages that left the stream without this consumer being told are forgotten.
+    pub(super) stock_at: i64,
     pub(super) heartbeat_at: i64,
     pub(super) pause_ends_at: i64,
     /// The rate limit or the replay says not before.
@@ -76,6 +78,7 @@ impl Consumer {
             inactivity: Inactivity::new(now),
             interested: false,
             ack_check_at: NEVER,
+            stock_at: NEVER,
             heartbeat_at: push.filter(|push| push.heartbeat > 0).map_or(NEVER, |push| now + push.heartbeat),
             pause_ends_at: state.pause_until().filter(|until| *until > now).unwrap_or(NEVER),
             paced_until: NEVER,
@@ -90,6 +93,10 @@ impl Consumer {
         };
         if !consumer.state.pending.is_empty() && consumer.settings.redelivery_wait(1).is_some() {
             consumer.ack_check_at = now;
+        }
+        // The leader before this one may have ended between a removal and its own record of it.
+        if consumer.tracked().any(|sequence| !context.stream.exists(sequence)) {
+            consumer.stock_at = now;
         }
         consumer.watch_inactivity(now);
         consumer

@@ -10,6 +10,7 @@ impl Consumer {
     pub fn deadline(&self) -> Option<i64> {
         let deadlines = [
             self.ack_check_at,
+            self.stock_at,
             self.pulls.deadline(),
             self.heartbeat_at,
             self.pause_ends_at,
@@ -33,6 +34,7 @@ impl Consumer {
             self.pause_ends_at = NEVER;
             out.advisory(Advisory::Paused { until: self.state.pause_until, paused: false });
         }
+        self.take_stock(context, out);
         self.check_acks(now, out);
         if self.pulls.deadline() <= now {
             self.sweep_pulls(context, out);

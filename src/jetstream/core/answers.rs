@@ -237,7 +237,8 @@ impl Core {
     pub(super) fn refuse(&mut self, reply: &[u8], error: &ApiError, publisher: &mut Publisher) {
         self.line.clear();
         self.pub_ack.refused(&mut self.line, error);
-        let too_many = error.code == 429;
+        // Too many open batches have the same code and no status line.
+        let too_many = error.err_code == error_codes::STREAM_TOO_MANY_REQUESTS.err_code;
         let block: &[u8] = if too_many { b"NATS/1.0 429 Too Many Requests\r\n\r\n" } else { &[] };
         publisher.publish_cached(&mut self.cache, reply, None, block, &[&self.line]);
     }

@@ -7,10 +7,10 @@ use headwater_storage::{AppendClass, Appender, Journal, MemoryInput, RecordHeade
 use super::answers::{Duplicate, Reply, Waiting};
 use super::{Core, StoredMessage, refusal};
 use crate::account::InternalMessage;
-use crate::jetstream::api::stream_config::PersistMode;
+use crate::jetstream::api::stream_config::{PersistMode, Retention};
 use crate::jetstream::api::{ApiError, error_codes};
 use crate::jetstream::group_log::Placed;
-use crate::jetstream::stream::{Accept, MESSAGE, Publish, Refusal, Room, Ticket};
+use crate::jetstream::stream::{Accept, Interest as _, MESSAGE, Publish, Refusal, Room, Ticket};
 use crate::router::Publisher;
 
 /// What is stored of a message.
@@ -215,7 +215,8 @@ impl Core {
         publisher: &mut Publisher,
     ) -> Option<Accept> {
         let publish = as_publish(message)?;
-        match self.machine.decide(&publish, now, room, &self.store) {
+        let room = Room { is_unwanted: self.is_unwanted(message.subject), ..*room };
+        match self.machine.decide(&publish, now, &room, &self.store) {
             Ok(accept) => Some(accept),
             Err(refusal) => {
                 self.refused(message, refusal, publisher);
@@ -224,9 +225,17 @@ impl Core {
         }
     }
 
-    /// What the account may still store in streams of this kind.
+    /// What the account and the server may still store in streams of this kind.
     pub(super) fn room(&self) -> Room {
-        Room { account_bytes: self.usage.room(self.config().storage), server_is_full: false }
+        let storage = self.config().storage;
+        let (account_bytes, server_is_full) = (self.usage.room(storage), self.shared.is_full(storage));
+        Room { account_bytes, server_is_full, is_unwanted: false }
+    }
+
+    /// True when no consumer of a stream that keeps what consumers need wants such a message (T-41). One that is being
+    /// created may want it.
+    fn is_unwanted(&self, subject: &[u8]) -> bool {
+        self.config().retention == Retention::Interest && self.creating.is_empty() && !self.consumers.wants(subject)
     }
 
     fn publish_to_memory(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) {

@@ -32,10 +32,12 @@ pub struct Room {
     pub account_bytes: u64,
     /// The server has no space left (10023).
     pub server_is_full: bool,
+    /// Nobody wants the message: it gets its sequence, is not kept, and so no limit of what is kept is in its way.
+    pub is_unwanted: bool,
 }
 
 impl Room {
-    pub const UNLIMITED: Room = Room { account_bytes: u64::MAX, server_is_full: false };
+    pub const UNLIMITED: Room = Room { account_bytes: u64::MAX, server_is_full: false, is_unwanted: false };
 }
 
 /// The message is to be appended to the log.
@@ -121,11 +123,12 @@ impl StreamMachine {
             return refuse(&error_codes::INSUFFICIENT_RESOURCES);
         }
         let size = self.bytes_of_publish(publish);
-        if size > room.account_bytes {
+        if size > room.account_bytes && !room.is_unwanted {
             return refuse(&error_codes::ACCOUNT_RESOURCES_EXCEEDED);
         }
         let headers = self.headers_to_store(publish.headers, asked)?;
         let (messages, bytes) = match self.rules.refuses_at_limits {
+            _ if room.is_unwanted => (0, 0),
             true => self.check_limits(publish, asked, size, source)?,
             false => (1, size as i64),
         };

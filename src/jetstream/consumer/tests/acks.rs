@@ -208,3 +208,21 @@ fn a_new_leader_goes_on_where_the_old_one_was() {
     assert_eq!(rig.wait(SECOND), ["max deliveries 3 x3"]);
     assert_eq!(rig.wait(8 * SECOND), ["s: 4/10 x2 0"], "and so is its delay");
 }
+
+#[test]
+fn what_left_the_stream_while_nobody_led_takes_no_place() {
+    // A server was killed between the removal of messages, which was durable, and the consumer's record of it. Until
+    // ack_wait was over nothing more was delivered, and what had been given up was counted for ever.
+    let config = ConsumerConfig { max_ack_pending: 2, max_deliver: 1, ack_wait: 3600 * SECOND, ..explicit() };
+    let mut rig = rig_with_deliveries(config, 2);
+    rig.ack(1, 1, "-NAK");
+    rig.stream.remove(1);
+    rig.stream.remove(2);
+    for subject in ["a", "b"] {
+        rig.stream.store(subject, START);
+    }
+    rig.change_leader();
+    assert_eq!(rig.pull("s", "5"), ["s: 3/3 x1 1", "s: 4/4 x1 0"]);
+    let info = rig.info();
+    assert_eq!((floor(&rig), info.num_ack_pending, info.num_redelivered), ((2, 2), 2, 0));
+}
