@@ -51,7 +51,7 @@ fn message<'a>(line: &'a [u8], body: &'a [u8], sizes: usize) -> Frame<'a> {
 
 /// Length of the first line with its CRLF.
 fn line_length(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|byte| *byte == b'\n').map(|end| end + 1)
+    memchr::memchr(b'\n', bytes).map(|end| end + 1)
 }
 
 /// The decimal number that ends the slice, 0 without one.
