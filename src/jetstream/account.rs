@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use headwater_storage::GroupId;
 use parking_lot::{Mutex, RwLock};
 
 use super::api::account_info::{self, AccountInfo, ApiStats};
 use super::api::stream_config::StorageType;
 use super::api::validate::{self, AccountTiers, Environment, ServerLimits};
-use super::api::{ApiError, StreamConfig};
+use super::api::{ApiError, StreamConfig, error_codes};
+use super::held_back::HeldBack;
 use super::meta_group::MetaGuard;
 use super::node::Node;
 use super::replica::Replica;
@@ -34,6 +36,8 @@ pub struct JetStreamAccount {
     tiers: RwLock<AccountTiers>,
     /// Read by every request and every acknowledgement, changed by create and delete.
     streams: RwLock<BTreeMap<String, Arc<Replica>>>,
+    /// Streams that are kept and not served.
+    held_back: RwLock<BTreeMap<String, Arc<HeldBack>>>,
     usage: Arc<Usage>,
     /// Subscriptions of the API and of what consumers are told.
     services: Mutex<Vec<InternalSubscriptionId>>,
@@ -50,6 +54,7 @@ impl JetStreamAccount {
             usage,
             tiers: RwLock::new(tiers),
             streams: RwLock::default(),
+            held_back: RwLock::default(),
             services: Mutex::default(),
             requests: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -84,6 +89,45 @@ impl JetStreamAccount {
 
     pub fn find(&self, name: &str) -> Option<Arc<Replica>> {
         self.streams.read().get(name).cloned()
+    }
+
+    /// The stream that a request names.
+    ///
+    /// # Errors
+    /// When there is none, or it is held back.
+    pub fn stream(&self, name: &str) -> Result<Arc<Replica>, ApiError> {
+        self.find(name).ok_or_else(|| match self.find_held_back(name) {
+            Some(held_back) => held_back.error(),
+            None => error_codes::STREAM_NOT_FOUND.error(),
+        })
+    }
+
+    pub fn find_held_back(&self, name: &str) -> Option<Arc<HeldBack>> {
+        self.held_back.read().get(name).cloned()
+    }
+
+    /// In the order of their names.
+    pub fn held_back(&self) -> Vec<Arc<HeldBack>> {
+        self.held_back.read().values().cloned().collect()
+    }
+
+    /// A stream of the account can not be served.
+    pub fn hold_back(&self, stream: Arc<HeldBack>) {
+        self.held_back.write().insert(stream.name().to_owned(), stream);
+    }
+
+    /// A stream that was held back is deleted. None when it is not one of these.
+    pub fn forget_held_back(&self, group: GroupId) -> Option<Arc<HeldBack>> {
+        let mut held_back = self.held_back.write();
+        let name = held_back.values().find(|stream| stream.group == group)?.name().to_owned();
+        held_back.remove(&name)
+    }
+
+    /// Of all streams, those that are held back included.
+    fn configs(&self) -> Vec<Arc<StreamConfig>> {
+        let mut configs: Vec<_> = self.streams.read().values().map(|stream| stream.config()).collect();
+        configs.extend(self.held_back.read().values().map(|stream| stream.config.clone()));
+        configs
     }
 
     /// In the order of their names.
@@ -137,7 +181,7 @@ impl JetStreamAccount {
         check: impl FnOnce(&Environment<'_>) -> Result<R, ApiError>,
     ) -> Result<R, ApiError> {
         let mut configs: BTreeMap<String, Arc<StreamConfig>> =
-            self.streams.read().values().map(|stream| (stream.name().to_owned(), stream.config())).collect();
+            self.configs().into_iter().map(|config| (config.name.clone(), config)).collect();
         configs.extend(meta.creating(self.name()));
         let configs: Vec<Arc<StreamConfig>> = configs.into_values().collect();
         self.check(&node.server_limits(), &configs, check)
@@ -169,8 +213,7 @@ impl JetStreamAccount {
 
     /// Bytes that streams of this kind reserve by their `max_bytes`.
     pub fn reserved_bytes(&self, storage: StorageType) -> i64 {
-        let streams = self.streams.read();
-        let configs = streams.values().map(|stream| stream.config());
+        let configs = self.configs().into_iter();
         configs.filter(|config| config.storage == storage).map(|config| validate::reserved_bytes(&config)).sum()
     }
 
@@ -186,6 +229,7 @@ impl JetStreamAccount {
             usage.streams += 1;
             usage.consumers += consumers;
         }
+        usage.streams += self.held_back.read().len() as u64;
         usage.reserved_memory = u64::try_from(self.reserved_bytes(StorageType::Memory)).unwrap_or(0);
         usage.reserved_storage = u64::try_from(self.reserved_bytes(StorageType::File)).unwrap_or(0);
         usage.limits = self.limits();

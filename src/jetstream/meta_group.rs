@@ -99,10 +99,7 @@ impl<'a> MetaGuard<'a> {
     pub fn after_pending(&mut self, account: &JetStreamAccount, name: &str, answer: Answer) {
         match self.meta.creating.get_mut(&(account.name().to_owned(), name.to_owned())) {
             Some(creating) => creating.answers.push(answer),
-            None => match account.find(name) {
-                Some(stream) => self.send(answer, Ok(created(&stream))),
-                None => self.send::<StreamCreated>(answer, Err(error_codes::STREAM_NOT_FOUND.error())),
-            },
+            None => self.send(answer, account.stream(name).map(|stream| created(&stream))),
         }
     }
 
@@ -146,8 +143,8 @@ impl<'a> MetaGuard<'a> {
     ///
     /// # Errors
     /// When the journal takes nothing.
-    pub fn delete(&mut self, stream: &Replica, answer: Option<Answer>) -> Result<(), (ApiError, Option<Answer>)> {
-        match self.append(MetaChange::Deleted(stream.group().0)) {
+    pub fn delete(&mut self, stream: GroupId, answer: Option<Answer>) -> Result<(), (ApiError, Option<Answer>)> {
+        match self.append(MetaChange::Deleted(stream.0)) {
             Ok(index) => self.meta.waiting.push_back((index, Waiting::Delete { answer })),
             Err(error) => return Err((error, answer)),
         }
@@ -219,8 +216,8 @@ impl<'a> MetaGuard<'a> {
                 Ok(())
             }
             MetaEffect::Remove(group) => {
-                if let Some(replica) = self.node.remove_stream(group) {
-                    self.advise(replica.account().name(), replica.name(), "delete", "DELETED");
+                if let Some((account, stream)) = self.node.remove_stream(group) {
+                    self.advise(&account, &stream, "delete", "DELETED");
                 }
                 // Remembered until the journal has been told, which it has now: in the same order on disk.
                 self.append(MetaChange::Removed(group.0)).map(drop)

@@ -12,6 +12,7 @@ mod consumer_advisory;
 pub mod consumer_table;
 mod core;
 mod group_log;
+mod held_back;
 mod ingest;
 pub mod inspect;
 mod live;

@@ -25,6 +25,7 @@ use super::api::stream_config::StorageType;
 use super::api::validate::ServerLimits;
 use super::completion::Completion;
 use super::consumer::End;
+use super::held_back::HeldBack;
 use super::meta::META_GROUP;
 use super::meta_group::{MetaGroup, MetaGuard};
 use super::replica::Replica;
@@ -46,6 +47,8 @@ pub struct Node {
     retired: Mutex<HashMap<String, Arc<JetStreamAccount>>>,
     /// What the streams hold of accounts that have not been served yet.
     usages: Mutex<BTreeMap<String, Arc<Usage>>>,
+    /// Streams that can not be served, of accounts that have not been served yet.
+    held_back: Mutex<Vec<Arc<HeldBack>>>,
     replicas: RwLock<HashMap<GroupId, Arc<Replica>>>,
     /// Streams whose account is not there, kept until it is (nothing is deleted because it is absent).
     strays: Mutex<Vec<Arc<Replica>>>,
@@ -64,8 +67,8 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error("could not read the store: {0}")]
     Read(#[from] headwater_storage::ReadError),
-    #[error("the store can not be served: {0}")]
-    Recover(String),
+    #[error("the store can not be served: group {}: {problem}", group.0)]
+    Recover { group: GroupId, problem: String },
     #[error("could not start a thread: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -93,6 +96,7 @@ impl Node {
             refused: Mutex::default(),
             retired: Mutex::default(),
             usages: Mutex::new(recovered.usages),
+            held_back: Mutex::new(recovered.held_back),
             replicas: RwLock::default(),
             strays: Mutex::default(),
             failure: OnceLock::new(),

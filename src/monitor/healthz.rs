@@ -153,7 +153,16 @@ fn of_jetstream(context: &Context<'_>, asset: Asset<'_>, enabled_only: bool) -> 
     {
         return unavailable(unserved(context, stray));
     }
-    asset.missing(node)
+    held_back(node, asset).or_else(|| asset.missing(node))
+}
+
+/// A stream that the store does not give.
+fn held_back(node: &Node, asset: Asset<'_>) -> Option<Verdict> {
+    let is_asked = |asked: &str, name: &str| asked.is_empty() || asked == name;
+    let accounts = node.accounts().into_iter().filter(|account| is_asked(asset.account, account.name()));
+    let mut streams = accounts.flat_map(|account| account.held_back());
+    let stream = streams.find(|stream| is_asked(asset.stream, stream.name()))?;
+    unavailable(unrecovered(&stream.account, stream.name()))
 }
 
 /// A stream that is kept for an account without JetStream.
@@ -163,9 +172,12 @@ fn unserved(context: &Context<'_>, stray: &Replica) -> Problem {
         let error = format!("JetStream account '{account}' could not be resolved");
         return Problem { kind: "ACCOUNT", account, error, ..Problem::default() };
     }
-    let stream = stray.name().to_owned();
+    unrecovered(&account, stray.name())
+}
+
+fn unrecovered(account: &str, stream: &str) -> Problem {
     let error = format!("JetStream stream '{account} > {stream}' could not be recovered");
-    Problem { kind: "STREAM", account, stream, error, ..Problem::default() }
+    Problem { kind: "STREAM", account: account.to_owned(), stream: stream.to_owned(), error, ..Problem::default() }
 }
 
 fn warnings(context: &Context<'_>) -> Vec<String> {

@@ -262,5 +262,6 @@ impl Sum {
             self.messages += totals.messages;
             self.bytes += totals.bytes;
         }
+        self.streams += account.held_back().len();
     }
 }

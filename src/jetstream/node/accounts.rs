@@ -46,6 +46,9 @@ impl Node {
                 Arc::new(JetStreamAccount::new(account.clone(), tiers, usage))
             }
         };
+        for stream in self.held_back.lock().extract_if(.., |stream| stream.account == account.name()) {
+            jetstream.hold_back(stream);
+        }
         self.accounts.write().insert(account.name().to_owned(), jetstream.clone());
         self.serve_api(&jetstream);
         jetstream.hold([

@@ -18,6 +18,7 @@ use super::super::api::{StreamConfig, json};
 use super::super::consumer_table::ConsumerTable;
 use super::super::core::{Core, Start};
 use super::super::group_log::GroupLog;
+use super::super::held_back::HeldBack;
 use super::super::meta::{META_GROUP, MetaMachine, StreamDefinition};
 use super::super::meta_group::MetaGroup;
 use super::super::replica::Replica;
@@ -35,6 +36,7 @@ pub struct Recovered {
     pub shared: Arc<Shared>,
     pub meta: MetaGroup,
     pub replicas: Vec<Arc<Replica>>,
+    pub held_back: Vec<Arc<HeldBack>>,
     pub usages: BTreeMap<String, Arc<Usage>>,
     pub repairs: Repairs,
 }
@@ -122,7 +124,7 @@ impl Recovery<'_> {
                 recovering
             }
             Err(problem) if group == META_GROUP => return Err(problem),
-            Err(problem) => Recovering { broken: Some(problem.to_string()), ..Recovering::new() },
+            Err(problem) => Recovering { broken: Some(reason(problem)), ..Recovering::new() },
         };
         self.groups.insert(group, recovering);
         Ok(())
@@ -202,7 +204,7 @@ impl Recovery<'_> {
             if group == META_GROUP {
                 return Err(problem);
             }
-            recovering.broken = Some(problem.to_string());
+            recovering.broken = Some(reason(problem));
             return Ok(());
         }
         if group != META_GROUP {
@@ -224,7 +226,7 @@ impl Recovery<'_> {
             return Err(problem);
         }
         if let Some(recovering) = self.groups.get_mut(&group) {
-            recovering.broken.get_or_insert(problem.to_string());
+            recovering.broken.get_or_insert(reason(problem));
         }
         Ok(())
     }
@@ -249,7 +251,7 @@ impl Recovery<'_> {
             self.start_unlisted(group);
             repairs.listed_again.push(definition);
         }
-        let mut replicas = Vec::new();
+        let (mut replicas, mut held_back) = (Vec::new(), Vec::new());
         for (group, recovering) in std::mem::take(&mut self.groups) {
             let definition = meta.machine.streams().find(|definition| definition.group == group.0);
             if definition.is_some() && self.removed.contains(&group) {
@@ -258,25 +260,34 @@ impl Recovery<'_> {
                 continue;
             }
             let is_deleted = meta.machine.deleted().any(|deleted| deleted == group);
-            let is_listed = definition.is_some() || repairs.listed_again.iter().any(|other| other.group == group.0);
-            if !is_listed {
+            let listed_again = || repairs.listed_again.iter().find(|other| other.group == group.0);
+            let Some(definition) = definition.or_else(listed_again).cloned() else {
                 // One that the journal has given up was met on the way, in entries of the list from before its end.
                 if !is_deleted && !self.removed.contains(&group) {
                     tracing::error!(group = group.0, "records of a stream that is not in the list of streams are kept");
                 }
                 continue;
-            }
+            };
+            let own = recovering.definition.clone().map(|(_, own)| own);
             match finish_stream(group, recovering, &mut repairs) {
                 Ok(replica) => replicas.push(replica),
                 Err(problem) => {
-                    tracing::error!(group = group.0, %problem, "a stream can not be read: it is kept and not served");
+                    let stream = definition.name.clone();
+                    let reason = reason(problem);
+                    tracing::error!(
+                        stream,
+                        group = group.0,
+                        reason,
+                        "a stream can not be read: it is kept and not served"
+                    );
+                    held_back.push(Arc::new(hold_back(own, definition, reason)));
                 }
             }
         }
         for group in self.removed {
             meta.reserve(group);
         }
-        Ok(Recovered { shared: self.shared, meta, replicas, usages: self.usages, repairs })
+        Ok(Recovered { shared: self.shared, meta, replicas, held_back, usages: self.usages, repairs })
     }
 
     fn finish_meta(&mut self, repairs: &mut Repairs) -> Result<MetaGroup, StartError> {
@@ -321,10 +332,10 @@ fn finish_stream(
     recovering.fill_end(group);
     let Recovering { state, log, time, core, created, definition, updated, incomplete, broken, .. } = recovering;
     if let Some(problem) = broken {
-        return Err(StartError::Recover(problem));
+        return Err(StartError::Recover { group, problem });
     }
     let Some(mut core) = core else {
-        return Err(StartError::Recover("its definition can not be understood".to_owned()));
+        return Err(unreadable(group, &"its definition can not be understood"));
     };
     let latest = definition.as_ref().filter(|(index, _)| core.is_memory() || *index >= updated);
     let latest = latest.and_then(|(_, definition)| json::read::<StreamConfig>(&definition.config, false).ok());
@@ -348,5 +359,22 @@ fn finish_stream(
 }
 
 fn unreadable(group: GroupId, problem: &dyn std::fmt::Display) -> StartError {
-    StartError::Recover(format!("group {}: {problem}", group.0))
+    StartError::Recover { group, problem: problem.to_string() }
+}
+
+/// Why a stream is held back, for whoever knows already which one it is.
+fn reason(problem: StartError) -> String {
+    match problem {
+        StartError::Recover { problem, .. } => problem,
+        other => other.to_string(),
+    }
+}
+
+/// What is known of a stream that can not be served: by its own definition, which follows its updates, or by the list of
+/// streams.
+fn hold_back(own: Option<StreamDefinition>, listed: StreamDefinition, reason: String) -> HeldBack {
+    let readable = |definition: &StreamDefinition| json::read::<StreamConfig>(&definition.config, false).ok();
+    let config = own.as_ref().and_then(readable).or_else(|| readable(&listed));
+    let config = config.unwrap_or_else(|| StreamConfig { name: listed.name.clone(), ..StreamConfig::default() });
+    HeldBack { group: GroupId(listed.group), account: listed.account, config: Arc::new(config), reason }
 }

@@ -117,9 +117,13 @@ impl Node {
         }
     }
 
-    /// An entry of the meta group says that a stream is gone.
-    pub fn remove_stream(&self, group: GroupId) -> Option<Arc<Replica>> {
-        let replica = self.replicas.write().remove(&group)?;
+    /// An entry of the meta group says that a stream is gone. The names of its account and its own, if it was here.
+    pub fn remove_stream(&self, group: GroupId) -> Option<(String, String)> {
+        let Some(replica) = self.replicas.write().remove(&group) else {
+            let held_back = self.accounts().iter().find_map(|account| account.forget_held_back(group))?;
+            self.give_up(group);
+            return Some((held_back.account.clone(), held_back.name().to_owned()));
+        };
         // Closed first: a stream that its account gets back meanwhile must not subscribe again.
         replica.with(|core, _| core.closed = true);
         replica.unsubscribe();
@@ -136,7 +140,7 @@ impl Node {
             account.remove(replica.name());
         }
         self.give_up(group);
-        Some(replica)
+        Some((replica.account().name().to_owned(), replica.name().to_owned()))
     }
 
     /// Tells the journal that a group's records are dead.

@@ -108,3 +108,79 @@ fn a_start_is_none_the_worse_for_a_disk_that_fails_for_a_moment() {
         check(&io, &acked, more, &format!("reads {nth} and the next fail"));
     }
 }
+
+/// A start on which the disk refuses what one of two streams needs. Which one of its reads that is depends on the layout.
+fn held_back() -> (Rig, SimIo, Vec<u64>) {
+    let (stored, acked) = filled();
+    let reads = reads_of(&stored);
+    for (nth, count) in (0..reads).flat_map(|nth| (3..9).map(move |count| (nth, count))) {
+        let io = stored.fork();
+        io.refuse_reads(nth, count);
+        if let Ok(rig) = Rig::try_start(&io) {
+            let account = rig.node.account("A").unwrap();
+            let names: Vec<String> = account.held_back().iter().map(|stream| stream.name().to_owned()).collect();
+            if names == ["T"] && rig.has_stream() {
+                return (rig, io, acked);
+            }
+            rig.stop();
+        }
+    }
+    panic!("no read of a start is of T alone");
+}
+
+/// It was not found by those who asked for it, and its name and subjects were free to be taken by another stream.
+#[test]
+fn a_stream_that_is_held_back_keeps_its_name_and_its_subjects_and_says_why() {
+    let (mut rig, io, acked) = held_back();
+    let code = |answer: &serde_json::Value| answer["error"]["err_code"].as_u64();
+    const OFFLINE: Option<u64> = Some(10194);
+    let same = r#"{"name":"T","subjects":["t"],"storage":"file"}"#;
+    let told = rig.ask("STREAM.INFO.T", "");
+    assert_eq!(told["error"]["code"], 500);
+    let description = "stream is offline: the disk refuses to give what is stored of it";
+    assert_eq!(told["error"]["description"], description);
+    for (subject, body) in [
+        ("STREAM.INFO.T", ""),
+        ("STREAM.CREATE.T", same),
+        ("STREAM.UPDATE.T", same),
+        ("STREAM.PURGE.T", ""),
+        ("STREAM.MSG.GET.T", r#"{"seq":1}"#),
+        ("STREAM.MSG.DELETE.T", r#"{"seq":1}"#),
+        ("CONSUMER.NAMES.T", ""),
+        ("CONSUMER.LIST.T", ""),
+        ("CONSUMER.CREATE.T.C", r#"{"stream_name":"T","config":{"name":"C"}}"#),
+        ("CONSUMER.INFO.T.C", ""),
+        ("CONSUMER.DELETE.T.C", ""),
+    ] {
+        let answer = rig.ask(subject, body);
+        assert_eq!(code(&answer), OFFLINE, "{subject}: {answer}");
+    }
+    let other = rig.ask("STREAM.CREATE.T", r#"{"name":"T","subjects":["t2"],"storage":"file"}"#);
+    assert_eq!(code(&other), Some(10058), "{other}");
+    let overlapping = rig.ask("STREAM.CREATE.U", r#"{"name":"U","subjects":["*"],"storage":"file"}"#);
+    assert_eq!(code(&overlapping), Some(10065), "{overlapping}");
+    assert_eq!(rig.grant("STREAM.NAMES", "")["streams"], serde_json::json!(["S", "T"]));
+    assert_eq!(rig.grant("STREAM.NAMES", r#"{"subject":"t"}"#)["streams"], serde_json::json!(["T"]));
+    let list = rig.grant("STREAM.LIST", "");
+    assert_eq!((&list["total"], &list["missing"]), (&2.into(), &serde_json::json!(["T"])));
+    assert_eq!(list["offline"]["T"], "the disk refuses to give what is stored of it");
+    assert_eq!(rig.grant("INFO", "")["streams"], 2);
+    rig.stop();
+    check(&io, &acked, [0, 0], "after a start without T");
+}
+
+#[test]
+fn a_stream_that_is_held_back_may_be_given_up() {
+    let (mut rig, io, _) = held_back();
+    rig.grant("STREAM.DELETE.T", "");
+    assert_eq!(rig.ask("STREAM.INFO.T", "")["error"]["err_code"], 10059);
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"memory"}"#);
+    io.mend();
+    assert_eq!(rig.store("t", b"of another T"), 1);
+    rig.grant("STREAM.DELETE.T", "");
+    rig.stop();
+    let mut rig = Rig::start(&io);
+    assert_eq!(rig.grant("STREAM.NAMES", "")["streams"], serde_json::json!(["S"]));
+    assert_eq!(rig.store("s.1", b"more"), MESSAGES + 1);
+    rig.stop();
+}

@@ -48,6 +48,9 @@ impl Request<'_> {
         if request.stream_name != stream_name {
             return Err(error_codes::STREAM_MISMATCH.error());
         }
+        if let Some(held_back) = self.account.find_held_back(stream_name) {
+            return Err(held_back.error());
+        }
         let stream = self.account.find(stream_name);
         let Some(stream) = stream else {
             // The request's own faults come before the missing stream, so the check runs without one.

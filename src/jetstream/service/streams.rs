@@ -10,12 +10,20 @@ use crate::jetstream::api::responses::{
     StreamInfoReply, StreamList, StreamNames, StreamPurged, StreamUpdated,
 };
 use crate::jetstream::api::validate::{self, StreamCreate};
-use crate::jetstream::api::{ApiError, error_codes};
+use crate::jetstream::api::{ApiError, StreamConfig, error_codes};
+use crate::jetstream::held_back::HeldBack;
 use crate::jetstream::replica::Replica;
 use crate::jetstream::stream::{Control, Outcome};
 use crate::jetstream::workers::Job;
 use crate::protocol::subject;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// A stream in a list.
+enum Listed {
+    Served(Arc<Replica>),
+    HeldBack(Arc<HeldBack>),
+}
 
 impl Request<'_> {
     pub(super) fn stream_create(&self, name: &str) {
@@ -53,13 +61,13 @@ impl Request<'_> {
         self.admit()?;
         let request: StreamConfigRequest = requests::read(self.body, self.is_strict())?;
         let meta = self.node.meta();
-        let stream = self.account.find(name);
+        let stream = self.account.stream(name);
         let consumers = stream.as_ref().map(|stream| stream.consumer_configs()).unwrap_or_default();
         let config = self.account.with_environment(self.node, &meta, |environment| {
             let consumers = consumers.iter().map(|(name, config)| (name.as_str(), config.as_ref()));
             validate::check_update(name, request, environment, consumers)
         })?;
-        let stream = stream.ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())?;
+        let stream = stream?;
         let answer = self.answer();
         let (node, of_answer) = (self.node.clone(), stream.clone());
         // New subjects first, and old ones are left before the answer goes out: whoever has the answer publishes to what
@@ -84,9 +92,9 @@ impl Request<'_> {
     fn stream_names_reply(&self) -> Result<StreamNames, ApiError> {
         self.admit()?;
         let request: StreamNamesRequest = requests::read_optional(self.body, self.is_strict())?;
-        let streams = self.matching_streams(&request.subject);
-        let (paging, range) = Paging::of(streams.len(), request.offset, NAMES_LIMIT);
-        Ok(StreamNames::new(paging, streams[range].iter().map(|stream| stream.name().to_owned()).collect()))
+        let names: Vec<String> = self.matching_streams(&request.subject).into_keys().collect();
+        let (paging, range) = Paging::of(names.len(), request.offset, NAMES_LIMIT);
+        Ok(StreamNames::new(paging, names[range].to_vec()))
     }
 
     pub(super) fn stream_list(&self) {
@@ -98,23 +106,34 @@ impl Request<'_> {
         let StreamListRequest(request) = requests::read_optional(self.body, self.is_strict())?;
         let streams = self.matching_streams(&request.subject);
         let (paging, range) = Paging::of(streams.len(), request.offset, LIST_LIMIT);
-        let info = |stream: &Arc<Replica>| {
-            let mut info = stream.info();
-            validate::remove_dynamic(&mut info.config.metadata);
-            info
-        };
-        let infos = streams[range].iter().map(info).collect();
-        Ok(StreamList { paging, streams: infos, ..StreamList::default() })
+        let mut list = StreamList { paging, ..StreamList::default() };
+        for (name, stream) in streams.into_iter().skip(range.start).take(range.len()) {
+            match stream {
+                Listed::Served(stream) => {
+                    let mut info = stream.info();
+                    validate::remove_dynamic(&mut info.config.metadata);
+                    list.streams.push(info);
+                }
+                Listed::HeldBack(stream) => {
+                    list.missing.push(name.clone());
+                    list.offline.insert(name, stream.reason.clone());
+                }
+            }
+        }
+        Ok(list)
     }
 
     /// The account's streams by name; with a filter, those with a subject that overlaps it.
-    fn matching_streams(&self, filter: &str) -> Vec<Arc<Replica>> {
-        let streams = self.account.streams();
-        let wanted = |stream: &Arc<Replica>| {
-            filter.is_empty()
-                || stream.config().subjects.iter().any(|own| subject::overlaps(own.as_bytes(), filter.as_bytes()))
+    fn matching_streams(&self, filter: &str) -> BTreeMap<String, Listed> {
+        let wanted = |config: &StreamConfig| {
+            filter.is_empty() || config.subjects.iter().any(|own| subject::overlaps(own.as_bytes(), filter.as_bytes()))
         };
-        streams.into_iter().filter(wanted).collect()
+        let served = self.account.streams().into_iter().filter(|stream| wanted(&stream.config()));
+        let mut listed: BTreeMap<_, _> =
+            served.map(|stream| (stream.name().to_owned(), Listed::Served(stream))).collect();
+        let held_back = self.account.held_back().into_iter().filter(|stream| wanted(&stream.config));
+        listed.extend(held_back.map(|stream| (stream.name().to_owned(), Listed::HeldBack(stream))));
+        listed
     }
 
     pub(super) fn stream_info(&self, name: &str) {
@@ -170,8 +189,10 @@ impl Request<'_> {
             return Err(error_codes::NOT_EMPTY_REQUEST.error());
         }
         let mut meta = self.node.meta();
-        let stream = self.stream(name)?;
-        if let Err((error, Some(answer))) = meta.delete(&stream, Some(self.answer())) {
+        // Whoever gives up one that is held back may do so.
+        let held_back = self.account.find_held_back(name);
+        let group = held_back.map_or_else(|| Ok(self.stream(name)?.group()), |stream| Ok(stream.group))?;
+        if let Err((error, Some(answer))) = meta.delete(group, Some(self.answer())) {
             meta.send::<StreamDeleted>(answer, Err(error));
         }
         Ok(())
@@ -210,6 +231,6 @@ impl Request<'_> {
     }
 
     pub(super) fn stream(&self, name: &str) -> Result<Arc<Replica>, ApiError> {
-        self.account.find(name).ok_or_else(|| error_codes::STREAM_NOT_FOUND.error())
+        self.account.stream(name)
     }
 }

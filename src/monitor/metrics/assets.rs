@@ -12,6 +12,7 @@ pub struct Assets {
     streams: Vec<(Labels, StreamState)>,
     consumers: Vec<(Labels, Consumer)>,
     streams_total: usize,
+    held_back_total: usize,
     consumers_total: usize,
 }
 
@@ -28,6 +29,7 @@ impl Assets {
             for stream in account.streams() {
                 assets.add(account.name(), &stream);
             }
+            assets.held_back_total += account.held_back().len();
         }
         assets
     }
@@ -60,6 +62,11 @@ impl Assets {
             "jetstream_streams",
             "Streams, those that are not told one by one included",
             self.streams_total as f64,
+        );
+        out.gauge(
+            "jetstream_streams_held_back",
+            "Streams that are kept and not served, because the store does not give what is needed",
+            self.held_back_total as f64,
         );
         out.gauge(
             "jetstream_consumers",
