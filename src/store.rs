@@ -1,15 +1,19 @@
-//! `headwater store verify|inspect DIR`: what a store holds and what is damaged, with no server running.
+//! `headwater store verify|inspect|accept-loss DIR`: what a store holds, what is damaged, and what its disk does not give,
+//! with no server running.
 
 use std::process::ExitCode;
 
 use headwater::cli::StoreCommand;
+use headwater::jetstream::inspect;
 
 pub fn run(command: &StoreCommand) -> ExitCode {
-    let (directory, whole) = match command {
-        StoreCommand::Verify { directory } => (directory, true),
-        StoreCommand::Inspect { directory } => (directory, false),
+    let mut out = std::io::stdout().lock();
+    let is_well = match command {
+        StoreCommand::Verify { directory } => inspect::report(directory, true, &mut out),
+        StoreCommand::Inspect { directory } => inspect::report(directory, false, &mut out),
+        StoreCommand::AcceptLoss { directory, write } => inspect::losses(directory, *write, &mut out),
     };
-    match headwater::jetstream::inspect::report(directory, whole, &mut std::io::stdout().lock()) {
+    match is_well {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -104,12 +104,21 @@ struct Arguments {
     help_tls: Option<bool>,
 }
 
-/// `store verify DIR` and `store inspect DIR`.
+/// The words behind `store`.
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true, disable_help_flag = true, disable_help_subcommand = true)]
 enum StoreArguments {
-    Verify { directory: PathBuf },
-    Inspect { directory: PathBuf },
+    Verify {
+        directory: PathBuf,
+    },
+    Inspect {
+        directory: PathBuf,
+    },
+    AcceptLoss {
+        directory: PathBuf,
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
@@ -142,12 +151,14 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Command, String> {
 }
 
 fn parse_store(arguments: &[OsString]) -> Result<Command, String> {
-    let usage = "usage: store verify DIR | store inspect DIR";
-    match StoreArguments::try_parse_from(arguments) {
-        Ok(StoreArguments::Verify { directory }) => Ok(Command::Store(StoreCommand::Verify { directory })),
-        Ok(StoreArguments::Inspect { directory }) => Ok(Command::Store(StoreCommand::Inspect { directory })),
-        Err(_) => Err(usage.into()),
-    }
+    let usage = "usage: store verify DIR | store inspect DIR | store accept-loss DIR [--write]";
+    let command = match StoreArguments::try_parse_from(arguments) {
+        Ok(StoreArguments::Verify { directory }) => StoreCommand::Verify { directory },
+        Ok(StoreArguments::Inspect { directory }) => StoreCommand::Inspect { directory },
+        Ok(StoreArguments::AcceptLoss { directory, write }) => StoreCommand::AcceptLoss { directory, write },
+        Err(_) => return Err(usage.into()),
+    };
+    Ok(Command::Store(command))
 }
 
 /// Flags as `--name=value`, and the words after them. As in Go, the first word or `--` ends the flags.

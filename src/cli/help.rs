@@ -3,7 +3,7 @@
 use crate::config::{CIPHER_SUITE_NAMES, CURVE_NAMES};
 
 pub(super) fn usage(program: &str) -> String {
-    format!("Usage: {program} [options]\n       {program} store verify|inspect DIR\n\n{OPTIONS}")
+    format!("Usage: {program} [options]\n       {program} store verify|inspect|accept-loss DIR\n\n{OPTIONS}")
 }
 
 pub(super) fn tls() -> String {
@@ -39,6 +39,9 @@ Storage
   -sd, --store_dir DIR          directory for everything that is stored
   store verify DIR              check a store that no server uses, then exit
   store inspect DIR             list what a store holds, then exit
+  store accept-loss DIR [--write]
+                                list what the disk refuses to give of a store; with --write, put
+                                zeros in its place and keep the files as they are in quarantine
 
 Log
   -l, --log FILE                write to a file instead of stderr

@@ -36,6 +36,8 @@ pub enum StoreCommand {
     Verify { directory: PathBuf },
     /// Say what is there.
     Inspect { directory: PathBuf },
+    /// Say what the disk refuses to give for good; with `write`, go on without it.
+    AcceptLoss { directory: PathBuf, write: bool },
 }
 
 /// What is left for `main` to do.

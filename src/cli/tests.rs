@@ -67,6 +67,14 @@ fn commands() {
         ("-sl=reload", Command::Signal("reload".into())),
         ("store verify /data", Command::Store(StoreCommand::Verify { directory: "/data".into() })),
         ("store inspect /data", Command::Store(StoreCommand::Inspect { directory: "/data".into() })),
+        (
+            "store accept-loss /data",
+            Command::Store(StoreCommand::AcceptLoss { directory: "/data".into(), write: false }),
+        ),
+        (
+            "store accept-loss /data --write",
+            Command::Store(StoreCommand::AcceptLoss { directory: "/data".into(), write: true }),
+        ),
     ] {
         assert_eq!(command(line), Ok(expected), "{line}");
     }
@@ -83,9 +91,10 @@ fn refusals_have_the_words_of_go() {
         ("-p abc", "invalid value \"abc\" for flag -p: parse error"),
         ("-D=maybe", "invalid boolean value \"maybe\" for -D: parse error"),
         ("--threads 0", "invalid value \"0\" for flag -threads: parse error"),
-        ("store", "usage: store verify DIR | store inspect DIR"),
-        ("store erase /x", "usage: store verify DIR | store inspect DIR"),
-        ("store verify", "usage: store verify DIR | store inspect DIR"),
+        ("store", "usage: store verify DIR | store inspect DIR | store accept-loss DIR [--write]"),
+        ("store erase /x", "usage: store verify DIR | store inspect DIR | store accept-loss DIR [--write]"),
+        ("store verify /x --write", "usage: store verify DIR | store inspect DIR | store accept-loss DIR [--write]"),
+        ("store verify", "usage: store verify DIR | store inspect DIR | store accept-loss DIR [--write]"),
     ] {
         assert_eq!(command(line), Err(error.into()), "{line}");
     }

@@ -63,7 +63,7 @@ pub struct Node {
 pub enum StartError {
     #[error("could not create storage directory - {}: {cause}", directory.display())]
     Directory { directory: std::path::PathBuf, cause: std::io::Error },
-    #[error("could not open the store: {0}")]
+    #[error("could not open the store: {0}{hint}", hint = hint(.0))]
     Open(#[from] OpenError),
     #[error("could not read the store: {0}")]
     Read(#[from] headwater_storage::ReadError),
@@ -71,6 +71,16 @@ pub enum StartError {
     Recover { group: GroupId, problem: String },
     #[error("could not start a thread: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+/// What there is to do about it.
+fn hint(problem: &OpenError) -> &'static str {
+    match problem {
+        OpenError::Unreadable { .. } => {
+            ". If it stays so, `headwater store accept-loss DIR` tells what is lost and how to go on without it"
+        }
+        _ => "",
+    }
 }
 
 impl Node {

@@ -61,6 +61,14 @@ impl OpenError {
         move |source| Self::File { during, file: path.to_owned(), source }
     }
 
+    /// Why the directory could not be locked.
+    pub(crate) fn lock(directory: &Path) -> impl Fn(IoError) -> Self + '_ {
+        |source| match source.kind() {
+            std::io::ErrorKind::WouldBlock => Self::Locked { directory: directory.to_owned() },
+            _ => Self::Io { during: "locking the journal's directory", source },
+        }
+    }
+
     pub(crate) fn io(during: &'static str) -> impl Fn(IoError) -> Self {
         move |source| Self::Io { during, source }
     }

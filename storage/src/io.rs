@@ -42,7 +42,9 @@ pub trait Io: Send + Sync + 'static {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn IoFile>>;
     /// Renames a file. Durable only after [`Io::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file. Only for files that never held a record.
+    /// Gives a file a second name, which must not exist. Durable only after [`Io::sync_dir`].
+    fn link(&self, path: &Path, second: &Path) -> io::Result<()>;
+    /// Removes a file. Only for files that never held a record, or nothing but copies.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;

@@ -15,6 +15,7 @@ mod completion;
 mod cursor;
 mod erase;
 mod look;
+pub mod loss;
 mod lost_pages;
 mod maintenance;
 mod open;

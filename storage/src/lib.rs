@@ -31,6 +31,7 @@ pub use directory::Run;
 pub use error::{AppendError, EraseError, JournalError, OpenError, ReadError};
 pub use format::record::{GroupId, RecordHeader, RecordKind, RecordRef};
 pub use io::{Io, IoError, RealIo, SimIo};
+pub use journal::loss;
 pub use journal::{
     AppendClass, Appender, DurableBatch, DurableSink, IgnoringSink, Journal, MessageCursor, Opened, Placed, Record,
     RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup, ReplayReport, SubjectFilter, Urgency,

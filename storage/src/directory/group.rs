@@ -151,6 +151,12 @@ impl GroupDirectory {
         self.was_truncated = true;
     }
 
+    /// A snapshot that ends at `index`, of `term`, took the place of the log: what follows in it is void.
+    pub(crate) fn void_after(&mut self, index: u64, term: u64) {
+        self.truncate(index + 1);
+        self.last_term = term;
+    }
+
     /// True when no record of the group is left.
     pub(crate) fn is_empty(&self) -> bool {
         let in_live = self.live.iter().any(|span| span.entries.len() + span.message_count() > 0);

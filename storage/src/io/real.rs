@@ -81,6 +81,10 @@ impl Io for RealIo {
         fs::rename(from, to)
     }
 
+    fn link(&self, path: &Path, second: &Path) -> io::Result<()> {
+        fs::hard_link(path, second)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }

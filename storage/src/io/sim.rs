@@ -253,6 +253,18 @@ impl Io for SimIo {
         Ok(())
     }
 
+    fn link(&self, path: &Path, second: &Path) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        disk.mutate()?;
+        let id = *disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        if disk.names.contains_key(second) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        disk.names.insert(second.to_owned(), id);
+        disk.renames.push(NameChange::Create(second.to_owned(), id));
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.mutate()?;

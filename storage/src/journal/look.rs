@@ -25,13 +25,7 @@ pub(crate) fn look(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<StoreReport, OpenError> {
     let io: Arc<dyn Io> = Arc::new(ReadOnly(io));
-    let _lock = match io.lock(path) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            return Err(OpenError::Locked { directory: path.to_owned() });
-        }
-        Err(source) => return Err(OpenError::Io { during: "locking the journal's directory", source }),
-    };
+    let _lock = io.lock(path).map_err(OpenError::lock(path))?;
     let mut opening = Opening::new(io.clone(), path, options);
     opening.read_only = true;
     opening.discover()?;

@@ -58,13 +58,7 @@ impl Journal {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Opened, OpenError> {
         io.create_dir(directory).map_err(OpenError::io("creating the journal's directory"))?;
-        let lock = match io.lock(directory) {
-            Ok(lock) => lock,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                return Err(OpenError::Locked { directory: directory.to_owned() });
-            }
-            Err(source) => return Err(OpenError::Io { during: "locking the journal's directory", source }),
-        };
+        let lock = io.lock(directory).map_err(OpenError::lock(directory))?;
         let mut opening = Opening::new(io, directory, options);
         opening.discover()?;
         opening.load(progress)?;

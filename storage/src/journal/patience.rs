@@ -23,7 +23,7 @@ const PAUSES_MAX: Duration = Duration::from_secs(10);
 /// Bytes read at once when a whole file is read.
 const READ_BYTES: usize = 1024 * 1024;
 /// The unit that an unreadable stretch is narrowed down to.
-const READ_BYTES_MIN: usize = 4096;
+pub(crate) const UNREADABLE_BYTES: usize = 4096;
 
 /// True when the disk refused. Where a file ends before what is read, that is known for good.
 pub(crate) fn is_refusal(error: &io::Error) -> bool {
@@ -104,8 +104,8 @@ impl Whole {
             if read_at(chunk, start).is_ok() {
                 continue;
             }
-            for (number, piece) in chunk.chunks_mut(READ_BYTES_MIN).enumerate() {
-                let start = start + (number * READ_BYTES_MIN) as u64;
+            for (number, piece) in chunk.chunks_mut(UNREADABLE_BYTES).enumerate() {
+                let start = start + (number * UNREADABLE_BYTES) as u64;
                 if let Err(error) = read_at(piece, start) {
                     piece.fill(0);
                     whole.unreadable.push(start as u32);

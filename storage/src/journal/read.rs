@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::patience::is_refused;
 use super::shared::Shared;
 use super::{Journal, Record};
 use crate::aligned::{ALIGNMENT, AlignedBuffer, share};
@@ -15,7 +16,7 @@ use crate::directory::group::Place;
 use crate::directory::sealed::{SealedSpan, entry_offset, message_offset, next_message};
 use crate::error::ReadError;
 use crate::format::footer::{FooterControl, Section};
-use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, RecordKind, decode_header, parse, verify};
+use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, decode_header, parse, verify};
 use crate::location::Location;
 use crate::report::Damage;
 use crate::segment::Segment;
@@ -141,23 +142,26 @@ impl Shared {
         })
     }
 
-    /// Groups whose log has another term at the index of a checkpoint among `controls`, with the index after it: a
-    /// snapshot replaced that log, and what follows in it is void.
-    pub(crate) fn diverging(&self, controls: &[FooterControl]) -> Vec<(GroupId, u64)> {
-        let checkpoints = controls.iter().filter(|control| control.kind == RecordKind::Checkpoint);
-        let last_parts = checkpoints.filter(|control| control.part + 1 == control.parts);
-        let differs = last_parts.filter(|control| {
-            let behind =
-                self.directory.read().group(control.group).is_none_or(|group| group.last_index <= control.index);
-            let is_entry = |header: &RecordHeader| {
-                header.group == control.group && header.index == control.index && header.kind.is_log_entry()
-            };
-            !behind
-                && self
-                    .read_entry(control.group, control.index, &is_entry)
-                    .is_ok_and(|entry| entry.header.term != control.term)
-        });
-        differs.map(|control| (control.group, control.index + 1)).collect()
+    /// True when the log of a group has another term at the index of its checkpoint, and goes on behind it: a snapshot
+    /// replaced that log, and what follows in it is void. An entry that is damaged or gone says nothing against the log.
+    ///
+    /// # Errors
+    /// When the disk refuses to give the entry, which then says nothing at all.
+    pub(crate) fn is_diverging(&self, checkpoint: &FooterControl) -> Result<bool, ReadError> {
+        let FooterControl { group, index, term, .. } = *checkpoint;
+        let last = self.directory.read().group(group).map(|group| (group.last_index, group.last_term));
+        let Some((_, last_term)) = last.filter(|(last_index, _)| *last_index > index) else { return Ok(false) };
+        if last_term <= term {
+            // Terms never fall along a log; and of two entries of one term the same leader made both, on one log.
+            return Ok(last_term < term);
+        }
+        let is_entry =
+            |header: &RecordHeader| header.group == group && header.index == index && header.kind.is_log_entry();
+        match self.read_entry(group, index, &is_entry) {
+            Ok(entry) => Ok(entry.header.term != term),
+            Err(error) if is_refused(&error) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// What the directory does not know may wait in the queue; and what just left the queue is in the directory.

@@ -38,6 +38,10 @@ impl Io for ReadOnly {
         refuse()
     }
 
+    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+        refuse()
+    }
+
     fn remove(&self, _: &Path) -> io::Result<()> {
         refuse()
     }

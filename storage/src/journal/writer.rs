@@ -20,6 +20,8 @@ use super::sink::DurableBatch;
 use crate::aligned::share;
 use crate::directory::{BatchSummary, Directory};
 use crate::format::batch::{BATCH_HEADER_BYTES, BatchHeader, FLAG_CLOSED};
+use crate::format::footer::FooterControl;
+use crate::format::record::RecordKind;
 use crate::io::is_no_space;
 use crate::segment::Segment;
 use crate::stats::add;
@@ -419,14 +421,19 @@ fn finish(shared: &Shared, in_flight: InFlight, completed: Completed) {
     add(&shared.counters.records, header.record_count as usize);
     add(&shared.counters.record_bytes, length - BATCH_HEADER_BYTES);
     if !summary.controls.is_empty() {
-        let diverging = shared.diverging(&summary.controls);
+        // What the disk refuses to tell now is asked again by the next start.
+        let is_replaced = |control: &&FooterControl| {
+            let is_whole = control.kind == RecordKind::Checkpoint && control.part + 1 == control.parts;
+            is_whole && shared.is_diverging(control).unwrap_or(false)
+        };
+        let snapshots: Vec<FooterControl> = summary.controls.iter().filter(is_replaced).copied().collect();
         let mut directory = shared.directory.write();
         for control in summary.controls {
             directory.commit(segment.number, control, false);
         }
-        for (group, index) in diverging {
-            if let Some(group) = directory.group_mut(group) {
-                group.truncate(index);
+        for snapshot in snapshots {
+            if let Some(group) = directory.group_mut(snapshot.group) {
+                group.void_after(snapshot.index, snapshot.term);
             }
         }
         drop(directory);

@@ -5,6 +5,7 @@ mod cursors;
 mod damage;
 mod faults;
 #[cfg(target_os = "linux")]
+mod losses;
 mod lost_pages;
 mod model;
 mod refusals;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use headwater_storage::io::FaultKind;
 use headwater_storage::verify::verify;
-use headwater_storage::{DamageKind, GroupId, Io, Journal, JournalOptions, OpenError, Opened, SimIo};
+use headwater_storage::{
+    AppendClass, DamageKind, GroupId, Io, Journal, JournalOptions, OpenError, Opened, SimIo, Urgency,
+};
 
 use crate::support::*;
 
@@ -243,4 +245,47 @@ fn segments_that_can_not_be_mapped_are_read_all_the_same() {
         assert_eq!(replayed, 150 + 140);
         assert_eq!(journal.stats().damages, []);
     }
+}
+
+/// The entry that shows that a log was replaced was read once, and a refusal taken for "the same term": what the snapshot had
+/// voided was the group's log again.
+#[test]
+fn a_log_that_a_snapshot_replaced_does_not_come_back_because_its_entry_is_refused() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    for index in 1..=20 {
+        let mut appender = journal.append(AppendClass::Message).unwrap();
+        let term = if index < 10 { 1 } else { 3 };
+        appender.record(&header(5, index, term, index, b"s", b"of another leader"), &[b"s", b"of another leader"]);
+        appender.finish(Urgency::Wake);
+    }
+    journal.drive();
+    let mut appender = journal.append(AppendClass::Control).unwrap();
+    appender.checkpoint(GroupId(5), 10, 2, b"a snapshot of term 2");
+    appender.finish(Urgency::Wake);
+    journal.drive();
+    journal.close();
+    let mut held_back = 0;
+    for map_sealed in [true, false] {
+        for nth in 0..reads_of(&io, map_sealed) {
+            let io = io.fork();
+            io.refuse_reads(nth, u64::MAX);
+            let what = format!("mapped {map_sealed}: all reads from {nth} on fail");
+            match try_open_with(&io, map_sealed) {
+                Ok(opened) if opened.groups[0].unreadable => {
+                    held_back += 1;
+                    assert!(!opened.report.damages.is_empty(), "{what}");
+                }
+                Ok(opened) => {
+                    let group = &opened.groups[0];
+                    assert_eq!((group.last_index, group.last_term), (10, 2), "{what}");
+                }
+                Err(OpenError::Unreadable { .. }) => {}
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
+    }
+    assert!(held_back > 0);
+    let group = &open(&io, manual()).groups[0];
+    assert_eq!((group.last_index, group.last_term), (10, 2));
 }

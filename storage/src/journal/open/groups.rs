@@ -118,12 +118,21 @@ impl Shared {
             None => None,
         };
         let last_part = self.directory.read().group(id).and_then(|group| *group.checkpoint()?.parts.last()?);
-        let diverging = last_part.map_or(Vec::new(), |part| self.diverging(&[part.control]));
+        let replaced_by = match last_part {
+            Some(part) => {
+                let is_diverging = patience.retry(|| self.is_diverging(&part.control), is_refused).map_err(|_| {
+                    report.damages.push(control_damage(&part, DamageKind::Record));
+                    Refused
+                })?;
+                Some(part.control).filter(|_| is_diverging)
+            }
+            None => None,
+        };
         let mut directory = self.directory.write();
         let Some(group) = directory.group_mut(id) else { return Ok(None) };
         group.drop_older_checkpoints();
-        for (_, index) in diverging {
-            group.truncate(index);
+        if let Some(snapshot) = replaced_by {
+            group.void_after(snapshot.index, snapshot.term);
         }
         let (first_index, last_index, last_term) = (group.first_index(), group.last_index, group.last_term);
         let wanted = checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.index + 1);
