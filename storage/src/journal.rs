@@ -122,7 +122,7 @@ impl Journal {
             if queue.bytes_queued() > self.shared.options.queue_bytes_max {
                 return Err(AppendError::Busy);
             }
-            if queue.full && !self.has_room(&queue, class) {
+            if (queue.full || self.is_in_doubt(&queue)) && !self.has_room(&queue, class) {
                 return Err(AppendError::Full);
             }
         }
@@ -133,6 +133,17 @@ impl Journal {
     /// when the answer has changed by then: the bounds may be exceeded by one burst of each thread.
     pub fn admit(&self) -> Result<(), AppendError> {
         self.append(AppendClass::Message).map(|mut appender| appender.finished = true)
+    }
+
+    /// True near the end of a segment on a disk that is nearly full, before maintenance has come to ask it for the next one:
+    /// what is let in then could wait for a place for ever.
+    fn is_in_doubt(&self, queue: &Queue) -> bool {
+        let is_near_end = queue.segment_remaining() <= queue.placement.capacity / 4;
+        is_near_end && queue.next.is_none() && self.shared.pool.lock().count() == 0 && {
+            // One to go on in, and the reserve.
+            let wanted = 2 * u64::from(queue.segment_bytes);
+            self.shared.io.free_bytes(&self.shared.path).is_some_and(|free| free < wanted)
+        }
     }
 
     /// On a full disk, messages may use three quarters of the present segment; the rest and the last spare are for

@@ -82,6 +82,11 @@ fn what_was_checked_is_not_read_again_by_the_next_server() {
     assert!(store.path().join("jetstream").join("catalogue").is_dir());
     let verified = Command::new(headwater()).args(["store", "verify"]).arg(store.path()).output().unwrap();
     assert!(verified.status.success(), "{verified:?}");
+    let looked =
+        Command::new(headwater()).args(["store", "accept-loss", "--write"]).arg(store.path()).output().unwrap();
+    assert!(looked.status.success(), "{looked:?}");
+    assert!(String::from_utf8_lossy(&looked.stdout).ends_with("everything can be read\n"), "{looked:?}");
+    assert!(!store.path().join("jetstream").join("journal").join("quarantine").exists());
 }
 
 #[test]
