@@ -80,21 +80,23 @@ fn serve(mut rig: Rig) -> [u64; 2] {
 #[test]
 fn a_start_during_which_the_disk_fails_costs_no_message_no_ack_and_no_stream() {
     let (stored, acked) = filled();
-    let (mut starts, mut partly) = (0, 0);
-    for nth in 0..reads_of(&stored) {
-        let what = format!("reads from {nth} on fail");
+    let (mut starts, mut refused) = (0, 0);
+    // Four reads are one that is tried again, in vain; all of them are a disk that is gone.
+    for (nth, count) in (0..reads_of(&stored)).flat_map(|nth| [4, u64::MAX].map(|count| (nth, count))) {
+        let what = format!("{count} reads from {nth} on fail");
         let io = stored.fork();
-        io.refuse_reads(nth, u64::MAX);
+        io.refuse_reads(nth, count);
         let more = match Rig::try_start(&io) {
             Ok(rig) => serve(rig),
             Err(_) => [0, 0],
         };
         starts += u32::from(more == [1, 1]);
-        partly += u32::from(more[0] != more[1]);
+        refused += u32::from(more == [0, 0]);
         io.crash(nth);
         check(&io, &acked, more, &what);
     }
-    assert!(partly > 0, "no stream was ever held back alone: {starts} starts");
+    // That a stream may be held back alone is shown below: which reads those are depends on when checkpoints were written.
+    assert!(starts > 0 && refused > 0, "{starts} starts, {refused} refused");
 }
 
 #[test]
