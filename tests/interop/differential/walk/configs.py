@@ -1,6 +1,6 @@
 """Random configurations of streams and consumers: a few fields each, drawn from tables of values worth trying."""
 
-from .world import DAY_NS, SUBJECTS
+from .world import DAY_NS, EPHEMERAL, SUBJECTS
 
 # Values repeat where they should come up more often. No age, no wait and no window ends within a walk.
 STREAM = {
@@ -76,7 +76,7 @@ def stream_changes(world, name):
 def consumer(world, stream_name, name):
     config = {"ack_policy": "explicit", "ack_wait": DAY_NS, **_some(world, CONSUMER, 4), **_filters(world, stream_name)}
     config |= world.random.choice(START.get(config.get("deliver_policy"), [{}]))
-    config |= {"durable_name": name} if world.chance(0.7) else {"name": name, "inactive_threshold": DAY_NS}
+    config |= {"name": name, "inactive_threshold": DAY_NS} if name == EPHEMERAL else {"durable_name": name}
     if world.durable:
         config.pop("mem_storage", None)
     return config

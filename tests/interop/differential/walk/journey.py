@@ -1,5 +1,6 @@
 """One walk over both servers: plays the steps, compares after each, and says where the first difference is."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from ..arena import wipe
 from . import state
 from .player import Player
 
-SETTLE_SECONDS = 2.0
+SETTLE_SECONDS = 1.0
 MESSAGES_EVERY = 10
 
 
@@ -95,7 +96,7 @@ class Journey:
         after = state.timeless(state.read(player.api, messages=True))
         if before == after:
             return None
-        return ("what a kill -9 leaves", *([f"{label}: {words}" for label, words in side] for side in (before, after)))
+        return ("what a kill -9 leaves", *([f"{label}: {json.dumps(words)}" for label, words in side] for side in (before, after)))
 
     def settle(self, messages):
         """nats-server counts what is pending and removes what is acknowledged a moment after it has answered."""

@@ -31,6 +31,10 @@ class Player(Play):
             self.client.close()
         self.client = None
 
+    def do_fence(self, _):
+        for verb in ("CREATE", "DELETE"):
+            self.api.api(f"STREAM.{verb}.FENCE", {"name": "FENCE"})
+
     def resolve(self, step):
         """The step in the case language."""
         step = PLACE.sub(self._place, step)
@@ -41,7 +45,7 @@ class Player(Play):
             return f"api STREAM.UPDATE.{name} {json.dumps(config | json.loads(changes))}"
         if verb == "reconsumer":
             stream, name, changes = rest.split(" ", 2)
-            config = self._config(f"CONSUMER.INFO.{stream}.{name}", {"durable_name": name})
+            config = self._config(f"CONSUMER.INFO.{stream}.{name}", {"name": name})
             body = {"stream_name": stream, "config": config | json.loads(changes)}
             return f"api CONSUMER.CREATE.{stream}.{name} {json.dumps(body)}"
         return step

@@ -5,6 +5,8 @@ It never sees a reply, so that a seed always gives the same steps; a belief that
 
 STREAMS = ("S", "T", "U")
 CONSUMERS = ("C", "D", "E", "F")
+# The others are durable, and stay it: see known-differences.txt.
+EPHEMERAL = "F"
 # Sets of subjects that one stream may bind; some overlap, and a stream may be asked for those of another.
 SUBJECTS = {
     "S": (["s.*"], ["s.a", "s.b"], ["s.>"], ["s.a", "s.b", "t.c"]),
