@@ -1,6 +1,6 @@
 """Random configurations of streams and consumers: a few fields each, drawn from tables of values worth trying."""
 
-from .world import DAY_NS, EPHEMERAL, SUBJECTS
+from .world import DAY_NS, EPHEMERAL, SUBJECTS, UNFILTERED
 
 # Values repeat where they should come up more often. No age, no wait and no window ends within a walk.
 STREAM = {
@@ -74,7 +74,9 @@ def stream_changes(world, name):
 
 
 def consumer(world, stream_name, name):
-    config = {"ack_policy": "explicit", "ack_wait": DAY_NS, **_some(world, CONSUMER, 4), **_filters(world, stream_name)}
+    config = {"ack_policy": "explicit", "ack_wait": DAY_NS, **_some(world, CONSUMER, 4), **_filters(world, stream_name, name)}
+    if world.purges and config.get("deliver_policy") == "last_per_subject":
+        del config["deliver_policy"]
     config |= world.random.choice(START.get(config.get("deliver_policy"), [{}]))
     config |= {"name": name, "inactive_threshold": DAY_NS} if name == EPHEMERAL else {"durable_name": name}
     if world.durable:
@@ -82,16 +84,15 @@ def consumer(world, stream_name, name):
     return config
 
 
-def consumer_changes(world, stream_name):
+def consumer_changes(world, stream_name, name):
     changes = _some(world, {field: CONSUMER[field] for field in CONSUMER if field != "mem_storage"}, 2)
-    return changes | (_filters(world, stream_name) if world.chance(0.4) else {})
+    return changes | (_filters(world, stream_name, name) if world.chance(0.4) else {})
 
 
-def _filters(world, stream_name):
-    draw = world.random.random()
-    if draw < 0.5:
+def _filters(world, stream_name, name):
+    if name == UNFILTERED:
         return {}
-    if draw < 0.8:
+    if world.chance(0.6):
         return {"filter_subject": world.some_filter(stream_name)}
     return {"filter_subjects": [world.some_filter(stream_name) for _ in range(world.random.randint(1, 2))]}
 

@@ -53,6 +53,8 @@ def delete_stream(world):
 
 
 def purge_stream(world):
+    if not world.purges:
+        return []
     name = world.some_stream()
     fields = []
     if world.chance(0.5):
@@ -166,7 +168,7 @@ def create_consumer(world):
 
 def update_consumer(world):
     stream, name = world.some_consumer()
-    return [f"reconsumer {stream} {name} {json.dumps(configs.consumer_changes(world, stream))}"]
+    return [f"reconsumer {stream} {name} {json.dumps(configs.consumer_changes(world, stream, name))}"]
 
 
 def delete_consumer(world):

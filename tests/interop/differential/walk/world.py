@@ -5,8 +5,9 @@ It never sees a reply, so that a seed always gives the same steps; a belief that
 
 STREAMS = ("S", "T", "U")
 CONSUMERS = ("C", "D", "E", "F")
-# The others are durable, and stay it: see known-differences.txt.
+# The others are durable, and stay it; it has no filter, the others never lose theirs: see known-differences.txt.
 EPHEMERAL = "F"
+UNFILTERED = "C"
 # Sets of subjects that one stream may bind; some overlap, and a stream may be asked for those of another.
 SUBJECTS = {
     "S": (["s.*"], ["s.a", "s.b"], ["s.>"], ["s.a", "s.b", "t.c"]),
@@ -25,6 +26,8 @@ class World:
         self.random = random
         # Only what is in files outlives a restart.
         self.durable = durable
+        # nats-server's count of what is pending for such consumers is wrong after a purge: a walk has one or the other.
+        self.purges = random.random() < 0.7
         self.consumers = {}
 
     def some_stream(self):
