@@ -1,0 +1,18 @@
+"""Makes a walk that ends in a difference short: leaves out what is not needed for it."""
+
+
+def shrink(ground, steps, difference):
+    """Fewer steps that end in a difference of the same kind, and that difference."""
+    steps = steps[: difference.position + 1]
+    size = len(steps) // 2
+    while size:
+        start = 0
+        while start < len(steps) - 1:
+            shorter = steps[:start] + steps[min(start + size, len(steps) - 1) :]
+            found = ground.walk(shorter)
+            if found and found.position == len(shorter) - 1 and found.what == difference.what:
+                steps, difference = shorter, found
+            else:
+                start += size
+        size //= 2
+    return steps, difference

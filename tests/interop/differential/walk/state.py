@@ -1,0 +1,31 @@
+"""Everything that a server says about its streams, consumers and messages."""
+
+
+def read(client, messages=False):
+    """Pairs of a label and the server's own words, in a stable order."""
+    entries = []
+    for name in client.api("STREAM.NAMES").get("streams") or []:
+        info = client.api(f"STREAM.INFO.{name}", {"subjects_filter": ">", "deleted_details": True})
+        # A difference of ours: a purge of a stream that never had a message makes its first sequence 1, not 0.
+        if info["state"]["last_seq"] == 0:
+            del info["state"]["first_seq"]
+        # nats-server says of a stream that never had a message that its message 0 is deleted.
+        if info["state"].get("deleted") == [0]:
+            del info["state"]["deleted"], info["state"]["num_deleted"]
+        entries.append((f"stream {name}", info))
+        for consumer in client.api(f"CONSUMER.LIST.{name}")["consumers"] or []:
+            entries.append((f"consumer {name} {consumer['name']}", consumer))
+        if messages:
+            state = info["state"]
+            for sequence in range(state.get("first_seq", 1), state["last_seq"] + 1):
+                entries.append((f"message {name} {sequence}", client.api(f"STREAM.MSG.GET.{name}", {"seq": sequence})))
+    return entries
+
+
+def timeless(entries):
+    """Without what depends on the time of the answer: two readings of one state differ in nothing else."""
+    return [(label, {key: value for key, value in words.items() if key not in ("ts", "pause_remaining")}) for label, words in entries]
+
+
+def lines(entries, normal):
+    return [f"{label}: {normal.json(words)}" for label, words in entries]
