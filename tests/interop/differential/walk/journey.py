@@ -83,7 +83,7 @@ class Journey:
         self.sent.append(sent)
         if sent.startswith("api STREAM.DELETE."):
             wait.until(self.folders_are_gone, 5, "removal of a deleted stream")
-        return None if genuine == ours else ("the reply", genuine, ours)
+        return None if state.alike(genuine) == state.alike(ours) else ("the reply", genuine, ours)
 
     def restart(self):
         """Kills the server under test; it has to come back with all it had, times included."""

@@ -1,14 +1,17 @@
 """Everything that a server says about its streams, consumers and messages."""
 
+import re
+
+# A difference of ours: the first sequence of a stream that never had a message is 0, also after a purge, which makes it 1
+# there.
+EMPTY = re.compile(r'("first_seq": ?)1(,.*?"last_seq": ?0\b)')
+
 
 def read(client, messages=False):
     """Pairs of a label and the server's own words, in a stable order."""
     entries = []
     for name in client.api("STREAM.NAMES").get("streams") or []:
         info = client.api(f"STREAM.INFO.{name}", {"subjects_filter": ">", "deleted_details": True})
-        # A difference of ours: a purge of a stream that never had a message makes its first sequence 1, not 0.
-        if info["state"]["last_seq"] == 0:
-            del info["state"]["first_seq"]
         # nats-server says of a stream that never had a message that its message 0 is deleted.
         if info["state"].get("deleted") == [0]:
             del info["state"]["deleted"], info["state"]["num_deleted"]
@@ -28,4 +31,9 @@ def timeless(entries):
 
 
 def lines(entries, normal):
-    return [f"{label}: {normal.json(words)}" for label, words in entries]
+    return alike([f"{label}: {normal.json(words)}" for label, words in entries])
+
+
+def alike(lines):
+    """Without what is known to differ."""
+    return [EMPTY.sub(r"\g<1>0\2", line) for line in lines]
