@@ -38,8 +38,8 @@ class Player(Play):
 
     def confirm(self):
         """Makes all that was done so far durable: the log of a server has one order, and this is answered when it is there."""
-        for verb in ("CREATE", "DELETE"):
-            self.api.api(f"STREAM.{verb}.FENCE", {"name": "FENCE"})
+        self.api.api("STREAM.CREATE.FENCE", {"name": "FENCE"})
+        self.api.api("STREAM.DELETE.FENCE")
 
     def resolve(self, step):
         """The step in the case language."""
