@@ -61,7 +61,7 @@ def stream(world, name):
     config.pop("sealed", None)
     if world.durable:
         config.pop("storage", None)
-    return config
+    return _without_interest(world, config)
 
 
 def stream_changes(world, name):
@@ -70,15 +70,20 @@ def stream_changes(world, name):
         changes["subjects"] = world.random.choice(SUBJECTS[name])
     if changes.get("sealed") and world.chance(0.7):
         del changes["sealed"]
-    return changes
+    return _without_interest(world, changes)
+
+
+def _without_interest(world, config):
+    if world.refilters and config.get("retention") == "interest":
+        del config["retention"]
+    return config
 
 
 def consumer(world, stream_name, name):
-    config = {"ack_policy": "explicit", "ack_wait": DAY_NS, **_some(world, CONSUMER, 4), **_filters(world, stream_name, name)}
+    config = {"ack_policy": "explicit", **_some(world, CONSUMER, 4), **_identity(name), **_filters(world, stream_name, name)}
     if world.purges and config.get("deliver_policy") == "last_per_subject":
         del config["deliver_policy"]
     config |= world.random.choice(START.get(config.get("deliver_policy"), [{}]))
-    config |= {"name": name, "inactive_threshold": DAY_NS} if name == EPHEMERAL else {"durable_name": name}
     if world.durable:
         config.pop("mem_storage", None)
     return config
@@ -86,10 +91,22 @@ def consumer(world, stream_name, name):
 
 def consumer_changes(world, stream_name, name):
     changes = _some(world, {field: CONSUMER[field] for field in CONSUMER if field != "mem_storage"}, 2)
-    return changes | (_filters(world, stream_name, name) if world.chance(0.4) else {})
+    return changes | _identity(name) | (_filters(world, stream_name, name) if world.chance(0.4) else {})
+
+
+def _identity(name):
+    kind = {"name": name, "inactive_threshold": DAY_NS} if name == EPHEMERAL else {"durable_name": name}
+    return {**kind, "ack_wait": DAY_NS}
 
 
 def _filters(world, stream_name, name):
+    """Of one that keeps its filter, always the same."""
+    if not world.refilters:
+        return world.fixed_filters.setdefault((stream_name, name), _some_filters(world, stream_name, name))
+    return _some_filters(world, stream_name, name)
+
+
+def _some_filters(world, stream_name, name):
     if name == UNFILTERED:
         return {}
     if world.chance(0.6):

@@ -26,6 +26,11 @@ class Difference:
     genuine: list[str]
     ours: list[str]
 
+    def kind(self):
+        """What two differences with one cause have in common: which fields differ, not in which way."""
+        lines = show.difference(self.genuine, self.ours).splitlines()[2:]
+        return self.what, {line.partition(":")[0] for line in lines if line[0] in "+-"}
+
     def text(self, last=None):
         """The steps, or only the last of them, and what differs then."""
         steps = "\n".join(self.sent[-last:] if last else self.sent)
@@ -71,8 +76,9 @@ class Journey:
     def run(self, show_step):
         for position, step in enumerate(self.steps):
             show_step(step)
-            found = self.restart() if step == "restart" else self.play(step)
-            found = found or self.settle(messages=step == "restart" or position % MESSAGES_EVERY == 0)
+            verb, _, rest = step.partition(" ")
+            found = self.restart(rest) if verb == "restart" else self.play(step)
+            found = found or self.settle(messages=verb == "restart" or position % MESSAGES_EVERY == 0)
             if found:
                 return Difference(position, found[0], tuple(self.sent), found[1], found[2])
         return None
@@ -85,9 +91,12 @@ class Journey:
             wait.until(self.folders_are_gone, 5, "removal of a deleted stream")
         return None if state.alike(genuine) == state.alike(ours) else ("the reply", genuine, ours)
 
-    def restart(self):
-        """Kills the server under test; it has to come back with all it had, times included."""
+    def restart(self, step):
+        """Kills the server under test, at once after the step if there is one; it has to come back with all it had."""
         player, server = self.players[1], self.ground.servers[1]
+        player.confirm()
+        if found := step and (self.play(step) or self.settle(messages=False)):
+            return found
         before = state.timeless(state.read(player.api, messages=True))
         server.kill()
         server.start()

@@ -8,9 +8,10 @@ def shrink(ground, steps, difference):
     while size:
         start = 0
         while start < len(steps) - 1:
-            shorter = steps[:start] + steps[min(start + size, len(steps) - 1) :]
+            end = min(start + size, len(steps) - 1)
+            shorter = steps[:start] + steps[end:]
             found = ground.walk(shorter)
-            if found and found.position == len(shorter) - 1 and found.what == difference.what:
+            if found and found.position == len(shorter) - 1 and found.kind() == difference.kind():
                 steps, difference = shorter, found
             else:
                 start += size

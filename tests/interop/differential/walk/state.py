@@ -12,15 +12,12 @@ def read(client, messages=False):
     entries = []
     for name in client.api("STREAM.NAMES").get("streams") or []:
         info = client.api(f"STREAM.INFO.{name}", {"subjects_filter": ">", "deleted_details": True})
-        # nats-server says of a stream that never had a message that its message 0 is deleted.
-        if info["state"].get("deleted") == [0]:
-            del info["state"]["deleted"], info["state"]["num_deleted"]
         entries.append((f"stream {name}", info))
         for consumer in client.api(f"CONSUMER.LIST.{name}")["consumers"] or []:
             entries.append((f"consumer {name} {consumer['name']}", consumer))
         if messages:
             state = info["state"]
-            for sequence in range(state.get("first_seq", 1), state["last_seq"] + 1):
+            for sequence in range(max(1, state["first_seq"]), state["last_seq"] + 1):
                 entries.append((f"message {name} {sequence}", client.api(f"STREAM.MSG.GET.{name}", {"seq": sequence})))
     return entries
 

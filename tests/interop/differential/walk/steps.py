@@ -1,7 +1,6 @@
 """Chooses the steps of a walk. A step is a line of the case language of the folder above, except:
 
-`restart`                      kills the server under test with -9 and starts it again; nothing for the genuine one
-`fence`                        something confirmed, so that a kill spares what was not: there is one log, and it has an order
+`restart [STEP]`               plays the step, kills the server under test with -9 and starts it; the genuine one runs on
 `update STREAM JSON`           STREAM.UPDATE with what the stream has now, and these fields
 `reconsumer STREAM NAME JSON`  CONSUMER.CREATE with what the consumer has now, and these fields
 `@first:S+1`, `@last:S`        a sequence of the stream as it is then; `@subject:S:s.a` the last one of a subject
@@ -25,7 +24,7 @@ def choose(seed, count):
     while len(steps) < count:
         if world.durable and world.chance(1 / RESTART_EVERY):
             confirmed = source.choice(CONFIRMED)
-            steps += ["fence", *(confirmed(world) if confirmed else []), "restart"]
+            steps.append(" ".join(["restart", *(confirmed(world) if confirmed else [])]))
         else:
             steps += source.choices(CHOICES, WEIGHTS)[0](world)
     return steps[:count]
@@ -238,6 +237,6 @@ TABLE = {
     delete_consumer: 1.5,
     manage_consumer: 4,
 }
-# What may be the last step before a kill: each of them is answered when it can no longer be lost.
+# What may be the last step before a kill: single ones that are answered when they can no longer be lost.
 CONFIRMED = [None, publish, confirmed_ack, delete_message, update_stream, create_consumer, update_consumer, delete_consumer]
 CHOICES, WEIGHTS = list(TABLE), list(TABLE.values())

@@ -28,6 +28,10 @@ class World:
         self.durable = durable
         # nats-server's count of what is pending for such consumers is wrong after a purge: a walk has one or the other.
         self.purges = random.random() < 0.7
+        # nats-server forgets a pending message that no new filter wants in the stream, but not in the consumer: where
+        # filters change, no stream keeps by interest.
+        self.refilters = random.random() < 0.5
+        self.fixed_filters = {}
         self.consumers = {}
 
     def some_stream(self):
