@@ -5,7 +5,7 @@ import pytest
 from .walk.journey import Ground
 from .walk.steps import choose
 
-SEEDS = (1, 6, 7, 8, 10, 11)
+SEEDS = (1, 2, 3, 4, 5, 6)
 STEPS = 200
 SHOWN = 12
 

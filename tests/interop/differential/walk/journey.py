@@ -89,7 +89,7 @@ class Journey:
         self.sent.append(sent)
         if sent.startswith("api STREAM.DELETE."):
             wait.until(self.folders_are_gone, 5, "removal of a deleted stream")
-        return None if state.alike(genuine) == state.alike(ours) else ("the reply", genuine, ours)
+        return None if genuine == ours else ("the reply", genuine, ours)
 
     def restart(self, step):
         """Kills the server under test, at once after the step if there is one; it has to come back with all it had."""
