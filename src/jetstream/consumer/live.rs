@@ -146,8 +146,13 @@ impl Consumer {
     /// Ends requests that are over or have nobody listening, and sends due heartbeats. Returns how many messages the
     /// others wait for.
     pub fn sweep_pulls(&mut self, context: &Context<'_>, out: &mut Outputs) -> i64 {
+        self.sweep_pulls_at(false, context, out)
+    }
+
+    /// The same, and ends also what does not wait when `end_of_stream`.
+    pub(super) fn sweep_pulls_at(&mut self, end_of_stream: bool, context: &Context<'_>, out: &mut Outputs) -> i64 {
         self.swept_at = context.now;
         let facts = self.heartbeat_facts();
-        self.pulls.sweep(false, facts, context, out)
+        self.pulls.sweep(end_of_stream, facts, context, out)
     }
 }

@@ -100,6 +100,11 @@ impl PullQueue {
         if self.pulls.is_empty() { NEVER } else { self.deadline }
     }
 
+    /// True when there is something to say to some client now.
+    pub fn is_due(&self, now: i64) -> bool {
+        self.pulls.iter().any(|pull| pull.deadline() <= now)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Pull> {
         self.pulls.iter()
     }

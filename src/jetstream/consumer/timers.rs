@@ -37,7 +37,11 @@ impl Consumer {
         self.take_stock(context, out);
         self.check_acks(now, out);
         if self.pulls.deadline() <= now {
-            self.sweep_pulls(context, out);
+            // Requests that do not wait were spared while an ack might have made room; when there is something to tell
+            // to any request, that is over, as there.
+            let is_full = self.state.pending.len() >= self.settings.ack_pending_max
+                && self.redeliveries.front(&self.state.pending).is_none();
+            self.sweep_pulls_at(is_full && self.pulls.is_due(now), context, out);
         }
         if self.pin_deadline() <= now {
             self.end_pin(UnpinReason::Timeout, out);

@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{Answered, Cause, Core, Done};
 use crate::account::{Subscription, Watch};
 use crate::jetstream::advisory;
-use crate::jetstream::api::consumer_config::AckPolicy;
+use crate::jetstream::api::consumer_config::{AckPolicy, PriorityPolicy};
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
 use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
@@ -346,7 +346,13 @@ impl Core {
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
             live.consumer.pull_request(reply, body, context, outputs);
         });
-        self.deliver(id, publisher);
+        let by_priority = |live: &Live| live.consumer.settings().priority_policy == PriorityPolicy::Prioritized;
+        if self.live.get(&id).is_some_and(by_priority) {
+            // What arrives together is weighed together: of two requests the second may be the more urgent.
+            self.shared.queue(Job::deliver(self.log.id(), id));
+        } else {
+            self.deliver(id, publisher);
+        }
         input != Input::Unknown
     }
 

@@ -14,6 +14,7 @@ use super::publish_headers::{PublishHeaders, Rollup, Ttl};
 use super::source::MessageSource;
 use crate::jetstream::api::StreamConfig;
 use crate::jetstream::api::stream_config::Retention;
+use crate::protocol::subject;
 
 impl StreamMachine {
     /// The time of a control entry that is about to be proposed. A purge that reaches beyond the last sequence makes
@@ -160,7 +161,14 @@ impl StreamMachine {
         effects: &mut Effects,
     ) {
         match rollup {
-            Rollup::Subject => self.trim_subject(entry.subject, u64::from(kept), entry.sequence, source, effects),
+            Rollup::Subject if subject::is_literal(entry.subject) => {
+                self.trim_subject(entry.subject, u64::from(kept), entry.sequence, source, effects);
+            }
+            // The subject is a filter then, as in a purge: how clients purge many keys of a bucket at once.
+            Rollup::Subject => {
+                let bound = if kept { entry.sequence } else { 0 };
+                self.purge_matching(entry.subject, bound, u64::from(kept), source, effects);
+            }
             Rollup::All if self.content.messages > 0 => {
                 self.remove_before(entry.sequence, source, effects);
             }

@@ -56,7 +56,7 @@ impl StreamMachine {
         low
     }
 
-    fn purge_matching<S: MessageSource>(
+    pub(super) fn purge_matching<S: MessageSource>(
         &mut self,
         filter: &[u8],
         up_to: u64,
@@ -78,7 +78,7 @@ impl StreamMachine {
                     self.remove(sequence, source, effects);
                 }
             }
-            None => self.purge_by_scan(filter, bound, budget, source, effects),
+            None => self.purge_by_scan(filter, bound, budget, keep > 0, source, effects),
         }
         before - self.content.messages
     }
@@ -101,15 +101,22 @@ impl StreamMachine {
         filter: &[u8],
         bound: u64,
         mut budget: u64,
+        keeps_some: bool,
         source: &S,
         effects: &mut Effects,
     ) {
         let start = self.subjects.first_matching(&[filter], 0).map_or(u64::MAX, |bound| bound.sequence);
         let mut next = stored_from(&self.content, start).next();
         while let Some(sequence) = next.filter(|sequence| *sequence < bound && budget > 0) {
-            if source.read(sequence).is_ok_and(|message| subject::matches(filter, message.subject())) {
-                self.remove(sequence, source, effects);
-                budget -= 1;
+            match source.read(sequence).map(|message| subject::matches(filter, message.subject())) {
+                Ok(true) => {
+                    self.remove(sequence, source, effects);
+                    budget -= 1;
+                }
+                Ok(false) => {}
+                // It may match, and would then go first: without it, one would go that was to be kept.
+                Err(_) if keeps_some => budget -= 1,
+                Err(_) => {}
             }
             next = self.content.next_stored(sequence + 1);
         }

@@ -173,6 +173,21 @@ fn a_place_to_be_freed_by_an_ack_is_worth_waiting_for() {
     assert_eq!(rig.ack(1, 1, "+ACK"), ["s: 2/2 x1 0"]);
 }
 
+/// nats.py takes the messages that come after an end of its own for those of the next request.
+#[test]
+fn a_request_that_does_not_wait_has_no_heartbeats_after_its_messages() {
+    let config = ConsumerConfig { max_ack_pending: 2, ack_wait: 100 * SECOND, ..explicit() };
+    let mut rig = Rig::new(config, &["a", "a", "a", "a"]);
+    let request = r#"{"batch":3,"no_wait":true,"expires":1000000000,"idle_heartbeat":100000000}"#;
+    assert_eq!(rig.pull("r", request), ["r: 1/1 x1 3", "r: 2/2 x1 2"]);
+    assert_eq!(rig.wait(SECOND), ["r: 404 No Messages"]);
+    // What got nothing yet waits for it.
+    assert!(rig.pull("s", r#"{"batch":3,"no_wait":true,"expires":1000000000}"#).is_empty());
+    assert_eq!(rig.wait(SECOND / 2), [""; 0]);
+    assert_eq!(rig.ack(1, 1, "+ACK"), ["s: 3/3 x1 1"]);
+    assert_eq!(rig.wait(SECOND), ["s: 408 Request Timeout | messages 2 | bytes 0"]);
+}
+
 #[test]
 fn everybody_is_told_of_the_end() {
     for (end, told) in [

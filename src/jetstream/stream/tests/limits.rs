@@ -354,6 +354,22 @@ fn damaged_messages_can_still_go() {
     assert_eq!(harness.shape(), (0, 0, 5, 4, vec![]));
 }
 
+/// In the place of what could not be read, something was purged that was to be kept.
+#[test]
+fn a_purge_keeps_what_it_was_asked_to_keep_though_something_can_not_be_read() {
+    let mut harness = Harness::new(config());
+    for subject in ["s.a", "s.b", "s.a", "s.b", "s.a", "s.b"] {
+        harness.put(subject);
+    }
+    harness.store.damaged.insert(1);
+    assert_eq!(harness.purge("s.*", 0, 2), 3);
+    assert_eq!(harness.sequences(), [1, 5, 6]);
+    assert_eq!(harness.publish("s.*", &[("Nats-Rollup", "sub")], "x"), Ok(7));
+    assert_eq!(harness.sequences(), [1, 7]);
+    assert_eq!(harness.purge("s.*", 0, 0), 2);
+    assert_eq!(harness.sequences(), [0; 0]);
+}
+
 #[test]
 fn a_large_purge_counts_what_remains_instead_of_what_goes() {
     let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 5000, ..config() });

@@ -217,3 +217,17 @@ fn discard_new_counts_what_is_on_the_way() {
     harness.accept("s.a", &[], "x").unwrap();
     assert_eq!(harness.refusal("s.a", &[]), (10077, "maximum bytes exceeded".to_owned()));
 }
+
+/// nats.py purges many keys of a bucket with one message: `kv.purge("a.*")`.
+#[test]
+fn a_rollup_of_a_subject_with_wildcards_replaces_all_that_it_matches() {
+    let mut harness = Harness::new(config());
+    let subjects = ["s.a.1", "s.b.1", "s.a.2", "s.a.1.x", "s.a.1", "s.a.*"];
+    for subject in subjects {
+        harness.put(subject);
+    }
+    assert_eq!(harness.publish("s.a.*", &[("Nats-Rollup", "sub")], "x"), Ok(7));
+    assert_eq!(harness.sequences(), [2, 4, 7]);
+    assert_eq!(harness.publish("s.>", &[("Nats-Rollup", "sub")], "x"), Ok(8));
+    assert_eq!(harness.sequences(), [8]);
+}
