@@ -142,6 +142,27 @@ fn a_pull_expires_with_what_is_left_of_it() {
     });
 }
 
+/// The time at which the first would have ended was still noted as asked for when it had passed, and no later one was asked
+/// for any more: whoever pulled then heard neither heartbeats nor the end.
+#[test]
+fn a_pull_expires_though_the_time_of_one_that_was_served_has_passed() {
+    with_jetstream(|js| async move {
+        filled(&js, json!({}), 1).await;
+        js.stream("T", json!({"subjects": ["t.>"]})).await;
+        js.consumer("S", "C", json!({"ack_policy": "none"})).await;
+        js.consumer("T", "C", json!({"ack_policy": "none"})).await;
+        let mut inbox = js.pull("S", "C", json!({"batch": 1, "expires": SECOND / 5})).await;
+        inbox.message().await;
+        let mut clock = js.pull("T", "C", json!({"batch": 1, "expires": SECOND / 2})).await;
+        assert_eq!(clock.status().await, "408 Request Timeout");
+        let request = json!({"batch": 1, "expires": SECOND / 2, "idle_heartbeat": SECOND / 5});
+        let mut inbox = js.pull("S", "C", request).await;
+        assert_eq!(inbox.status().await, "100 Idle Heartbeat");
+        assert_eq!(inbox.status().await, "100 Idle Heartbeat");
+        assert_eq!(inbox.status().await, "408 Request Timeout");
+    });
+}
+
 #[test]
 fn a_waiting_pull_is_served_when_a_message_comes() {
     for storage in ["file", "memory"] {

@@ -51,6 +51,13 @@ impl Consumer {
         self.announce_timer(out);
     }
 
+    /// The timers of a stream's consumers are set anew. The same as [`deadline`](Self::deadline), which is taken for asked for.
+    pub fn renew_timer(&mut self) -> Option<i64> {
+        let deadline = self.deadline();
+        self.timer_at = deadline.unwrap_or(NEVER);
+        deadline
+    }
+
     /// Asks to be called earlier than was asked for before.
     pub(super) fn announce_timer(&mut self, out: &mut Outputs) {
         let Some(at) = self.deadline() else { return };

@@ -301,7 +301,8 @@ impl Core {
             self.with_consumer(id, publisher, |live, context, outputs| live.consumer.timer(context, outputs));
             self.deliver(id, publisher);
         }
-        let next = self.live.values().filter_map(|live| live.consumer.deadline()).min();
+        // Those too that had nothing to do: what they asked for is over, and they will ask for later times.
+        let next = self.live.values_mut().filter_map(|live| live.consumer.renew_timer()).min();
         if let Some(at) = next {
             self.set_timer(at);
         }
