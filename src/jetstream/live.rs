@@ -48,7 +48,6 @@ pub struct Surroundings<'a> {
 pub struct Leftover {
     /// Reply to these once the deltas are durable.
     pub replies: Vec<Bytes>,
-    pub timer_at: Option<i64>,
     /// Nobody has used the consumer for too long.
     pub delete: bool,
     /// Messages that could not be read: damaged, or on their way out.
@@ -98,10 +97,10 @@ pub fn settings(
 
 impl Live {
     /// None is: nothing has changed.
-    pub fn follow_interest(&mut self, listening: Option<Listening>, now: i64, outputs: &mut Outputs) {
+    pub fn follow_interest(&mut self, listening: Option<Listening>, now: i64) {
         if let Some(Listening { present, seen }) = listening {
             self.interest_seen = seen;
-            self.consumer.interest_changed(present, now, outputs);
+            self.consumer.interest_changed(present, now);
         }
     }
 
@@ -137,7 +136,6 @@ impl Live {
                     publisher.publish_cached(cache, outputs.text(*subject), None, &[], &[]);
                 }
                 Event::Advisory(advisory) => self.advise(advisory, outputs, around, publisher),
-                Event::SetTimer { at } => left.timer_at = Some(left.timer_at.map_or(*at, |other| other.min(*at))),
                 Event::DeleteInactive => left.delete = true,
             }
         }

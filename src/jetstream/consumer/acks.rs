@@ -49,7 +49,6 @@ impl Consumer {
             out.event(Event::ReplyAfterCommit { subject });
             out.urgent = true;
         }
-        self.announce_timer(out);
     }
 
     /// False for an ack that names a message this consumer cannot have delivered: that gets no answer.

@@ -43,7 +43,6 @@ impl Consumer {
             out.advisory(Advisory::Paused { until, paused });
         }
         self.pause_ends_at = if paused { until } else { NEVER };
-        self.announce_timer(out);
         paused
     }
 
@@ -73,7 +72,6 @@ impl Consumer {
         self.redeliveries.clear();
         self.backlog.forget();
         self.ack_check_at = NEVER;
-        self.announce_timer(out);
         Ok(stream)
     }
 
@@ -113,7 +111,6 @@ impl Consumer {
         if old.inactive_threshold != self.settings.inactive_threshold {
             self.watch_inactivity(now);
         }
-        self.announce_timer(out);
     }
 
     /// Queues everything pending, giving up what was delivered as often as allowed.

@@ -125,7 +125,6 @@ impl Consumer {
         if self.next.saturating_sub(self.state.next) >= UNRECORDED_MAX && self.state.last_per_subject.is_none() {
             self.record(Delta::Advanced { stream: self.next }, out);
         }
-        self.announce_timer(out);
     }
 
     /// Delivers the next message and returns its bytes.
@@ -180,7 +179,7 @@ impl Consumer {
         context: &Context<'_>,
         out: &mut Outputs,
     ) -> Result<Candidate, Blocked> {
-        if self.state.pending.len() >= self.settings.ack_pending_max {
+        if !self.has_place() {
             return Err(Blocked::MaxAckPending);
         }
         let sequence = match self.next_listed(context, out) {
@@ -314,7 +313,6 @@ impl Consumer {
             self.record(Delta::Redelivered { stream: sequence, consumer, deliveries, time }, out);
             self.redeliveries.push(sequence, &mut self.state.pending);
         }
-        self.announce_timer(out);
     }
 }
 

@@ -14,7 +14,6 @@ impl Consumer {
     pub fn info(&mut self, context: &Context<'_>, out: &mut Outputs) -> ConsumerInfo {
         if !self.settings.is_push() {
             self.sweep_pulls(context, out);
-            self.announce_timer(out);
         }
         let num_pending = self.num_pending(context.stream);
         let state = &self.state;
@@ -56,7 +55,7 @@ impl Consumer {
         }
         let mut redeliveries = self.redeliveries.clone();
         let redelivers = redeliveries.front(&self.state.pending).is_some();
-        if !redelivers && self.state.pending.len() >= self.settings.ack_pending_max {
+        if !redelivers && !self.has_place() {
             return Some(Blocked::MaxAckPending);
         }
         if !redelivers && !self.has_more(context) {

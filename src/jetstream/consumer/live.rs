@@ -49,8 +49,6 @@ pub struct Consumer {
     pub(super) paced_until: i64,
     /// When the requests were last searched for those that are over.
     pub(super) swept_at: i64,
-    /// The earliest call of `timer` that was asked for.
-    pub(super) timer_at: i64,
     /// Numbers the calls of `deliver`.
     pub(super) pass: u64,
     pub(super) sample_credit: u8,
@@ -83,7 +81,6 @@ impl Consumer {
             pause_ends_at: state.pause_until().filter(|until| *until > now).unwrap_or(NEVER),
             paced_until: NEVER,
             swept_at: i64::MIN,
-            timer_at: NEVER,
             pass: 0,
             sample_credit: 0,
             push_text: TextRef::NONE,
@@ -114,8 +111,12 @@ impl Consumer {
     /// True when a stored message, or anything else that changed, may lead to a delivery: call
     /// [`deliver`](Self::deliver) then. Cheap; no message is missed when false.
     pub fn wants_messages(&self, now: i64) -> bool {
-        let has_place = self.state.pending.len() < self.settings.ack_pending_max;
-        self.gate(now).is_none() && (has_place || !self.redeliveries.is_surely_empty())
+        self.gate(now).is_none() && (self.has_place() || !self.redeliveries.is_surely_empty())
+    }
+
+    /// True when one message more may be unacknowledged.
+    pub(super) fn has_place(&self) -> bool {
+        self.state.pending.len() < self.settings.ack_pending_max
     }
 
     /// How many requests wait, without looking whether somebody still listens.

@@ -56,10 +56,6 @@ pub enum Event {
         subject: TextRef,
     },
     Advisory(Advisory),
-    /// Call `timer` at this time; it is earlier than what was asked for before.
-    SetTimer {
-        at: i64,
-    },
     /// Nobody has used the consumer for its inactive threshold.
     DeleteInactive,
 }

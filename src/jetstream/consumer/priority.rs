@@ -193,7 +193,7 @@ impl Consumer {
         let target = out.hold_once(&pull.reply, &mut pull.text);
         let remaining = Remaining { messages: pull.left - 1, bytes: pull.bytes };
         let completed = Some(remaining).filter(|remaining| remaining.messages <= 0 && remaining.bytes > 0);
-        self.pulls.serve_front(context.now, self.settings.priority_policy == PriorityPolicy::Prioritized);
+        self.pulls.serve_front(context.now, self.settings.serves_by_priority());
         Some(Claim { target, pin: self.hold_pin(out), completed })
     }
 

@@ -13,7 +13,7 @@ use crate::protocol::headers;
 
 impl Consumer {
     /// Somebody began, or nobody goes on, to listen on the deliver subject.
-    pub fn interest_changed(&mut self, interested: bool, now: i64, out: &mut Outputs) {
+    pub fn interest_changed(&mut self, interested: bool, now: i64) {
         if !self.settings.is_push() {
             return;
         }
@@ -22,7 +22,6 @@ impl Consumer {
         if changed {
             self.watch_inactivity(now);
         }
-        self.announce_timer(out);
     }
 
     /// A message on a flow control subject of this consumer.
@@ -43,7 +42,6 @@ impl Consumer {
                 self.ack(&numbers, b"", None, context, out);
             }
         }
-        self.announce_timer(out);
     }
 
     /// Where a push consumer sends to.
@@ -56,9 +54,8 @@ impl Consumer {
 
     /// Counts a pushed message; asks the client for a sign of life when it is time.
     pub(super) fn count_pushed(&mut self, bytes: u64, now: i64, out: &mut Outputs) {
+        let waits_for_acks = self.settings.ack_policy == AckPolicy::FlowControl && !self.has_place();
         let Some(flow) = &mut self.flow else { return };
-        let waits_for_acks = self.settings.ack_policy == AckPolicy::FlowControl
-            && self.state.pending.len() >= self.settings.ack_pending_max;
         if flow.sent(bytes) || (waits_for_acks && flow.unanswered().is_none()) {
             self.request_flow_control(now, out);
         }

@@ -25,9 +25,8 @@ impl Consumer {
         match self.accept(body, &mut pull, context, out) {
             Err(status) => pull.status(status, out),
             Ok(Admission::Refused) => {}
-            Ok(Admission::Waits) => self.pulls.add(pull, self.settings.priority_policy == PriorityPolicy::Prioritized),
+            Ok(Admission::Waits) => self.pulls.add(pull, self.settings.serves_by_priority()),
         }
-        self.announce_timer(out);
     }
 
     fn accept(

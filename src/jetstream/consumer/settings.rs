@@ -98,6 +98,11 @@ impl Settings {
         }
     }
 
+    /// Waiting pull requests are served by their priority, not in turn.
+    pub fn serves_by_priority(&self) -> bool {
+        self.priority_policy == PriorityPolicy::Prioritized
+    }
+
     pub fn is_push(&self) -> bool {
         self.push.is_some()
     }

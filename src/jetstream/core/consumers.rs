@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{Answered, Cause, Core, Done};
 use crate::account::{Subscription, Watch};
 use crate::jetstream::advisory;
-use crate::jetstream::api::consumer_config::{AckPolicy, PriorityPolicy};
+use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
 use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
@@ -67,7 +67,7 @@ impl Core {
         let watch = self.watch(id, &consumer);
         self.live.insert(id, Live { consumer, name, config, interest_seen: 0, watch });
         if let (Some(interest), Some(live)) = (self.interest_of(id), self.live.get_mut(&id)) {
-            live.follow_interest(Some(interest), now, &mut Outputs::default());
+            live.follow_interest(Some(interest), now);
         }
         if let Some(at) = deadline {
             self.set_timer(at);
@@ -154,6 +154,9 @@ impl Core {
         }
         // The consumer is put back first: what it wants done may apply entries of its own at once.
         let left = self.carry_out_events(&live, &outputs, publisher);
+        if let Some(at) = live.consumer.deadline() {
+            self.set_timer(at);
+        }
         self.live.insert(id, live);
         self.carry_out_rest(id, &outputs, left, publisher);
         outputs.clear();
@@ -197,9 +200,6 @@ impl Core {
         });
         if deltas.is_some() || !left.replies.is_empty() {
             self.log_deltas(deltas, left.replies, publisher);
-        }
-        if let Some(at) = left.timer_at {
-            self.set_timer(at);
         }
         for sequence in left.unreadable {
             tracing::error!(stream = %self.name, sequence, "a message could not be read for a delivery");
@@ -282,7 +282,7 @@ impl Core {
         let interest = self.interest_of(id);
         self.store.begin_pass();
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
-            live.follow_interest(interest, context.now, outputs);
+            live.follow_interest(interest, context.now);
             progress = live.consumer.deliver(bound, context, outputs);
         });
         let idle = input != Input::Taken || progress.blocked.is_some();
@@ -301,8 +301,7 @@ impl Core {
             self.with_consumer(id, publisher, |live, context, outputs| live.consumer.timer(context, outputs));
             self.deliver(id, publisher);
         }
-        // Those too that had nothing to do: what they asked for is over, and they will ask for later times.
-        let next = self.live.values_mut().filter_map(|live| live.consumer.renew_timer()).min();
+        let next = self.live.values().filter_map(|live| live.consumer.deadline()).min();
         if let Some(at) = next {
             self.set_timer(at);
         }
@@ -317,8 +316,8 @@ impl Core {
     /// Somebody may have begun or ceased to listen to a push consumer.
     pub fn look_for_interest(&mut self, id: u64, publisher: &mut Publisher) {
         let Some(interest) = self.interest_of(id) else { return };
-        self.with_consumer(id, publisher, |live, context, outputs| {
-            live.follow_interest(Some(interest), context.now, outputs);
+        self.with_consumer(id, publisher, |live, context, _| {
+            live.follow_interest(Some(interest), context.now);
         });
         if interest.present {
             self.deliver(id, publisher);
@@ -344,11 +343,12 @@ impl Core {
 
     pub fn pull(&mut self, consumer: &str, reply: &[u8], body: &[u8], publisher: &mut Publisher) -> bool {
         let Some(id) = self.consumers.id(consumer) else { return false };
+        let mut by_priority = false;
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
             live.consumer.pull_request(reply, body, context, outputs);
+            by_priority = live.consumer.settings().serves_by_priority();
         });
-        let by_priority = |live: &Live| live.consumer.settings().priority_policy == PriorityPolicy::Prioritized;
-        if self.live.get(&id).is_some_and(by_priority) {
+        if by_priority {
             // What arrives together is weighed together: of two requests the second may be the more urgent.
             self.shared.queue(Job::deliver(self.log.id(), id));
         } else {

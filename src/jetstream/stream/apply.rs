@@ -166,8 +166,7 @@ impl StreamMachine {
             }
             // The subject is a filter then, as in a purge: how clients purge many keys of a bucket at once.
             Rollup::Subject => {
-                let bound = if kept { entry.sequence } else { 0 };
-                self.purge_matching(entry.subject, bound, u64::from(kept), source, effects);
+                self.purge_matching(entry.subject, entry.sequence, u64::from(kept), source, effects);
             }
             Rollup::All if self.content.messages > 0 => {
                 self.remove_before(entry.sequence, source, effects);

@@ -108,15 +108,13 @@ impl StreamMachine {
         let start = self.subjects.first_matching(&[filter], 0).map_or(u64::MAX, |bound| bound.sequence);
         let mut next = stored_from(&self.content, start).next();
         while let Some(sequence) = next.filter(|sequence| *sequence < bound && budget > 0) {
-            match source.read(sequence).map(|message| subject::matches(filter, message.subject())) {
-                Ok(true) => {
-                    self.remove(sequence, source, effects);
-                    budget -= 1;
-                }
-                Ok(false) => {}
-                // It may match, and would then go first: without it, one would go that was to be kept.
-                Err(_) if keeps_some => budget -= 1,
-                Err(_) => {}
+            let matches = source.read(sequence).ok().map(|message| subject::matches(filter, message.subject()));
+            if matches == Some(true) {
+                self.remove(sequence, source, effects);
+            }
+            // What can not be read may match, and would then go first: without it, one would go that is to be kept.
+            if matches.unwrap_or(keeps_some) {
+                budget -= 1;
             }
             next = self.content.next_stored(sequence + 1);
         }

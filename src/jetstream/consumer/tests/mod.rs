@@ -332,6 +332,5 @@ fn describe(event: &Event, out: &Outputs) -> Option<String> {
         }
         Event::Advisory(Advisory::Paused { paused, .. }) => format!("paused {paused}"),
         Event::DeleteInactive => "delete".to_owned(),
-        Event::SetTimer { .. } => return None,
     })
 }

@@ -154,7 +154,7 @@ impl Model {
 
     fn listen(&mut self, interested: bool) {
         self.interested = interested;
-        self.rig.step(|consumer, context, out| consumer.interest_changed(interested, context.now, out));
+        self.rig.step(|consumer, context, _| consumer.interest_changed(interested, context.now));
     }
 
     fn ack(&mut self, pick: usize, body: &'static str) {

@@ -23,7 +23,7 @@ fn ordered() -> ConsumerConfig {
 }
 
 fn listen(rig: &mut Rig, interested: bool) -> Vec<String> {
-    rig.step(|consumer, context, out| consumer.interest_changed(interested, context.now, out))
+    rig.step(|consumer, context, _| consumer.interest_changed(interested, context.now))
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_pass_ends_behind_the_message_that_reaches_its_bytes() {
         rig.stream.store_sized("a", rig.now, 1000);
     }
     let context = Context { now: rig.now, stream: &rig.stream, environment: &rig.environment };
-    rig.consumer.interest_changed(true, rig.now, &mut rig.out);
+    rig.consumer.interest_changed(true, rig.now);
     let mut pass = |bytes| rig.consumer.deliver(PassBound { messages: 100, bytes }, &context, &mut rig.out);
     assert_eq!(pass(2500), Progress { delivered: 3, blocked: None });
     assert_eq!(pass(1), Progress { delivered: 1, blocked: None }, "one goes whatever its size");

@@ -170,7 +170,7 @@ pub fn consumers(data: &[u8]) {
     let (mut now, mut out) = (NOW, Outputs::default());
     let context = Context { now, stream: &Twenty, environment: &Twenty };
     let mut consumer = Consumer::new(Settings::new(&config, traits), replica.clone(), &context);
-    consumer.interest_changed(true, now, &mut out);
+    consumer.interest_changed(true, now);
     for line in lines.take(200) {
         let Some((kind, rest)) = line.split_first() else { continue };
         let context = Context { now, stream: &Twenty, environment: &Twenty };
