@@ -20,12 +20,17 @@ use tokio::net::TcpStream;
 /// others. A round trip on one machine takes microseconds, so a larger window has nothing to fill. See ADR 0001.
 const LOOPBACK_RECEIVE_BYTES: usize = 1024 * 1024;
 
+/// There is no congestion between two programs on one machine. Where the system's choice is one that paces, such as bbr,
+/// its timers take a good part of the time of each send (ADR 0001). Every Linux has this one, and lets everybody choose it.
+const LOOPBACK_CONGESTION_CONTROL: &str = "reno";
+
 /// Starts the task that serves an accepted socket.
 pub fn serve(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
     if peer.ip().is_loopback() {
         // Refused only by a system whose own limit is lower, which then holds.
         let _ = socket2::SockRef::from(&stream).set_recv_buffer_size(LOOPBACK_RECEIVE_BYTES);
+        let _ = rustix::net::sockopt::set_tcp_congestion(&stream, LOOPBACK_CONGESTION_CONTROL);
     }
     hub.counters.connections_total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     match hub.tls.load_full() {

@@ -3,6 +3,7 @@
 //! The server owns the hub and starts its tasks; monitoring reads it.
 
 use super::connection::{Connection, Update};
+use super::lane::Lanes;
 use super::register::Register;
 use super::settings::Settings;
 use super::snapshot::ClosedConnection;
@@ -38,6 +39,8 @@ pub struct Hub {
     next_id: AtomicU64,
     /// bcrypt checks at a time: a flood of logins must not take all cores.
     pub hashing: Arc<Semaphore>,
+    /// Threads for those that flood.
+    pub lanes: Arc<Lanes>,
     /// What waits for all connections together.
     pub egress: Arc<EgressBudget>,
     handshakes: AtomicUsize,
@@ -105,6 +108,7 @@ impl Hub {
             closed: Mutex::default(),
             next_id: AtomicU64::new(1),
             hashing: Arc::new(Semaphore::new((cores / 2).max(1))),
+            lanes: Arc::new(Lanes::new(cores)),
             egress: Arc::new(EgressBudget::new(egress_bytes_max())),
             handshakes: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

@@ -6,6 +6,7 @@ pub mod certificate;
 mod connection;
 mod hub;
 mod io;
+mod lane;
 mod register;
 mod session;
 mod settings;

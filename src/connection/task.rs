@@ -7,6 +7,7 @@
 use super::connection::{Connection, Update};
 use super::hub::Hub;
 use super::io::{ReadOutcome, Socket};
+use super::lane::Lane;
 use super::session::{Flow, Pending, Session};
 use crate::account::{Outbound, STALL_BYTES};
 use crate::protocol::error::ClosedReason;
@@ -29,6 +30,8 @@ const READ_BYTES: usize = 56 * 1024;
 const FLOOD_READ_BYTES: usize = 120 * 1024;
 /// Full reads in a row that make a flood.
 const FLOOD_READS: u8 = 8;
+/// Full reads in a row after which a flood is worth a thread of its own, if there is one for it.
+const LANE_READS: u8 = 32;
 /// Left-overs up to this size are copied in front of the next read; larger messages get a buffer of their own.
 const LEFTOVER_BYTES_MAX: usize = READ_BYTES / 2;
 const BUFFER_BYTES: usize = FLOOD_READ_BYTES + LEFTOVER_BYTES_MAX;
@@ -56,7 +59,7 @@ pub struct ClientTask {
     attached: bool,
     /// Bytes read since the task got its turn.
     turn_bytes: usize,
-    /// Reads in a row that filled what was offered, as far as [`FLOOD_READS`].
+    /// Reads in a row that filled what was offered, as far as [`LANE_READS`].
     full_reads: u8,
     wait: Wait,
 }
@@ -113,32 +116,15 @@ impl Future for ClientTask {
             this.outbound.set_owner(context.waker());
             this.attached = true;
         }
-        this.turn_bytes = 0;
-        loop {
-            this.write(context);
-            if this.outbound.is_closed() {
-                return this.end(context);
-            }
-            if this.connection.take_rest() {
-                this.session.rest();
-            }
-            if let Some(update) = this.connection.take_update() {
-                this.take_over(*update);
-            }
-            if this.poll_wait(context).is_pending() {
-                return Poll::Pending;
-            }
-            let step = if this.resume { this.act_on_leftover(context) } else { this.read(context) };
-            match step {
-                Step::Again => {}
-                Step::Yield => {
-                    context.waker().wake_by_ref();
-                    this.write(context);
-                    return Poll::Pending;
-                }
-                Step::Wait => return Poll::Pending,
-            }
+        if this.full_reads == LANE_READS
+            && let Some(mut lane) = this.hub.lanes.take()
+        {
+            return tokio::task::block_in_place(|| this.run(context, Some(&mut lane)));
         }
+        if !this.floods() {
+            this.hub.lanes.count_turn();
+        }
+        this.run(context, None)
     }
 }
 
@@ -150,6 +136,42 @@ enum Step {
 }
 
 impl ClientTask {
+    /// One turn. On a lane it goes on until the flood ends.
+    fn run(&mut self, context: &mut Context<'_>, mut lane: Option<&mut Lane>) -> Poll<()> {
+        self.turn_bytes = 0;
+        loop {
+            self.write(context);
+            if self.outbound.is_closed() {
+                return self.end(context);
+            }
+            if self.connection.take_rest() {
+                self.session.rest();
+            }
+            if let Some(update) = self.connection.take_update() {
+                self.take_over(*update);
+            }
+            if self.poll_wait(context).is_pending() {
+                return Poll::Pending;
+            }
+            let step = if self.resume { self.act_on_leftover(context) } else { self.read(context) };
+            match step {
+                Step::Again => {}
+                Step::Yield if self.floods() && lane.as_mut().is_some_and(|lane| lane.go_on()) => {}
+                Step::Yield => {
+                    context.waker().wake_by_ref();
+                    self.write(context);
+                    return Poll::Pending;
+                }
+                Step::Wait => return Poll::Pending,
+            }
+        }
+    }
+
+    /// True while the client sends faster than it is read.
+    fn floods(&self) -> bool {
+        self.full_reads >= FLOOD_READS
+    }
+
     /// Writes what foreign threads queued, and asks to be woken when the socket takes more.
     fn write(&mut self, context: &mut Context<'_>) {
         if self.outbound.pending_bytes() == 0 && !self.socket.wants_flush() {
@@ -221,7 +243,7 @@ impl ClientTask {
         buffer.resize(BUFFER_BYTES, 0);
         let start = self.leftover.len();
         buffer[..start].copy_from_slice(&self.leftover);
-        let wanted = if self.full_reads == FLOOD_READS { FLOOD_READ_BYTES } else { READ_BYTES };
+        let wanted = if self.floods() { FLOOD_READ_BYTES } else { READ_BYTES };
         let outcome = self.socket.poll_read(context, &mut buffer[start..start + wanted]);
         let step = match outcome {
             ReadOutcome::Wait => Step::Wait,
@@ -256,7 +278,7 @@ impl ClientTask {
     fn after_read(&mut self, count: usize, is_full: bool) -> Step {
         self.turn_bytes += count;
         let is_flood = is_full && !self.session.fans_out();
-        self.full_reads = if is_flood { FLOOD_READS.min(self.full_reads + 1) } else { 0 };
+        self.full_reads = if is_flood { LANE_READS.min(self.full_reads + 1) } else { 0 };
         if is_full || self.turn_bytes >= READ_BYTES { Step::Yield } else { Step::Again }
     }
 
