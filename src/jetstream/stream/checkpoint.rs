@@ -68,6 +68,8 @@ struct Body {
     deadlines: Vec<u64>,
     #[prost(uint64, repeated, tag = "18")]
     waiting: Vec<u64>,
+    #[prost(bool, tag = "19")]
+    bytes_uncertain: bool,
 }
 
 impl StreamMachine {
@@ -81,6 +83,7 @@ impl StreamMachine {
             last_time: self.content.last_time,
             messages: self.content.messages,
             bytes: self.content.bytes,
+            bytes_uncertain: self.content.bytes_uncertain,
             hash: self.content.hash,
             last_message_id: self.last_message_id.clone(),
             clock: self.clock,
@@ -180,6 +183,7 @@ fn restore_content(body: &Body) -> Result<Content, MalformedCheckpoint> {
         last_time: body.last_time,
         messages: body.messages,
         bytes: body.bytes,
+        bytes_uncertain: body.bytes_uncertain,
         deleted,
         hash: body.hash,
     })

@@ -18,6 +18,8 @@ pub struct Content {
     pub last_time: i64,
     pub messages: u64,
     pub bytes: u64,
+    /// Messages went of which could not be told what they counted for: `bytes` may be too high.
+    pub bytes_uncertain: bool,
     /// Sequences between `first` and `last` that hold no message.
     pub deleted: SequenceSet,
     /// Over every stored message the hash of its sequence, added up.
@@ -105,7 +107,8 @@ impl Content {
 
     /// Takes out a stored message.
     pub fn remove(&mut self, sequence: u64, bytes: u64) {
-        debug_assert!(self.is_stored(sequence));
+        // Counting a message out twice would count another one out with it.
+        assert!(self.is_stored(sequence), "invariant: only what is stored is removed");
         self.messages -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
         self.hash = self.hash.wrapping_sub(mix(sequence));
@@ -126,6 +129,7 @@ impl Content {
         self.last = self.first - 1;
         self.messages = 0;
         self.bytes = 0;
+        self.bytes_uncertain = false;
         self.deleted = SequenceSet::new();
         self.hash = 0;
     }

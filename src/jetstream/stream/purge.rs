@@ -89,7 +89,7 @@ impl StreamMachine {
         let mut sequences = Vec::new();
         let mut all_single = true;
         self.subjects.for_each_match(filter, |_, state| {
-            all_single = state.messages == 1 && state.first_exact;
+            all_single = state.messages == 1 && state.first_exact && self.content.is_stored(state.first);
             sequences.push(state.first);
             if all_single { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });

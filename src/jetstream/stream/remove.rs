@@ -13,29 +13,57 @@ use super::source::{MessageSource, MessageView};
 const ONE_BY_ONE_MAX: u64 = 1024;
 
 impl StreamMachine {
-    /// Removes a stored message.
+    /// Removes a message, unless it is gone already: the index may name one that could not be read when it went.
     pub(super) fn remove<S: MessageSource>(&mut self, sequence: u64, source: &S, effects: &mut Effects) {
+        self.remove_from(None, sequence, source, effects);
+    }
+
+    /// The same for a message of which it is known what subject it is on, if anything is.
+    fn remove_from<S: MessageSource>(
+        &mut self,
+        known_subject: Option<&[u8]>,
+        sequence: u64,
+        source: &S,
+        effects: &mut Effects,
+    ) {
+        if !self.content.is_stored(sequence) {
+            return;
+        }
         let Ok(message) = source.read(sequence) else {
-            return self.remove_unreadable(sequence, effects);
+            let found = known_subject.is_none().then(|| source.subject_of_unreadable(sequence)).flatten();
+            return self.remove_unreadable(known_subject.or(found.as_deref()), sequence, effects);
         };
         let subject = message.subject();
         let bytes = message_bytes(self.rules.storage, subject.len(), message.headers().len(), message.payload().len());
-        let (content, links) = (&self.content, &self.links);
-        self.subjects.remove(subject, sequence, |_| next_by_links(content, links, sequence));
+        // What was not counted, because it could not be read then, is not counted out.
+        let bytes = if self.lost.contains(sequence) { 0 } else { bytes };
+        self.forget_subject_of(sequence, subject);
         self.expiry.forget(sequence);
         self.content.remove(sequence, bytes);
         effects.remove(sequence, subject);
         self.after_removal();
     }
 
-    /// A message that can not be read can still go; what it counted for remains until the stream is empty.
-    fn remove_unreadable(&mut self, sequence: u64, effects: &mut Effects) {
+    /// A message that can not be read can still go. How much it counted for is not known any more.
+    fn remove_unreadable(&mut self, subject: Option<&[u8]>, sequence: u64, effects: &mut Effects) {
+        self.content.bytes_uncertain |= !self.lost.contains(sequence);
+        if let Some(subject) = subject {
+            self.forget_subject_of(sequence, subject);
+        }
         effects.damaged.push(sequence);
-        effects.remove(sequence, b"");
+        effects.remove(sequence, subject.unwrap_or_default());
         self.lost.insert(sequence);
         self.expiry.forget(sequence);
         self.content.remove(sequence, 0);
         self.after_removal();
+    }
+
+    /// Counts a message out of its subject, if it was counted in: see [`count_anew_from`](Self::count_anew_from).
+    fn forget_subject_of(&mut self, sequence: u64, subject: &[u8]) {
+        if !self.lost.contains(sequence) {
+            let (content, links) = (&self.content, &self.links);
+            self.subjects.remove(subject, sequence, |_| next_by_links(content, links, sequence));
+        }
     }
 
     /// The entry of the next message is damaged: its sequence was given, and is not given again.
@@ -56,6 +84,7 @@ impl StreamMachine {
         if self.content.messages == 0 {
             // Nothing may remain of messages that could not be read.
             self.content.bytes = 0;
+            self.content.bytes_uncertain = false;
             self.subjects.clear();
         }
         self.links.forget_below(self.content.first);
@@ -92,10 +121,12 @@ impl StreamMachine {
         removed
     }
 
-    /// Drops everything below `bound` by looking at what is kept instead of at what goes.
+    /// Drops everything below `bound` by looking at what is kept instead of at what goes. What can not be read is kept and
+    /// not counted, and is among the lost ones from then on.
     fn count_anew_from<S: MessageSource>(&mut self, bound: u64, source: &S, effects: &mut Effects) {
         let first = self.content.next_stored(bound).expect("invariant: something remains");
-        let mut kept = Content { first, messages: 0, bytes: 0, hash: 0, ..self.content.clone() };
+        let mut kept =
+            Content { first, messages: 0, bytes: 0, bytes_uncertain: false, hash: 0, ..self.content.clone() };
         kept.deleted.remove_below(first);
         let mut subjects = SubjectIndex::new();
         let mut next = Some(first);
@@ -132,9 +163,13 @@ impl StreamMachine {
         source: &S,
         effects: &mut Effects,
     ) {
-        while self.subjects.get(subject).is_some_and(|state| state.messages > keep) {
+        let has_more = |machine: &Self| machine.subjects.get(subject).is_some_and(|state| state.messages > keep);
+        while has_more(self) {
             match self.oldest_of_subject(subject, source) {
-                Some(oldest) if oldest < bound => self.remove(oldest, source, effects),
+                // Looking for it may have shown that there are fewer than it seemed.
+                Some(oldest) if oldest < bound && has_more(self) => {
+                    self.remove_from(Some(subject), oldest, source, effects);
+                }
                 _ => return,
             }
         }
@@ -145,10 +180,16 @@ impl StreamMachine {
         if !self.rules.discard_old {
             return;
         }
-        while self.rules.messages_max.is_some_and(|max| self.content.messages > max)
-            || self.rules.bytes_max.is_some_and(|max| self.content.bytes > max && self.content.messages > 0)
-        {
+        while self.rules.messages_max.is_some_and(|max| self.content.messages > max) {
             self.remove(self.content.first, source, effects);
+        }
+        while self.rules.bytes_max.is_some_and(|max| self.content.bytes > max && self.content.messages > 0) {
+            if self.content.bytes_uncertain {
+                // Nothing has to make room for what is long gone.
+                self.count_anew_from(self.content.first, source, effects);
+            } else {
+                self.remove(self.content.first, source, effects);
+            }
         }
     }
 
@@ -169,8 +210,21 @@ impl StreamMachine {
         }
     }
 
-    /// The oldest message of a subject.
+    /// The oldest stored message of a subject.
     pub(super) fn oldest_of_subject<S: MessageSource>(&mut self, subject: &[u8], source: &S) -> Option<u64> {
+        loop {
+            let oldest = self.first_of_subject(subject, source)?;
+            if self.content.is_stored(oldest) {
+                return Some(oldest);
+            }
+            // It could not be read when it went, and nobody knew its subject then.
+            let (content, links) = (&self.content, &self.links);
+            self.subjects.remove(subject, oldest, |_| next_by_links(content, links, oldest))?;
+        }
+    }
+
+    /// What the index has as the oldest message of a subject.
+    fn first_of_subject<S: MessageSource>(&mut self, subject: &[u8], source: &S) -> Option<u64> {
         let state = self.subjects.get(subject)?;
         if state.first_exact {
             return Some(state.first);

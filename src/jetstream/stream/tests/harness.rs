@@ -45,6 +45,8 @@ impl MessageView for Arc<Stored> {
 pub struct Store {
     pub messages: BTreeMap<u64, Arc<Stored>>,
     pub damaged: BTreeSet<u64>,
+    /// Tables have the subjects, also those of damaged messages.
+    pub subjects_known: bool,
 }
 
 impl MessageSource for Store {
@@ -55,6 +57,10 @@ impl MessageSource for Store {
             return Err(Unreadable::Damaged);
         }
         self.messages.get(&sequence).cloned().ok_or(Unreadable::Missing)
+    }
+
+    fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {
+        self.messages.get(&sequence).filter(|_| self.subjects_known).map(|message| message.subject.clone())
     }
 }
 

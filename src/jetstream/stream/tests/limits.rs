@@ -1,6 +1,6 @@
 //! Limits, purges, deletes, age and interest: the shapes are those observed of the genuine server.
 
-use super::super::{ConsumerChange, Control, Outcome};
+use super::super::{ConsumerChange, Control, Outcome, StreamMachine};
 use super::harness::{Harness, config};
 use crate::jetstream::api::StreamConfig;
 use crate::jetstream::api::stream_config::{Retention, StorageType};
@@ -388,4 +388,86 @@ fn a_large_purge_counts_what_remains_instead_of_what_goes() {
     assert!(harness.machine.next_expiry(&harness.store).is_some());
     assert_eq!(harness.purge("s.0", 0, 0), 3);
     assert_eq!(harness.machine.next_expiry(&harness.store), None);
+}
+
+/// The index still named the damaged message after it had gone. It was counted out again and again, each time for one of the
+/// others, until the stream was empty: a bucket lost all its keys when one of them was put anew.
+#[test]
+fn a_damaged_message_of_a_full_subject_takes_no_other_along() {
+    for history in [1, 2] {
+        let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: history, ..config() });
+        for subject in ["s.a", "s.b", "s.c"] {
+            for _ in 0..history {
+                harness.put(subject);
+            }
+        }
+        harness.store.damaged.insert(1);
+        harness.put("s.a");
+        let last = 3 * history as u64 + 1;
+        assert_eq!(harness.sequences(), (2..=last).collect::<Vec<_>>());
+        harness.put("s.a");
+        let page = harness.machine.subjects_page(b"s.*", 0);
+        assert!(page.subjects.values().all(|count| *count == history as u64), "{:?}", page.subjects);
+        assert_eq!(harness.sequences().len(), 3 * history as usize);
+    }
+}
+
+/// As above, but what named the message was left behind by a removal of another kind.
+#[test]
+fn a_damaged_message_that_went_is_not_removed_once_more() {
+    for forgotten in [true, false] {
+        let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 1, ..config() });
+        for subject in ["s.a", "s.b", "s.c"] {
+            harness.put(subject);
+        }
+        harness.store.damaged.insert(1);
+        harness.store.subjects_known = !forgotten;
+        assert!(harness.delete(1));
+        assert_eq!(harness.sequences(), [2, 3]);
+        assert_eq!(harness.purge("s.a", 0, 0), 0);
+        assert_eq!(harness.sequences(), [2, 3]);
+        harness.put("s.a");
+        assert_eq!(harness.sequences(), [2, 3, 4]);
+        assert_eq!(harness.machine.subjects_page(b"s.*", 0).subjects.values().sum::<u64>(), 3);
+        harness.put("s.a");
+        assert_eq!(harness.sequences(), [2, 3, 5]);
+    }
+}
+
+/// A read that fails once and succeeds the next time removed the message twice; no start took the checkpoint after that.
+#[test]
+fn a_message_that_a_disk_refuses_once_is_counted_out_once() {
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 1, ..config() });
+    for subject in ["s.a", "s.b", "s.c"] {
+        harness.put(subject);
+    }
+    harness.store.damaged.insert(1);
+    assert!(harness.delete(1));
+    harness.store.damaged.clear();
+    harness.put("s.a");
+    assert_eq!(harness.purge("s.a", 0, 0), 1);
+    assert_eq!(harness.sequences(), [2, 3]);
+    let mut checkpoint = Vec::new();
+    harness.machine.encode_checkpoint(&mut checkpoint);
+    assert!(StreamMachine::restore(&checkpoint).is_ok());
+}
+
+/// What the damaged message had counted for stayed in `bytes`: all others had to go to make room for it.
+#[test]
+fn a_damaged_message_that_went_needs_no_room() {
+    let mut harness = Harness::new(StreamConfig { max_bytes: 4000, ..config() });
+    harness.publish("s.a", &[], &"x".repeat(3000)).unwrap();
+    for _ in 0..20 {
+        harness.put("s.b");
+    }
+    harness.store.damaged.insert(1);
+    assert!(harness.delete(1));
+    let mut checkpoint = Vec::new();
+    harness.machine.encode_checkpoint(&mut checkpoint);
+    harness.machine = StreamMachine::restore(&checkpoint).unwrap();
+    for _ in 0..40 {
+        harness.put("s.b");
+    }
+    assert_eq!(harness.sequences(), (2..=61).collect::<Vec<_>>());
+    assert_eq!(harness.machine.state(&harness.store, false, 0).bytes, 60 * 34);
 }
