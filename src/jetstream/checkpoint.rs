@@ -1,6 +1,7 @@
 //! The checkpoint of a stream's group: machine, consumers and the log's clock, in one body.
 
 use bytes::Bytes;
+use headwater_storage::SequenceSet;
 use prost::Message;
 
 use super::consumer_table::{ConsumerTable, MalformedConsumer};
@@ -14,6 +15,8 @@ struct Body {
     consumers: Bytes,
     #[prost(int64, tag = "3")]
     time: i64,
+    #[prost(bytes = "vec", tag = "4")]
+    erasures: Vec<u8>,
 }
 
 /// What a checkpoint held.
@@ -22,6 +25,8 @@ pub struct Restored {
     pub consumers: ConsumerTable,
     /// Log time of the last entry.
     pub time: i64,
+    /// Messages that were removed, and whose bytes were still to be overwritten.
+    pub erasures: SequenceSet,
 }
 
 /// Why bytes are no checkpoint of a stream.
@@ -33,12 +38,20 @@ pub enum RestoreError {
     Machine(#[from] MalformedCheckpoint),
     #[error(transparent)]
     Consumers(#[from] MalformedConsumer),
+    #[error("the checkpoint's list of erasures is malformed")]
+    Erasures,
 }
 
-pub fn encode(machine: &StreamMachine, consumers: &ConsumerTable, time: i64) -> Bytes {
+/// `erasures` is what was to be overwritten and is not known to have been.
+pub fn encode(machine: &StreamMachine, consumers: &ConsumerTable, time: i64, erasures: &SequenceSet) -> Bytes {
     let mut body = Vec::new();
     machine.encode_checkpoint(&mut body);
-    Body { machine: body.into(), consumers: consumers.checkpoint().into(), time }.encode_to_vec().into()
+    let mut to_erase = Vec::new();
+    if !erasures.is_empty() {
+        erasures.encode(&mut to_erase);
+    }
+    let consumers = consumers.checkpoint().into();
+    Body { machine: body.into(), consumers, time, erasures: to_erase }.encode_to_vec().into()
 }
 
 /// # Errors
@@ -49,5 +62,9 @@ pub fn restore(bytes: Bytes) -> Result<Restored, RestoreError> {
         machine: StreamMachine::restore(&body.machine)?,
         consumers: ConsumerTable::restore(&body.consumers)?,
         time: body.time,
+        erasures: match &body.erasures[..] {
+            [] => SequenceSet::new(),
+            bytes => SequenceSet::decode(bytes).map_err(|_| RestoreError::Erasures)?,
+        },
     })
 }

@@ -45,6 +45,9 @@ pub type Answered<T> = Box<dyn FnOnce(&mut Core, &mut Publisher, Result<T, ApiEr
 /// Called with the outcome of a control entry once it is applied, or with the error that prevents it.
 pub type Done = Answered<Outcome>;
 
+/// When an expiry that was refused is proposed again, in nanoseconds.
+const EXPIRE_AGAIN: i64 = 1_000_000_000;
+
 /// See the module.
 pub struct Core {
     pub shared: Arc<Shared>,
@@ -92,6 +95,8 @@ pub struct Core {
     releases: Releases,
     /// Checkpoints written and not yet durable.
     checkpoints_begun: u32,
+    /// The most that the stream held since its last checkpoint.
+    bytes_held: u64,
     usage: Arc<Usage>,
     /// Bytes of this stream that `usage` counts.
     counted_bytes: u64,
@@ -169,6 +174,7 @@ impl Core {
             held: batches::Held::default(),
             releases: Releases::default(),
             checkpoints_begun: 0,
+            bytes_held: 0,
             usage,
             counted_bytes: 0,
         }
@@ -190,25 +196,34 @@ impl Core {
     pub fn lead(&mut self) {
         // The first entry of a new leader ends what the one before it left open.
         self.drop_held();
-        let shared = self.shared.clone();
-        if self.is_memory() {
-            self.log.lead(None);
-            self.log.on_remembered();
-        } else {
-            match shared.journal.append(AppendClass::Control) {
-                Ok(mut appender) => {
-                    self.log.lead(Some(&mut appender));
-                    appender.finish(Urgency::Lazy);
-                }
-                Err(problem) => tracing::error!(stream = %self.name, %problem, "the stream can not be led"),
-            }
-        }
+        self.take_lead();
+        self.go_on_erasing();
         self.subject_rules = subjects::SubjectRules::of(self.config());
         let ids: Vec<u64> = self.consumers.ids().collect();
         for id in ids {
             self.take_up(id);
         }
         self.watch_expiry();
+    }
+
+    /// Takes the lead, unless the stream has it. A full disk may not have room even for that.
+    pub fn take_lead(&mut self) {
+        if self.closed || self.log.is_leader() {
+            return;
+        }
+        if self.is_memory() {
+            self.log.lead(None);
+            self.log.on_remembered();
+            return;
+        }
+        let shared = self.shared.clone();
+        match shared.journal.append(AppendClass::Control) {
+            Ok(mut appender) => {
+                self.log.lead(Some(&mut appender));
+                appender.finish(Urgency::Lazy);
+            }
+            Err(problem) => tracing::error!(stream = %self.name, %problem, "the stream can not be led"),
+        }
     }
 
     /// Appends a control entry; `done` is called when it is applied, or at once when it cannot be appended.
@@ -328,7 +343,13 @@ impl Core {
         let now = self.shared.now();
         if self.machine.next_expiry(&self.store).is_some_and(|at| at <= now) {
             self.expire_at = None;
-            self.propose(&Control::Expire, Urgency::Lazy, publisher, None);
+            // Refused by a busy or full journal: nothing else may happen in this stream that would ask again.
+            let again: Done = Box::new(|core, _, outcome| {
+                if outcome.is_err() {
+                    core.set_timer(core.shared.now() + EXPIRE_AGAIN);
+                }
+            });
+            self.propose(&Control::Expire, Urgency::Lazy, publisher, Some(again));
             self.publish_markers(publisher);
             // No commit follows that would see to these.
             if self.is_memory() {

@@ -219,10 +219,27 @@ impl<'a> MetaGuard<'a> {
                 if let Some((account, stream)) = self.node.remove_stream(group) {
                     self.advise(&account, &stream, "delete", "DELETED");
                 }
-                // Remembered until the journal has been told, which it has now: in the same order on disk.
-                self.append(MetaChange::Removed(group.0)).map(drop)
+                self.finish_removal(group);
+                Ok(())
             }
             MetaEffect::None => Ok(()),
+        }
+    }
+
+    /// A deletion is remembered until the journal has been told: in the same order on disk. While it takes nothing, the
+    /// deletion stays on the list, and is gone through again when there is space and at the next start.
+    fn finish_removal(&mut self, group: GroupId) {
+        if self.node.give_up(group)
+            && let Err(error) = self.append(MetaChange::Removed(group.0))
+        {
+            tracing::warn!(group = group.0, %error.description, "a deletion stays on the list of streams");
+        }
+    }
+
+    pub fn finish_removals(&mut self) {
+        let deleted: Vec<GroupId> = self.meta.machine.deleted().collect();
+        for group in deleted {
+            self.finish_removal(group);
         }
     }
 

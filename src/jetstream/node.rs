@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use headwater_storage::{
-    AppendClass, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError, RecordRef,
-    Urgency,
+    AppendClass, EraseError, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError,
+    ReadError, RecordRef, SequenceSet, Urgency,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -53,7 +53,6 @@ pub struct Node {
     /// Streams whose account is not there, kept until it is (nothing is deleted because it is absent).
     strays: Mutex<Vec<Arc<Replica>>>,
     failure: OnceLock<JournalError>,
-    full: AtomicBool,
     stopped: AtomicBool,
     stopping: Mutex<bool>,
 }
@@ -110,7 +109,6 @@ impl Node {
             replicas: RwLock::default(),
             strays: Mutex::default(),
             failure: OnceLock::new(),
-            full: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stopping: Mutex::new(false),
         });
@@ -123,6 +121,8 @@ impl Node {
         for replica in recovered.replicas {
             node.replicas.write().insert(replica.group(), replica.clone());
         }
+        // It may be full from the start, of which nobody is told.
+        shared.set_disk_full(matches!(shared.journal.health(), Health::Full));
         shared.journal.start(Arc::new(Completion(weak)));
         node.lead_meta();
         for replica in node.all_replicas() {
@@ -141,6 +141,9 @@ impl Node {
 
     fn lead_meta(&self) {
         let mut meta = self.meta.lock();
+        if meta.log.is_leader() {
+            return;
+        }
         match self.shared.journal.append(AppendClass::Control) {
             Ok(mut appender) => {
                 meta.log.lead(Some(&mut appender));
@@ -262,13 +265,17 @@ impl Node {
         self.failure.get()
     }
 
-    pub fn space(&self, full: bool) {
-        if self.full.swap(full, Ordering::Relaxed) != full {
-            if full {
-                tracing::error!("the disk is full: streams are read-only until there is space");
-            } else {
-                tracing::info!("there is space on the disk again: streams take messages");
-            }
+    pub fn space(self: &Arc<Self>, full: bool) {
+        self.shared.set_disk_full(full);
+        if full {
+            tracing::error!("the disk is full: streams are read-only until there is space");
+        } else {
+            tracing::info!("there is space on the disk again: streams take messages");
+            self.lead_meta();
+            self.finish_removals();
+        }
+        for replica in self.all_replicas() {
+            replica.with(|core, _| if full { core.give_space_back() } else { core.take_lead() });
         }
     }
 
@@ -278,7 +285,7 @@ impl Node {
     }
 
     pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.shared.is_disk_full()
     }
 
     /// Writes a checkpoint of a group.
@@ -312,6 +319,24 @@ impl Node {
                 tracing::warn!(group = group.0, %problem, "a checkpoint could not be written");
                 false
             }
+        }
+    }
+
+    /// Overwrites what was deleted for good and is in no checkpoint any more. No stream is locked meanwhile.
+    fn erase(&self, replica: &Replica) {
+        let group = replica.group();
+        let to_erase = replica.lock().to_erase();
+        let erase = |sequence: &u64| match self.shared.journal.erase_message(group, *sequence) {
+            Ok(()) | Err(EraseError::Read(ReadError::NotFound)) => true,
+            Err(problem) => {
+                tracing::error!(%problem, group = group.0, sequence, "a deleted message could not be overwritten");
+                // What is damaged stays so; anything else is tried again, with the next checkpoint or start.
+                matches!(problem, EraseError::Read(ReadError::Damaged(_)))
+            }
+        };
+        let done: SequenceSet = to_erase.iter().filter(erase).collect();
+        if !done.is_empty() {
+            replica.with(|core, _| core.erased(&done));
         }
     }
 
@@ -392,6 +417,7 @@ impl JobTarget for Background {
             Task::Deliver(consumer) => return replica.work(consumer),
             Task::Updated => node.stream_updated(&replica),
             Task::Checkpoint => node.checkpoint(job.group),
+            Task::Erase => node.erase(&replica),
         }
         false
     }

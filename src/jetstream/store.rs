@@ -255,15 +255,6 @@ impl Store {
             Self::Memory(log) => log.release_before(sequence),
         }
     }
-
-    /// Overwrites the bytes of a message that has left the stream.
-    pub fn erase(&mut self, sequence: u64) {
-        if let Self::File(file) = self
-            && let Err(problem) = file.journal.erase_message(file.group, sequence)
-        {
-            tracing::error!(%problem, group = file.group.0, sequence, "a deleted message could not be overwritten");
-        }
-    }
 }
 
 impl MessageSource for Store {

@@ -25,6 +25,8 @@ pub enum Task {
     Updated,
     /// A checkpoint is wanted.
     Checkpoint,
+    /// Bytes of removed messages are to be overwritten.
+    Erase,
 }
 
 impl Job {
@@ -34,6 +36,10 @@ impl Job {
 
     pub fn updated(group: GroupId) -> Self {
         Self { group, task: Task::Updated }
+    }
+
+    pub fn erase(group: GroupId) -> Self {
+        Self { group, task: Task::Erase }
     }
 
     pub fn checkpoint(group: GroupId) -> Self {

@@ -29,6 +29,16 @@ pub struct SequenceSet {
     len: u64,
 }
 
+impl FromIterator<u64> for SequenceSet {
+    fn from_iter<I: IntoIterator<Item = u64>>(sequences: I) -> Self {
+        let mut set = SequenceSet::new();
+        for sequence in sequences {
+            set.insert(sequence);
+        }
+        set
+    }
+}
+
 #[derive(Clone)]
 enum Form {
     /// First to last sequence of each run; runs neither touch nor overlap.

@@ -35,7 +35,9 @@ impl Core {
                 RecordKind::Message | RecordKind::Entry
                     if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
                 {
-                    self.apply_earlier(next, header.index, publisher);
+                    if !self.apply_earlier(next, header.index, publisher) {
+                        return;
+                    }
                     let outcome = self.apply_record(&record, publisher);
                     self.answer(header.index, outcome, publisher);
                     next = header.index + 1;
@@ -44,18 +46,22 @@ impl Core {
             }
         }
         if let Some(committed) = committed {
-            self.apply_earlier(next, *committed.end() + 1, publisher);
+            if !self.apply_earlier(next, *committed.end() + 1, publisher) {
+                return;
+            }
             self.log.advance_applied(*committed.end());
             self.log_unlogged(publisher);
             self.count_bytes();
+            self.give_space_back();
             self.publish_markers(publisher);
             self.deliver_all(publisher);
             self.watch_expiry();
         }
     }
 
-    /// Applies the entries from `next` up to and without `end`, read back from the journal.
-    pub(super) fn apply_earlier(&mut self, next: u64, end: u64, publisher: &mut Publisher) {
+    /// Applies the entries from `next` up to and without `end`, read back from the journal. False when one of them can not
+    /// be: nothing after it may be applied then.
+    pub(super) fn apply_earlier(&mut self, next: u64, end: u64, publisher: &mut Publisher) -> bool {
         for index in next..end {
             match self.shared.journal.read_entry(self.log.id(), index) {
                 Ok(record) => {
@@ -64,10 +70,12 @@ impl Core {
                 }
                 Err(problem) => {
                     tracing::error!(stream = %self.name, index, %problem, "a committed entry can not be read back");
-                    return self.poison(publisher);
+                    self.poison(publisher);
+                    return false;
                 }
             }
         }
+        true
     }
 
     /// Applies an entry at a restart: nobody waits for it.

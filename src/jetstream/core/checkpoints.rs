@@ -1,16 +1,22 @@
 //! Checkpoints of the stream: what is made for the journal to write, and what may go once it is durable.
 
 use bytes::Bytes;
-use headwater_storage::RecordRef;
+use headwater_storage::{RecordRef, SequenceSet};
 
 use super::Core;
 use crate::jetstream::checkpoint;
+use crate::jetstream::stream::Releasable;
 use crate::jetstream::workers::Job;
+
+/// So much less than it held at its last checkpoint is worth one for a stream that may not be written to again. As much as
+/// the journal lets a group write between two.
+const RELEASE_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Core {
     /// After a start nothing is known to be covered by a durable checkpoint but what the next one will have.
-    pub fn release_with_next_checkpoint(&mut self) {
+    pub fn release_with_next_checkpoint(&mut self, erasures: &SequenceSet) {
         if !self.is_memory() {
+            self.releases.erase_again(erasures);
             self.releases.note_all(self.machine.first_sequence(), self.machine.deleted());
         }
     }
@@ -26,16 +32,48 @@ impl Core {
             return;
         }
         let released = self.releases.checkpoint_durable();
-        for sequence in &released.erase {
-            self.store.erase(*sequence);
+        self.release(&released);
+        self.go_on_erasing();
+    }
+
+    /// Has bytes overwritten that a durable checkpoint lets go, and asks for a checkpoint that lets others go. Not here: who
+    /// writes to a file may find that the journal has failed, and everybody who is told of that locks the stream.
+    pub fn go_on_erasing(&self) {
+        if !self.releases.to_erase().is_empty() {
+            self.shared.queue(Job::erase(self.log.id()));
         }
+        if self.releases.has_erasures() {
+            self.shared.queue(Job::checkpoint(self.log.id()));
+        }
+    }
+
+    /// Messages whose bytes are to be overwritten now.
+    pub fn to_erase(&self) -> SequenceSet {
+        self.releases.to_erase()
+    }
+
+    /// Their bytes are gone: their space may go, too.
+    pub fn erased(&mut self, done: &SequenceSet) {
+        let released = self.releases.erased(done);
+        self.release(&released);
+    }
+
+    fn release(&mut self, released: &Releasable) {
         if released.before > 0 {
             self.store.release_before(released.before);
         }
         for sequence in released.sequences.iter() {
             self.store.release(sequence);
         }
-        if self.releases.has_erasures() {
+    }
+
+    /// Asks for a checkpoint when so much has left the stream that its space should be given back. What leaves a stream that
+    /// is written to need not wait for that: the journal asks by itself after so many bytes.
+    pub fn give_space_back(&mut self) {
+        let bytes = self.machine.bytes();
+        self.bytes_held = self.bytes_held.max(bytes);
+        let much = self.bytes_held - bytes >= RELEASE_BYTES || self.shared.is_disk_full();
+        if much && self.checkpoints_begun == 0 && self.releases.want_checkpoint() {
             self.shared.queue(Job::checkpoint(self.log.id()));
         }
     }
@@ -48,14 +86,20 @@ impl Core {
     /// A checkpoint of everything that the log up to `applied` made: index, term, body.
     /// It must be written at once, since what was removed up to here is released when it is durable.
     pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
+        if self.closed || self.failed {
+            // What was not applied as it should be must not become what the next start begins with.
+            return None;
+        }
         if !self.held.is_empty() {
             // What is held is in no checkpoint; it must be read from the log again.
             return None;
         }
         let index = self.log.applied();
         let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
-        let body = checkpoint::encode(&self.machine, &self.consumers, self.log.time());
+        let erasures = self.releases.erasures();
+        let body = checkpoint::encode(&self.machine, &self.consumers, self.log.time(), &erasures);
         self.releases.checkpoint_begun();
+        self.bytes_held = self.machine.bytes();
         self.checkpoints_begun += 1;
         Some((index, term, self.log.wrap_checkpoint(body)))
     }

@@ -330,7 +330,8 @@ fn finish_stream(
     repairs: &mut Repairs,
 ) -> Result<Arc<Replica>, StartError> {
     recovering.fill_end(group);
-    let Recovering { state, log, time, core, created, definition, updated, incomplete, broken, .. } = recovering;
+    let Recovering { state, log, time, core, created, definition, updated, incomplete, broken, erasures, .. } =
+        recovering;
     if let Some(problem) = broken {
         return Err(StartError::Recover { group, problem });
     }
@@ -348,7 +349,7 @@ fn finish_stream(
             core.resume_limits(latest.map(Arc::new));
             repairs.incomplete.push(group);
         }
-        core.release_with_next_checkpoint();
+        core.release_with_next_checkpoint(&erasures);
     }
     let replica = Arc::new(Replica::new(core, created));
     let expected = definition_of(&replica, replica.lock().config());

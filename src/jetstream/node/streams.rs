@@ -118,10 +118,10 @@ impl Node {
     }
 
     /// An entry of the meta group says that a stream is gone. The names of its account and its own, if it was here.
+    /// Its records are still there.
     pub fn remove_stream(&self, group: GroupId) -> Option<(String, String)> {
         let Some(replica) = self.replicas.write().remove(&group) else {
             let held_back = self.accounts().iter().find_map(|account| account.forget_held_back(group))?;
-            self.give_up(group);
             return Some((held_back.account.clone(), held_back.name().to_owned()));
         };
         // Closed first: a stream that its account gets back meanwhile must not subscribe again.
@@ -139,31 +139,29 @@ impl Node {
         {
             account.remove(replica.name());
         }
-        self.give_up(group);
         Some((replica.account().name().to_owned(), replica.name().to_owned()))
     }
 
-    /// Tells the journal that a group's records are dead.
-    pub(super) fn give_up(&self, group: GroupId) {
+    /// Tells the journal that a group's records are dead. False when it takes nothing just now.
+    pub fn give_up(&self, group: GroupId) -> bool {
         let header = RecordHeader { time: self.now(), ..RecordHeader::of_payload(group, RecordKind::GroupRemoved, 0) };
         match self.shared.journal.append(AppendClass::Control) {
             Ok(mut appender) => {
                 appender.record(&header, &[]);
                 appender.finish(Urgency::Lazy);
                 self.shared.journal.remove_group(group);
+                true
             }
             Err(problem) => {
-                tracing::error!(group = group.0, %problem, "a deleted stream's records can not be given up")
+                tracing::warn!(group = group.0, %problem, "the records of a deleted stream can not be given up yet");
+                false
             }
         }
     }
 
-    /// Deletions that were decided before the last stop and not carried out.
-    pub(super) fn finish_removals(&self) {
-        let deleted: Vec<GroupId> = self.meta.lock().machine.deleted().collect();
-        for group in deleted {
-            self.give_up(group);
-        }
+    /// Deletions that were decided, before the last stop or since, and not carried out.
+    pub(super) fn finish_removals(self: &Arc<Self>) {
+        self.meta().finish_removals();
     }
 
     pub fn advise_stream(&self, account: &JetStreamAccount, stream: &str, action: &str, word: &str) {

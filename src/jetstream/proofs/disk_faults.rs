@@ -1,11 +1,13 @@
 //! Disks that are full, and disks that fail.
 
+use std::time::{Duration, Instant};
+
 use headwater_raft::sim::{Rng, seeds};
 use headwater_storage::io::FaultKind;
-use headwater_storage::{Health, SimIo};
+use headwater_storage::{Health, JournalOptions, SimIo};
 
 use super::super::api::error_codes;
-use super::node_rig::{Published, Rig, sequence_of};
+use super::node_rig::{Published, Rig, options, sequence_of};
 
 fn rig() -> Rig {
     let mut rig = Rig::start(&SimIo::new());
@@ -73,14 +75,102 @@ fn a_full_disk_is_emptied_by_a_purge() {
     });
     assert!(refused.is_some(), "the disk is full at last");
     rig.grant("STREAM.PURGE.S", "");
-    // The journal asks for it at its next look around, which comes with time.
-    rig.node.checkpoint(rig.stream().group());
-    let resumed = (0..100).find(|_| {
+    let begin = Instant::now();
+    loop {
         let request = rig.publish("s.1", b"again");
         rig.drive();
-        matches!(rig.outcome(&request), Some(Published::Acked { .. }))
+        if matches!(rig.outcome(&request), Some(Published::Acked { .. })) {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "the purge has made no room: {:?}", rig.node.stats());
+        std::thread::yield_now();
+    }
+}
+
+/// Space that a purge had freed came back when the same stream had written as much as lies between two checkpoints, which a
+/// stream that nobody writes to never does.
+#[test]
+fn a_purge_gives_space_back_though_nobody_writes_to_the_stream_any_more() {
+    const MESSAGE_BYTES: usize = 512 * 1024;
+    let mut rig = Rig::start_with(&SimIo::new(), JournalOptions { checkpoint_bytes: 1 << 40, ..options() });
+    rig.create_stream("");
+    for _ in 0..140 {
+        rig.store("s.1", &vec![b'x'; MESSAGE_BYTES]);
+    }
+    let before = rig.node.stats().segments;
+    assert!(before > 100, "{before}");
+    rig.grant("STREAM.PURGE.S", "");
+    let begin = Instant::now();
+    while rig.node.stats().segments > before / 10 {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", rig.node.stats());
+        rig.drive();
+        std::thread::yield_now();
+    }
+}
+
+/// A start on a full disk had no room for the entry that makes this server the leader: streams took nothing until the next
+/// start.
+#[test]
+fn a_stream_that_found_no_room_to_be_led_is_led_when_there_is_space() {
+    let mut rig = rig();
+    let stored = rig.store("s.1", b"before");
+    // Each start begins a segment of its own, until there is none left.
+    let io = rig.io.fork();
+    io.set_capacity(Some(0));
+    let unled = (0..20).find_map(|number| {
+        io.crash(number);
+        let rig = Rig::start(&io);
+        if rig.stream().lock().log.is_leader() {
+            std::mem::forget(rig);
+            return None;
+        }
+        Some(rig)
     });
-    assert!(resumed.is_some(), "the purge has made no room: {:?}", rig.node.stats());
+    let mut rig = unled.expect("the disk is full at last");
+    assert_eq!(rig.payload(stored).as_deref(), Some(&b"before"[..]));
+    io.set_capacity(None);
+    rig.drive();
+    rig.drive();
+    assert!(rig.stream().lock().log.is_leader());
+    rig.store("s.1", b"after");
+}
+
+/// What a defect or a refused read had left half applied became the checkpoint that the next start went on from.
+#[test]
+fn a_stream_out_of_service_writes_no_checkpoint() {
+    let mut rig = rig();
+    rig.store("s.1", b"x");
+    let stream = rig.stream();
+    assert!(stream.lock().checkpoint().is_some());
+    rig.store("s.1", b"y");
+    stream.with(|core, publisher| core.poison(publisher));
+    assert!(stream.lock().checkpoint().is_none());
+}
+
+/// An expiry that a busy journal refused was forgotten: messages of a stream that nobody writes to outlived their age.
+#[test]
+fn an_expiry_that_a_busy_journal_refuses_comes_later() {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.create_stream(r#","max_age":100000000,"duplicate_window":100000000"#);
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"file"}"#);
+    let stored = rig.store("s.1", b"x");
+    let busy = (0..200).find_map(|_| {
+        let request = rig.publish("t", &[b'x'; 200 * 1024]);
+        rig.outcome(&request)
+    });
+    assert!(matches!(busy, Some(Published::Refused { .. })));
+    let begin = Instant::now();
+    // The timer comes while the journal takes nothing.
+    while begin.elapsed() < Duration::from_millis(100) {
+        std::thread::yield_now();
+    }
+    rig.stream().timer();
+    assert!(rig.payload(stored).is_some());
+    while rig.payload(stored).is_some() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "it outlives its age");
+        rig.drive();
+        std::thread::yield_now();
+    }
 }
 
 #[test]

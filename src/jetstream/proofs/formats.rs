@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
 use headwater_raft::{CheckpointBody, GroupState, NodeId, PeerId};
+use headwater_storage::SequenceSet;
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
@@ -110,13 +111,15 @@ fn checkpoints_of_streams_are_as_documented() {
             replica.machine.encode_checkpoint(&mut body);
             machine.extend(found(&body));
             consumers.extend(found(&table));
-            whole.extend(found(&super::super::checkpoint::encode(&replica.machine, &replica.consumers, replica.time)));
+            let erasures = SequenceSet::from_iter([seed + 1]);
+            let (machine, consumers) = (&replica.machine, &replica.consumers);
+            whole.extend(found(&super::super::checkpoint::encode(machine, consumers, replica.time, &erasures)));
         }
     }
     assert_eq!(consumers, told("Consumers (protobuf)"));
     assert_eq!(whole, told("Checkpoint of a stream (protobuf)"));
-    // None of them has a message that waits for its delete marker just then.
-    assert_eq!(machine.insert(18, "bytes"), None);
+    // None of them has a message that waits for its delete marker just then, or has lost one to damage.
+    assert_eq!((machine.insert(18, "bytes"), machine.insert(19, "varint")), (None, None));
     assert_eq!(machine, told("Stream state (protobuf)"));
 }
 

@@ -9,6 +9,7 @@ mod bursts;
 mod damage;
 mod determinism;
 mod disk_faults;
+mod erasures;
 mod fast_batches;
 mod formats;
 mod inspection;

@@ -73,7 +73,15 @@ impl Rig {
         Self::try_start(io).unwrap_or_else(|problem| panic!("the node does not start: {problem}"))
     }
 
+    pub fn start_with(io: &SimIo, journal: JournalOptions) -> Self {
+        Self::try_start_with(io, journal).unwrap_or_else(|problem| panic!("the node does not start: {problem}"))
+    }
+
     pub fn try_start(io: &SimIo) -> Result<Self, super::super::StartError> {
+        Self::try_start_with(io, options())
+    }
+
+    fn try_start_with(io: &SimIo, journal: JournalOptions) -> Result<Self, super::super::StartError> {
         // A failing test shows what the server said.
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_test_writer().try_init();
         let account = Arc::new(Account::new("A"));
@@ -89,7 +97,7 @@ impl Rig {
         let disk: Arc<dyn Io> = Arc::new(io.clone());
         let accounts = vec![(account.clone(), None)];
         let find = |_: &str| account.clone();
-        let node = Node::start(disk, Path::new(DIRECTORY), options(), node_options, accounts, &find)?;
+        let node = Node::start(disk, Path::new(DIRECTORY), journal, node_options, accounts, &find)?;
         let rig = Self { io: io.clone(), node, account, inbox, next_request: 0 };
         rig.drive();
         Ok(rig)

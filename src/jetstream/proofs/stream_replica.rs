@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use headwater_storage::SequenceSet;
 
 use super::super::api::StreamConfig;
 use super::super::checkpoint;
@@ -142,7 +143,7 @@ impl StreamReplica {
 
     /// The checkpoint of production, and the messages that a journal would hold beside it.
     pub fn checkpoint(&self) -> Bytes {
-        let body = checkpoint::encode(&self.machine, &self.consumers, self.time);
+        let body = checkpoint::encode(&self.machine, &self.consumers, self.time, &SequenceSet::new());
         let mut out = BytesMut::new();
         out.put_u32_le(body.len() as u32);
         out.extend_from_slice(&body);

@@ -4,6 +4,9 @@
 //! applied again from the last checkpoint, removals included. Were the space of a removed message used again before a
 //! checkpoint has the removal, the second time would find nothing to read, and counts would differ from those of the
 //! first. So removed messages wait here for the checkpoint. Memory streams, which start empty, need not wait.
+//!
+//! What is to be overwritten is overwritten before its space is given back, and is part of every checkpoint until that has
+//! been done: a crash in between must not leave the bytes.
 
 use headwater_storage::SequenceSet;
 
@@ -16,6 +19,8 @@ pub struct Releases {
     open: Releasable,
     /// Covered by a checkpoint that is being written.
     covered: Releasable,
+    /// Covered by a durable checkpoint, and to be overwritten before it is given back.
+    erasing: Releasable,
 }
 
 /// What may be given back to storage.
@@ -26,7 +31,7 @@ pub struct Releasable {
     /// Single messages at or above `before`.
     pub sequences: SequenceSet,
     /// Those of them, or below `before`, whose bytes must be overwritten.
-    pub erase: Vec<u64>,
+    erase: SequenceSet,
 }
 
 impl Releases {
@@ -36,7 +41,9 @@ impl Releases {
         for removed in &effects.removed {
             self.open.sequences.insert(removed.sequence);
         }
-        self.open.erase.extend_from_slice(&effects.erase);
+        for sequence in &effects.erase {
+            self.open.erase.insert(*sequence);
+        }
     }
 
     /// Takes in everything that is not stored, as after a start.
@@ -53,16 +60,51 @@ impl Releases {
         self.covered.join(open);
     }
 
-    /// Every checkpoint begun so far is durable: what it covers may be released.
+    /// Every checkpoint begun so far is durable: what may be released of that at once. The rest is to be
+    /// [erased](Self::to_erase).
     pub fn checkpoint_durable(&mut self) -> Releasable {
-        let mut released = std::mem::take(&mut self.covered);
-        released.sequences.remove_below(released.before);
-        released
+        let mut covered = std::mem::take(&mut self.covered);
+        covered.sequences.remove_below(covered.before);
+        if covered.erase.is_empty() && self.erasing.is_empty() {
+            return covered;
+        }
+        self.erasing.join(covered);
+        Releasable::default()
     }
 
-    /// True when bytes wait to be overwritten: a reason to take a checkpoint soon.
+    /// Takes in what a checkpoint had as still to be overwritten.
+    pub fn erase_again(&mut self, sequences: &SequenceSet) {
+        join(&mut self.erasing.erase, sequences);
+    }
+
+    /// What may be overwritten now.
+    pub fn to_erase(&self) -> SequenceSet {
+        self.erasing.erase.clone()
+    }
+
+    /// These were overwritten: what may be released now that they are.
+    pub fn erased(&mut self, done: &SequenceSet) -> Releasable {
+        let left = self.erasing.erase.iter().filter(|sequence| !done.contains(*sequence)).collect();
+        self.erasing.erase = left;
+        if self.erasing.erase.is_empty() { std::mem::take(&mut self.erasing) } else { Releasable::default() }
+    }
+
+    /// Everything that was to be overwritten and is not known to have been.
+    pub fn erasures(&self) -> SequenceSet {
+        let mut all = self.open.erase.clone();
+        join(&mut all, &self.covered.erase);
+        join(&mut all, &self.erasing.erase);
+        all
+    }
+
+    /// True when bytes wait for a checkpoint to be overwritten: a reason to take one soon.
     pub fn has_erasures(&self) -> bool {
         !self.open.erase.is_empty() || !self.covered.erase.is_empty()
+    }
+
+    /// True when a checkpoint would let something be released.
+    pub fn want_checkpoint(&self) -> bool {
+        !self.open.is_empty()
     }
 }
 
@@ -73,10 +115,14 @@ impl Releasable {
 
     fn join(&mut self, later: Releasable) {
         self.before = self.before.max(later.before);
-        for run in later.sequences.runs() {
-            self.sequences.insert_range(run);
-        }
-        self.erase.extend(later.erase);
+        join(&mut self.sequences, &later.sequences);
+        join(&mut self.erase, &later.erase);
+    }
+}
+
+fn join(into: &mut SequenceSet, other: &SequenceSet) {
+    for run in other.runs() {
+        into.insert_range(run);
     }
 }
 
@@ -97,10 +143,8 @@ mod tests {
         releases.note(&removed(&[3, 4, 9], None));
         assert!(releases.checkpoint_durable().is_empty());
         releases.checkpoint_begun();
-        let mut erased = removed(&[12], Some(5));
-        erased.erase.push(12);
-        releases.note(&erased);
-        assert!(releases.has_erasures());
+        releases.note(&removed(&[12], Some(5)));
+        assert!(releases.want_checkpoint());
         let released = releases.checkpoint_durable();
         assert_eq!((released.before, released.sequences.iter().collect()), (0, vec![3, 4, 9]));
         releases.checkpoint_begun();
@@ -108,7 +152,34 @@ mod tests {
         releases.checkpoint_begun();
         let released = releases.checkpoint_durable();
         assert_eq!((released.before, released.sequences.iter().collect()), (5, vec![12, 13]));
-        assert_eq!(released.erase, [12]);
-        assert!(!releases.has_erasures() && releases.checkpoint_durable().is_empty());
+        assert!(!releases.want_checkpoint() && releases.checkpoint_durable().is_empty());
+    }
+
+    #[test]
+    fn what_is_to_be_erased_is_released_when_it_is_and_remembered_until_then() {
+        let set = |sequences: &[u64]| sequences.iter().copied().collect::<SequenceSet>();
+        let listed = |set: SequenceSet| set.iter().collect::<Vec<_>>();
+        let mut releases = Releases::default();
+        let mut effects = removed(&[3, 4], None);
+        effects.erase.extend([3, 4]);
+        releases.note(&effects);
+        assert!(releases.has_erasures() && releases.to_erase().is_empty(), "no checkpoint has the removal");
+        releases.checkpoint_begun();
+        releases.note(&removed(&[7], None));
+        releases.checkpoint_begun();
+        assert!(releases.checkpoint_durable().is_empty());
+        assert_eq!((listed(releases.to_erase()), listed(releases.erasures())), (vec![3, 4], vec![3, 4]));
+        assert!(!releases.has_erasures());
+        // One could not be opened just then.
+        assert!(releases.erased(&set(&[3])).is_empty());
+        assert_eq!(listed(releases.erasures()), [4]);
+        releases.note(&removed(&[9], None));
+        releases.checkpoint_begun();
+        assert!(releases.checkpoint_durable().is_empty());
+        let released = releases.erased(&set(&[4]));
+        assert_eq!(listed(released.sequences), [3, 4, 7, 9]);
+        assert!(releases.erasures().is_empty());
+        releases.erase_again(&set(&[11]));
+        assert_eq!(listed(releases.to_erase()), [11]);
     }
 }

@@ -1,7 +1,7 @@
 //! One group between its checkpoint and its last entry.
 
 use headwater_raft::{CheckpointBody, EntryKind, GroupState, RecoverError, TermLog};
-use headwater_storage::{GroupId, Record, RecoveredGroup};
+use headwater_storage::{GroupId, Record, RecoveredGroup, SequenceSet};
 
 use super::super::super::checkpoint;
 use super::super::super::consumer_table::ConsumerTable;
@@ -21,6 +21,8 @@ pub struct Recovering {
     pub log: TermLog,
     pub time: i64,
     pub machine: Option<(StreamMachine, ConsumerTable)>,
+    /// Messages whose bytes were still to be overwritten at the checkpoint.
+    pub erasures: SequenceSet,
     /// None while the stream is not known (yet): the list of streams comes first in the journal.
     pub core: Option<Core>,
     pub created: i64,
@@ -45,6 +47,7 @@ impl Recovering {
             log: TermLog::new(0, 0),
             time: 0,
             machine: None,
+            erasures: SequenceSet::new(),
             core: None,
             created: 0,
             definition: None,
@@ -98,6 +101,7 @@ impl Recovering {
             let restored = checkpoint::restore(body).map_err(|problem| unreadable(group, &problem))?;
             recovering.time = restored.time;
             recovering.machine = Some((restored.machine, restored.consumers));
+            recovering.erasures = restored.erasures;
         }
         Ok((recovering, None))
     }

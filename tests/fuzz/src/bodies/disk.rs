@@ -115,10 +115,11 @@ pub fn checkpoints(data: &[u8]) {
         }
         7 => {
             let Ok(restored) = checkpoint::restore(Bytes::copy_from_slice(rest)) else { return };
-            let written = checkpoint::encode(&restored.machine, &restored.consumers, restored.time);
+            let written = checkpoint::encode(&restored.machine, &restored.consumers, restored.time, &restored.erasures);
             let copy = checkpoint::restore(written).expect("what was written is read");
             assert_eq!(copy.machine.state_hash(), restored.machine.state_hash());
             assert_eq!((copy.consumers.len(), copy.time), (restored.consumers.len(), restored.time));
+            assert!(copy.erasures.runs().eq(restored.erasures.runs()));
         }
         8 => {
             // Two entries of a consumer on top of each other.
@@ -238,7 +239,7 @@ pub fn checkpoint_examples() -> Vec<Vec<u8>> {
         encoded(|out| delta::encode(&deltas, out)),
         encoded(|out| machine.encode_checkpoint(out)),
         vec![1, 0x0a, 1, b'a', 0x10, 0xac, 2, 0x18, 1],
-        checkpoint::encode(&machine, &consumers, 9).to_vec(),
+        checkpoint::encode(&machine, &consumers, 9, &set).to_vec(),
         body.encode_to_vec(),
         meta.checkpoint(),
     ];
