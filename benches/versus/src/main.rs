@@ -14,6 +14,7 @@ mod poller;
 mod process;
 mod report;
 mod runner;
+mod sink;
 mod statistics;
 mod target;
 mod wire;

@@ -43,9 +43,7 @@ impl Process {
 
     /// User plus system time of all its threads, in microseconds.
     pub fn cpu_micros(&self) -> Result<f64> {
-        cpu_ticks(&fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?)
-            .map(|ticks| ticks as f64 / TICKS_PER_SECOND * 1e6)
-            .ok_or_else(|| "unreadable /proc/PID/stat".into())
+        cpu_micros(&format!("/proc/{}/stat", self.child.id()))
     }
 
     /// Resident memory in KiB.
@@ -66,6 +64,17 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.kill();
     }
+}
+
+/// User plus system time of the calling thread, in microseconds.
+pub fn thread_cpu_micros() -> Result<f64> {
+    cpu_micros("/proc/thread-self/stat")
+}
+
+fn cpu_micros(path: &str) -> Result<f64> {
+    cpu_ticks(&fs::read_to_string(path)?)
+        .map(|ticks| ticks as f64 / TICKS_PER_SECOND * 1e6)
+        .ok_or_else(|| format!("unreadable {path}").into())
 }
 
 /// Fields 14 and 15; the command in field 2 may hold spaces, so the count starts behind its parenthesis.

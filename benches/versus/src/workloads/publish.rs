@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{CORE, Load, Sample, Workload};
 use crate::Result;
 use crate::contender::Kind;
+use crate::sink::receive_floor;
 use crate::target::{at_least, at_most};
 use crate::wire::{Connection, publish_block};
 
@@ -33,7 +34,12 @@ fn publish_only(load: &mut Load, payload_bytes: usize) -> Result<Sample> {
     flood(&mut publisher, "load", payload_bytes, Instant::now() + load.settings.load() / 10)?;
     let meter = load.meter()?;
     let sent = flood(&mut publisher, "load", payload_bytes, Instant::now() + load.settings.load())?;
-    load.finish(&meter, sent)
+    let mut sample = load.finish(&meter, sent)?;
+    if load.server.kind == Kind::Ours {
+        let floor = receive_floor("load", payload_bytes, BLOCK_BYTES, load.settings.load() / 3)?;
+        sample.extend([("floor_rate", floor.rate), ("floor_cpu_us", floor.cpu_micros)]);
+    }
+    Ok(sample)
 }
 
 /// Publishes as fast as the server takes it until `end`; returns when the server has handled all of it.
