@@ -21,6 +21,7 @@ mod maintenance;
 mod open;
 mod patience;
 mod pool;
+mod quarantine;
 mod queue;
 mod read;
 mod read_only;
