@@ -194,9 +194,9 @@ impl Directory {
 
     /// Enters a record with a wrong checksum, if its numbers are believable.
     pub(crate) fn push_damaged(&mut self, segment: &Arc<Segment>, header: &RecordHeader, offset: u32) {
-        let fits = self.groups.get(&header.group).is_some_and(|group| group.expects(header));
-        if fits && !segment.header.is_compacted() {
-            self.push_entry(segment, header, b"", offset);
+        let believed = self.groups.get(&header.group).and_then(|group| group.believed(header));
+        if let Some(header) = believed.filter(|_| !segment.header.is_compacted()) {
+            self.push_entry(segment, &header, b"", offset);
         }
     }
 

@@ -112,16 +112,18 @@ impl GroupDirectory {
         }
     }
 
-    /// True when a record with a wrong checksum bears the very next numbers: any of them may be what is wrong.
-    pub(crate) fn expects(&self, header: &RecordHeader) -> bool {
+    /// What counts of a record with a wrong checksum: nothing unless it bears the very next numbers, since any of them may be
+    /// what is wrong; and never its term, which what follows would be measured by.
+    pub(crate) fn believed(&self, header: &RecordHeader) -> Option<RecordHeader> {
         let next_index = header.index == self.last_index + 1;
         let next_sequence = header.sequence == self.last_sequence + 1;
-        match header.kind {
+        let fits = match header.kind {
             RecordKind::Entry => next_index,
             RecordKind::Message => next_index && next_sequence,
             RecordKind::Copied => next_sequence,
             _ => false,
-        }
+        };
+        fits.then_some(RecordHeader { term: self.last_term, ..*header })
     }
 
     fn span(&mut self, segment: &Arc<Segment>) -> &mut LiveSpan {
