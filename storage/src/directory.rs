@@ -71,12 +71,13 @@ impl Directory {
         self.groups.iter().map(|(group, directory)| (*group, directory))
     }
 
-    pub(crate) fn groups_mut(&mut self) -> impl Iterator<Item = (GroupId, &mut GroupDirectory)> {
-        self.groups.iter_mut().map(|(group, directory)| (*group, directory))
-    }
-
     pub(crate) fn group_or_new(&mut self, group: GroupId) -> &mut GroupDirectory {
         self.groups.entry(group).or_default()
+    }
+
+    /// A group that anything may still be entered for.
+    pub(crate) fn group_unless_removed(&mut self, group: GroupId) -> Option<&mut GroupDirectory> {
+        (!self.is_removed(group)).then(|| self.group_or_new(group))
     }
 
     pub(crate) fn is_removed(&self, group: GroupId) -> bool {

@@ -28,6 +28,7 @@ mod read_only;
 mod reclaim;
 mod records;
 mod replay;
+mod requests;
 mod retire;
 mod scrub;
 mod seal;
@@ -358,6 +359,9 @@ impl Appender<'_> {
     pub fn checkpoint_pieces(&mut self, group: GroupId, index: u64, term: u64, body: &[&[u8]]) {
         let number = self.queue.next_control;
         self.queue.next_control += 1;
+        if let Some(group) = self.shared.directory.write().group_unless_removed(group) {
+            group.checkpoint_begun = number;
+        }
         checkpoint::encode_parts(body, CHECKPOINT_PART_BYTES, &mut |head, pieces| {
             let payload = head.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
             let header = RecordHeader {

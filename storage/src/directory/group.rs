@@ -53,6 +53,15 @@ pub(crate) enum Place {
     Sealed(Arc<SealedSpan>),
 }
 
+/// What there is of a group's checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoints {
+    /// The number of the latest one, 0 without one.
+    pub(crate) latest: u64,
+    /// A later one is appended and not durable yet.
+    pub(crate) is_under_way: bool,
+}
+
 /// More parts than any checkpoint has: a bound against damaged numbers.
 const PARTS_MAX: u32 = 1 << 20;
 
@@ -76,7 +85,8 @@ pub(crate) struct GroupDirectory {
     /// By number; the last complete one counts.
     pub(crate) checkpoints: Vec<CheckpointRef>,
     pub(crate) bytes_since_checkpoint: u64,
-    pub(crate) checkpoint_wanted: bool,
+    /// Number of the last checkpoint that was appended since the start, 0 when none was.
+    pub(crate) checkpoint_begun: u64,
     /// Entries were replaced at some time: an entry may be found at more than one place.
     pub(crate) was_truncated: bool,
     /// The batch that this group was last seen in, and its place there.
@@ -275,6 +285,12 @@ impl GroupDirectory {
         self.checkpoint().map_or(0, |checkpoint| checkpoint.index)
     }
 
+    /// What there is of its checkpoints.
+    pub(crate) fn known_checkpoints(&self) -> Checkpoints {
+        let latest = self.checkpoint().map_or(0, |checkpoint| checkpoint.number);
+        Checkpoints { latest, is_under_way: self.checkpoint_begun > latest }
+    }
+
     /// Enters a durable part of a checkpoint. Older checkpoints go when a newer one is complete.
     pub(crate) fn add_checkpoint_part(&mut self, part: ControlRef, keep_older: bool) {
         let FooterControl { number, index, term, part: at, parts, .. } = part.control;
@@ -295,7 +311,6 @@ impl GroupDirectory {
         }
         if self.checkpoint().is_some_and(|latest| latest.number == number) {
             self.bytes_since_checkpoint = 0;
-            self.checkpoint_wanted = false;
         }
         if !keep_older {
             self.drop_older_checkpoints();

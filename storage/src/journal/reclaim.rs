@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::compact::Compaction;
+use super::requests::Requests;
 use super::retire::{Retiring, finish, retire};
 use super::shared::Shared;
+use crate::directory::group::GroupDirectory;
 use crate::directory::sealed::SealedSpan;
 use crate::format::record::GroupId;
 use crate::segment::Segment;
@@ -36,7 +38,7 @@ pub(crate) struct Reclaim {
     urgent: bool,
     dead: Vec<Arc<Segment>>,
     sparse: Vec<(u64, Arc<Segment>)>,
-    wanted: Vec<GroupId>,
+    requests: Requests,
     retiring: Vec<Retiring>,
     compaction: Option<Compaction>,
 }
@@ -102,11 +104,9 @@ impl Reclaim {
             !segment.is_retired() && (segment.is_sealed() || (full && to_seal.contains(&segment.number)))
         };
         self.pass = shared.segments.read().values().filter(eligible).cloned().collect();
-        let mut directory = shared.directory.write();
-        for (id, group) in directory.groups_mut() {
-            if group.bytes_since_checkpoint >= shared.options.checkpoint_bytes && !group.checkpoint_wanted {
-                group.checkpoint_wanted = true;
-                self.wanted.push(id);
+        for (id, group) in shared.directory.read().groups() {
+            if group.bytes_since_checkpoint >= shared.options.checkpoint_bytes {
+                self.requests.want(id);
             }
         }
         true
@@ -123,7 +123,7 @@ impl Reclaim {
         if !assessment.holders.is_empty() {
             let is_old = newer >= PATIENCE_SEGMENTS || shared.queue.lock().full;
             if sparse && is_old {
-                self.want_checkpoints(shared, assessment.holders);
+                assessment.holders.into_iter().for_each(|group| self.requests.want(group));
             }
         } else if assessment.proof {
             // Its turn comes when the replaced entries are compacted away.
@@ -132,16 +132,6 @@ impl Reclaim {
         } else if (sparse || assessment.jumble || assessment.replaced) && segment.is_movable() && segment.is_sealed() {
             self.urgent |= assessment.replaced;
             self.sparse.push((assessment.live_bytes, segment));
-        }
-    }
-
-    fn want_checkpoints(&mut self, shared: &Shared, groups: Vec<GroupId>) {
-        let mut directory = shared.directory.write();
-        for id in groups {
-            if let Some(group) = directory.group_mut(id).filter(|group| !group.checkpoint_wanted) {
-                group.checkpoint_wanted = true;
-                self.wanted.push(id);
-            }
         }
     }
 
@@ -165,7 +155,12 @@ impl Reclaim {
         if victims.len() >= 2 || (self.urgent && !victims.is_empty()) {
             self.compaction = Some(Compaction::new(victims));
         }
-        for group in self.wanted.drain(..) {
+        let due = {
+            let directory = shared.directory.read();
+            let known = |group| directory.group(group).map(GroupDirectory::known_checkpoints);
+            self.requests.take(Instant::now(), shared.options.manual, known)
+        };
+        for group in due {
             shared.sink().checkpoint_wanted(group);
         }
     }

@@ -15,7 +15,8 @@ pub trait DurableSink: Send + Sync {
     fn durable(&self, batch: &DurableBatch);
     /// A write or sync failed: nothing more will become durable. `groups` have records that are lost.
     fn failed(&self, error: &JournalError, groups: &[GroupId]);
-    /// The group holds back old segments, or has written much since its last checkpoint.
+    /// The group holds back old segments, or has written much since its last checkpoint. It is asked again, after a pause,
+    /// until a checkpoint of it is appended: whoever can not write one just now need not remember that.
     fn checkpoint_wanted(&self, group: GroupId);
     /// The disk is full, or there is space again.
     fn space(&self, full: bool);

@@ -159,6 +159,38 @@ fn a_group_without_checkpoint_is_asked_for_one() {
     assert!(journal.stats().segments < 5, "{:?}", journal.stats());
 }
 
+/// Who was asked at a bad moment was never asked again, and held every later segment until the next start.
+#[test]
+fn a_checkpoint_that_could_not_be_written_is_asked_for_again() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    append(&journal, 5, 1, 0, b"an entry that holds its segment");
+    for index in 1..=1500 {
+        append(&journal, 6, index, index, &payload(index));
+        if index % 5 == 0 {
+            journal.drive();
+        }
+    }
+    append_checkpoint(&journal, 6, 1500, b"checkpoint");
+    // The first segment would be dead but for that entry, and the others live on.
+    journal.release_messages_before(GroupId(6), 500);
+    let is_asked = || {
+        watch.wanted.lock().clear();
+        append_state(&journal, 6, b"look");
+        journal.drive();
+        watch.wanted.lock().contains(&GROUP)
+    };
+    assert!(is_asked());
+    assert!(is_asked(), "it was not answered");
+    let held = journal.stats().segments;
+    append_checkpoint(&journal, 5, 1, b"checkpoint");
+    journal.drive();
+    assert!(!is_asked(), "it was answered");
+    assert_eq!(journal.stats().segments, held - 1, "{:?}", journal.stats());
+}
+
 #[test]
 fn an_erased_message_is_gone_from_disk_and_stays_valid() {
     for seal in [false, true] {
