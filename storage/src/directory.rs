@@ -71,6 +71,10 @@ impl Directory {
         self.groups.iter().map(|(group, directory)| (*group, directory))
     }
 
+    pub(crate) fn groups_mut(&mut self) -> impl Iterator<Item = &mut GroupDirectory> {
+        self.groups.values_mut()
+    }
+
     pub(crate) fn group_or_new(&mut self, group: GroupId) -> &mut GroupDirectory {
         self.groups.entry(group).or_default()
     }

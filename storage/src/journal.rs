@@ -47,6 +47,7 @@ use bytes::Bytes;
 use parking_lot::MutexGuard;
 use roaring::RoaringTreemap;
 
+use crate::directory::group::GroupDirectory;
 use crate::error::AppendError;
 use crate::format::record::{GroupId, RECORD_BYTES_MAX, RecordHeader, RecordKind};
 use crate::location::Location;
@@ -223,6 +224,19 @@ impl Journal {
             group.set_live(first_sequence, removed);
         }
         self.shared.ask(|errands| errands.reclaim = true);
+    }
+
+    /// A checkpoint of the group would let go of much. The sink is asked for one before long, and again until one is durable
+    /// that was appended after this call. Cheap, and allowed whatever lock is held, an [`Appender`] included.
+    pub fn want_checkpoint(&self, group: GroupId) {
+        let directory = &self.shared.directory;
+        if directory.read().group(group).is_some_and(GroupDirectory::is_next_checkpoint_wanted) {
+            return;
+        }
+        let is_news = directory.write().group_unless_removed(group).is_some_and(GroupDirectory::want_checkpoint);
+        if is_news {
+            self.shared.ask(|errands| errands.reclaim = true);
+        }
     }
 
     /// Forgets a group at once. Its `GroupRemoved` record must have been appended: that is what makes it durable.

@@ -87,6 +87,8 @@ pub(crate) struct GroupDirectory {
     pub(crate) bytes_since_checkpoint: u64,
     /// Number of the last checkpoint that was appended since the start, 0 when none was.
     pub(crate) checkpoint_begun: u64,
+    /// One with a higher number than this is wanted.
+    checkpoint_wanted: Option<u64>,
     /// Entries were replaced at some time: an entry may be found at more than one place.
     pub(crate) was_truncated: bool,
     /// The batch that this group was last seen in, and its place there.
@@ -291,6 +293,21 @@ impl GroupDirectory {
         Checkpoints { latest, is_under_way: self.checkpoint_begun > latest }
     }
 
+    /// From now on a checkpoint is wanted, and none that was begun before will do. False when that is known.
+    pub(crate) fn want_checkpoint(&mut self) -> bool {
+        let after = Some(self.checkpoint_begun);
+        std::mem::replace(&mut self.checkpoint_wanted, after) != after
+    }
+
+    pub(crate) fn is_checkpoint_wanted(&self) -> bool {
+        self.checkpoint_wanted.is_some()
+    }
+
+    /// True when another call of `want_checkpoint` would change nothing.
+    pub(crate) fn is_next_checkpoint_wanted(&self) -> bool {
+        self.checkpoint_wanted == Some(self.checkpoint_begun)
+    }
+
     /// Enters a durable part of a checkpoint. Older checkpoints go when a newer one is complete.
     pub(crate) fn add_checkpoint_part(&mut self, part: ControlRef, keep_older: bool) {
         let FooterControl { number, index, term, part: at, parts, .. } = part.control;
@@ -311,6 +328,7 @@ impl GroupDirectory {
         }
         if self.checkpoint().is_some_and(|latest| latest.number == number) {
             self.bytes_since_checkpoint = 0;
+            self.checkpoint_wanted = self.checkpoint_wanted.filter(|after| number <= *after);
         }
         if !keep_older {
             self.drop_older_checkpoints();

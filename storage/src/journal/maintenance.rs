@@ -88,6 +88,7 @@ impl Maintenance {
             self.last_sync = Some(Instant::now());
             shared.sync_written()?;
         }
+        self.reclaim.is_tight = self.attempts.found_no_room();
         // A full disk stops none of the others: one of them may make room.
         let worked = without_space(self.prepare_requested(shared))?
             || without_space(self.seal_next(shared))?

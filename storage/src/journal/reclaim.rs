@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::compact::Compaction;
-use super::requests::Requests;
+use super::requests::{Requests, Shortage};
 use super::retire::{Retiring, finish, retire};
 use super::shared::Shared;
 use crate::directory::group::GroupDirectory;
@@ -39,6 +39,9 @@ pub(crate) struct Reclaim {
     dead: Vec<Arc<Segment>>,
     sparse: Vec<(u64, Arc<Segment>)>,
     requests: Requests,
+    shortage: Shortage,
+    /// The disk had no room for another file.
+    pub(crate) is_tight: bool,
     retiring: Vec<Retiring>,
     compaction: Option<Compaction>,
 }
@@ -104,12 +107,27 @@ impl Reclaim {
             !segment.is_retired() && (segment.is_sealed() || (full && to_seal.contains(&segment.number)))
         };
         self.pass = shared.segments.read().values().filter(eligible).cloned().collect();
+        self.find_wanted(shared, full);
+        true
+    }
+
+    /// Groups that a checkpoint is wanted of whatever the segments look like.
+    fn find_wanted(&mut self, shared: &Shared, full: bool) {
+        let tight = full || self.is_tight;
+        if self.shortage.asks_all(Instant::now(), shared.options.manual, full, tight) {
+            // A group that did nothing since its last checkpoint has removed nothing either.
+            let may_release = |group: &&mut GroupDirectory| {
+                group.bytes_since_checkpoint > 0 && !group.known_checkpoints().is_under_way
+            };
+            for group in shared.directory.write().groups_mut().filter(may_release) {
+                group.want_checkpoint();
+            }
+        }
         for (id, group) in shared.directory.read().groups() {
-            if group.bytes_since_checkpoint >= shared.options.checkpoint_bytes {
+            if group.is_checkpoint_wanted() || group.bytes_since_checkpoint >= shared.options.checkpoint_bytes {
                 self.requests.want(id);
             }
         }
-        true
     }
 
     fn assess(&mut self, shared: &Shared, segment: Arc<Segment>) {

@@ -11,6 +11,8 @@ use crate::format::record::GroupId;
 
 /// Between two times that a group is asked, however soon it answered.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Between two times that all groups are asked.
+const ALL_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause after it was asked in vain. What is asked for may be large, and made for nothing.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,27 @@ impl Requests {
     }
 }
 
+/// When all groups are asked, since space is short: any of them may have removed what its next checkpoint lets go of.
+#[derive(Default)]
+pub(crate) struct Shortage {
+    asked_at: Option<Instant>,
+    /// They were asked since there last was room for another file.
+    was_tight: bool,
+}
+
+impl Shortage {
+    /// Whether to ask now: again and again while the disk is full, once while it only has no room for another file.
+    pub(crate) fn asks_all(&mut self, now: Instant, manual: bool, full: bool, tight: bool) -> bool {
+        let rested = self.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= ALL_PAUSE);
+        let asks = (full || (tight && !self.was_tight)) && (manual || rested);
+        if asks {
+            self.asked_at = Some(now);
+        }
+        self.was_tight = tight && (self.was_tight || asks);
+        asks
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +127,21 @@ mod tests {
         assert!((0..130).all(|second| !pass(&mut requests, start, second, known)));
         requests.want(GROUP);
         assert_eq!(requests.take(start, false, |_| None), [], "nor for a group that is gone");
+    }
+
+    #[test]
+    fn all_are_asked_again_only_while_the_disk_is_full() {
+        let start = Instant::now();
+        let asked = |full: bool, tight: &dyn Fn(u64) -> bool| -> Vec<u64> {
+            let mut shortage = Shortage::default();
+            let asks =
+                |second: &u64| shortage.asks_all(start + Duration::from_secs(*second), false, full, tight(*second));
+            (0..25).filter(asks).collect()
+        };
+        assert_eq!(asked(false, &|_| false), []);
+        assert_eq!(asked(true, &|_| true), [0, 10, 20]);
+        assert_eq!(asked(false, &|_| true), [0]);
+        assert_eq!(asked(false, &|second| second != 5), [0, 10], "not at once when it comes and goes");
     }
 
     #[test]

@@ -169,6 +169,8 @@ impl Shared {
         };
         if changed {
             warn!(full, "disk space");
+            // Whose checkpoint may make room is asked in the next pass.
+            self.ask(|errands| errands.reclaim |= full);
             self.sink().space(full);
         }
     }

@@ -1,5 +1,6 @@
 //! A full disk, failing writes, failing syncs.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -145,6 +146,40 @@ fn an_erase_that_finds_a_copy_unreadable_fails_alone() {
     assert!(journal.erase_message(GROUP, 3).is_err());
     assert!(matches!(journal.health(), Health::Ok), "{:?}", journal.health());
     assert!(journal.read_message(GROUP, 3).unwrap().is_erased(), "the copy that could be read is gone");
+}
+
+/// Who has removed something is known above only. Nobody was asked, and the disk stayed full.
+#[test]
+fn all_groups_are_asked_for_checkpoints_when_the_disk_is_full() {
+    let io = SimIo::new();
+    io.set_capacity(Some(8 * 32 * 1024));
+    let journal = open(&io, small()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    append(&journal, 7, 1, 1, b"in a checkpoint");
+    append_checkpoint(&journal, 7, 1, b"checkpoint");
+    let mut stored = 0;
+    while try_append(&journal, AppendClass::Message, stored + 1).is_ok() {
+        stored += 1;
+        journal.drive();
+    }
+    assert!(matches!(journal.health(), Health::Full));
+    // What it holds of the last segment is no reason to ask it.
+    let mut appender = journal.append(AppendClass::Control).unwrap();
+    appender.record(&header(6, 1, 1, 0, b"", b"a purge"), &[b"a purge"]);
+    appender.finish(Urgency::Wake);
+    append_state(&journal, 5, b"look");
+    journal.drive();
+    let wanted: BTreeSet<GroupId> = std::mem::take(&mut *watch.wanted.lock()).into_iter().collect();
+    assert_eq!(wanted, BTreeSet::from([GROUP, GroupId(6)]));
+    append_checkpoint(&journal, 5, stored, b"everything");
+    append_checkpoint(&journal, 6, 1, b"everything");
+    journal.drive();
+    journal.release_messages_before(GROUP, stored);
+    append_state(&journal, 5, b"look");
+    journal.drive();
+    assert_eq!(*watch.wanted.lock(), [], "they have answered");
+    assert!(matches!(journal.health(), Health::Ok));
 }
 
 #[test]

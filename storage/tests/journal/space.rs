@@ -191,6 +191,77 @@ fn a_checkpoint_that_could_not_be_written_is_asked_for_again() {
     assert_eq!(journal.stats().segments, held - 1, "{:?}", journal.stats());
 }
 
+/// What a purge removed lay there until the stream had written as much again as makes a checkpoint due.
+#[test]
+fn a_purge_gives_space_back_once_a_checkpoint_is_wanted() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    let mut index = 0;
+    let mut fill = |journal: &headwater_storage::Journal| {
+        for _ in 0..1500 {
+            index += 1;
+            append(journal, 5, index, index, &payload(index));
+            if index % 5 == 0 {
+                journal.drive();
+            }
+        }
+        index
+    };
+    // Without a clock it is asked in each pass.
+    let is_asked = || std::mem::take(&mut *watch.wanted.lock()).contains(&GROUP);
+    let answer = |index: u64| {
+        append_checkpoint(&journal, 5, index, b"checkpoint");
+        journal.drive();
+        is_asked();
+        journal.release_messages_before(GROUP, index + 1);
+        append_state(&journal, 6, b"look");
+        journal.drive();
+    };
+    let last = fill(&journal);
+    let filled = journal.stats().segments;
+    append_state(&journal, 6, b"look");
+    journal.drive();
+    assert!(!is_asked(), "by itself it is not asked for");
+    journal.want_checkpoint(GROUP);
+    journal.drive();
+    assert!(is_asked());
+    answer(last);
+    assert!(!is_asked(), "it was answered");
+    assert!(filled > 5 && journal.stats().segments < 4, "{filled} segments, then {:?}", journal.stats());
+
+    // One that was appended before knows nothing of what was removed since.
+    let last = fill(&journal);
+    append_checkpoint(&journal, 5, last, b"too early");
+    journal.want_checkpoint(GROUP);
+    journal.drive();
+    assert!(is_asked());
+    append_state(&journal, 6, b"look");
+    journal.drive();
+    assert!(is_asked(), "and it is asked again");
+    answer(last);
+    assert!(!is_asked());
+}
+
+#[test]
+fn nobody_is_asked_for_a_checkpoint_of_a_group_that_is_gone() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    append(&journal, 5, 1, 1, b"short-lived");
+    journal.want_checkpoint(GROUP);
+    let mut appender = journal.append(headwater_storage::AppendClass::Control).unwrap();
+    appender.record(&RecordHeader { kind: RecordKind::GroupRemoved, ..header(5, 0, 0, 0, b"", b"") }, &[]);
+    appender.finish(Urgency::Wake);
+    journal.remove_group(GROUP);
+    journal.drive();
+    journal.want_checkpoint(GROUP);
+    journal.drive();
+    assert_eq!(*watch.wanted.lock(), []);
+}
+
 #[test]
 fn an_erased_message_is_gone_from_disk_and_stays_valid() {
     for seal in [false, true] {
