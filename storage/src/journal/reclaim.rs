@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::compact::Compaction;
+use super::compact::{Compaction, Outcome};
 use super::requests::{Requests, Shortage};
 use super::retire::{Retiring, finish, retire};
 use super::shared::Shared;
+use super::space::without_space;
 use crate::directory::group::GroupDirectory;
 use crate::directory::sealed::SealedSpan;
 use crate::format::record::GroupId;
@@ -19,6 +20,8 @@ use crate::segment::Segment;
 const PASS_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks even if somebody asks.
 const PASS_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// After a compaction that there was no room for.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Segments looked at in one step.
 const STEP_SEGMENTS: usize = 64;
 /// The newest segments wait for checkpoints that come anyway.
@@ -44,6 +47,8 @@ pub(crate) struct Reclaim {
     pub(crate) is_tight: bool,
     retiring: Vec<Retiring>,
     compaction: Option<Compaction>,
+    /// When there was no room for what a compaction writes.
+    refused_at: Option<Instant>,
 }
 
 /// What keeps a segment.
@@ -64,14 +69,16 @@ struct Assessment {
 impl Reclaim {
     /// One piece of work. True when there was any.
     pub(crate) fn step(&mut self, shared: &Shared) -> io::Result<bool> {
-        if finish(shared, &mut self.retiring)? {
+        // One that can not be renamed for want of space stops none of the others.
+        if without_space(finish(shared, &mut self.retiring))? {
             return Ok(true);
         }
         if let Some(compaction) = &mut self.compaction {
             if let Some(outcome) = compaction.step(shared)? {
                 self.compaction = None;
-                if let Some(done) = outcome {
-                    self.retiring.extend(retire(shared, done.victims, &[done.number]));
+                self.refused_at = matches!(outcome, Outcome::Refused).then(Instant::now);
+                if let Outcome::Done { number, victims } = outcome {
+                    self.retiring.extend(retire(shared, victims, &[number]));
                 }
             }
             return Ok(true);
@@ -169,8 +176,10 @@ impl Reclaim {
             room = room.saturating_sub(bytes);
             victims.push(segment);
         }
+        let rested = self.refused_at.is_none_or(|refused| refused.elapsed() >= REFUSED_PAUSE);
         // One for one would free nothing, but may let another one go.
-        if victims.len() >= 2 || (self.urgent && !victims.is_empty()) {
+        let is_worth_it = victims.len() >= 2 || (self.urgent && !victims.is_empty());
+        if is_worth_it && (rested || shared.options.manual) {
             self.compaction = Some(Compaction::new(victims));
         }
         let due = {

@@ -22,7 +22,7 @@ use crate::aligned::BufferPool;
 use crate::directory::Directory;
 use crate::error::JournalError;
 use crate::format::record::GroupId;
-use crate::io::Io;
+use crate::io::{Io, as_final};
 use crate::options::JournalOptions;
 use crate::report::Damage;
 use crate::segment::Segment;
@@ -186,7 +186,7 @@ impl Shared {
         };
         let Some(segment) = segment else { return Ok(()) };
         let started = Instant::now();
-        segment.file(&*self.io)?.sync()?;
+        segment.file(&*self.io)?.sync().map_err(as_final)?;
         self.counters.sync_time.record(started.elapsed().as_nanos() as u64);
         let mut written = self.written.lock();
         if written.segment.as_ref().is_some_and(|current| current.number == segment.number) {

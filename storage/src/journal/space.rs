@@ -8,7 +8,10 @@
 //! ... and a batch has no place    full      |    full    |          full          |   full
 //! ```
 
+use std::io;
 use std::time::{Duration, Instant};
+
+use crate::io::is_no_space;
 
 /// Between two attempts at space on a disk that had none.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -67,6 +70,16 @@ impl Situation {
         let place_to_come = self.segment_ready || spares >= SPARES_MIN;
         self.write_refused || (no_room && (self.segment_missing || !place_to_come))
     }
+}
+
+/// True when there was no space.
+pub(crate) fn is_refused<T>(outcome: &io::Result<T>) -> bool {
+    outcome.as_ref().is_err_and(is_no_space)
+}
+
+/// Takes "no space left" for an outcome.
+pub(crate) fn without_space(outcome: io::Result<bool>) -> io::Result<bool> {
+    if is_refused(&outcome) { Ok(false) } else { outcome }
 }
 
 #[cfg(test)]

@@ -182,6 +182,71 @@ fn all_groups_are_asked_for_checkpoints_when_the_disk_is_full() {
     assert!(matches!(journal.health(), Health::Ok));
 }
 
+/// Writes, releases, compacts. What it stored, and what of that must be there.
+fn work(journal: &Journal, watch: &Watch) -> (u64, u64) {
+    let (mut index, mut oldest) = (0, 1);
+    for round in 1..=60_u64 {
+        // At first more than the segments have room for that are there.
+        for _ in 0..if round == 1 { 500 } else { 20 } {
+            if try_append(journal, AppendClass::Message, index + 1).is_err() {
+                break;
+            }
+            index += 1;
+        }
+        journal.drive();
+        // Now and then one stays for a compaction to move.
+        for sequence in (index.saturating_sub(40)..=index).filter(|sequence| !sequence.is_multiple_of(13)) {
+            journal.release_message(GROUP, sequence);
+        }
+        if round % 5 == 0 {
+            append_checkpoint_if_possible(journal, 5, index);
+        }
+        if round % 20 == 0 {
+            oldest = index.saturating_sub(500).max(1);
+            journal.release_messages_before(GROUP, oldest);
+        }
+        journal.drive();
+    }
+    // What was refused is tried again.
+    (0..3).for_each(|_| journal.drive());
+    assert_eq!(watch.durable_index(GROUP), index);
+    (index, oldest)
+}
+
+/// A write into space that was reserved may find none, where blocks are copied or shared. Spares were lost then one by one,
+/// and a segment could not be prepared a second time under its number.
+#[test]
+fn a_write_that_finds_no_room_at_any_point_costs_neither_a_file_nor_the_journal() {
+    for count in [1, 3] {
+        let mut nth = 0;
+        loop {
+            let io = SimIo::new();
+            let journal = open(&io, small()).journal;
+            let watch = Arc::new(Watch::default());
+            journal.start(watch.clone());
+            let from = io.count_of(FaultKind::Write) + nth;
+            io.cramp_writes(nth, count);
+            let (last, oldest) = work(&journal, &watch);
+            let what = format!("{count} writes from the {nth}th on");
+            assert!(matches!(journal.health(), Health::Ok), "{what}: {:?}", journal.health());
+            for sequence in (oldest..=last).filter(|sequence| sequence.is_multiple_of(13)) {
+                assert_eq!(journal.read_message(GROUP, sequence).unwrap().payload(), payload(sequence), "{what}");
+            }
+            let stats = journal.stats();
+            assert_eq!(files(&io).len() as u64, stats.segments + stats.spares, "{what}: {:?} {stats:?}", files(&io));
+            assert!(stats.segments_compacted > 0 && stats.segments_recycled > 0, "{what}: {stats:?}");
+            let written = io.count_of(FaultKind::Write);
+            journal.close();
+            assert_eq!(open(&io, small()).report.damages, [], "{what}");
+            if written < from {
+                break;
+            }
+            // Every one at the beginning, where all is prepared, and then a sample.
+            nth += if nth < 60 { 1 } else { 7 };
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_refuses_messages_and_recovers_by_itself() {
     let io = SimIo::new();

@@ -262,6 +262,47 @@ fn nobody_is_asked_for_a_checkpoint_of_a_group_that_is_gone() {
     assert_eq!(*watch.wanted.lock(), []);
 }
 
+/// Records that are small beside their entry in the footer: a segment of survivors outgrows the space that was reserved. What a compaction had
+/// taken from the spares was gone then, or nothing was reclaimed any more.
+#[test]
+fn a_compaction_without_room_for_its_footer_gives_back_what_it_took() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let mut last = 0;
+    while journal.stats().segments < 6 {
+        for _ in 0..50 {
+            last += 1;
+            append_on(&journal, 5, last, last, format!("a.subject.of.its.own.{last}").as_bytes(), b"small");
+        }
+        journal.drive();
+    }
+    append_checkpoint(&journal, 5, last, b"checkpoint");
+    journal.drive();
+    let survives = |sequence: u64| sequence.is_multiple_of(3);
+    (1..=last).filter(|sequence| !survives(*sequence)).for_each(|sequence| journal.release_message(GROUP, sequence));
+    let before = journal.stats();
+    io.set_capacity(Some(io.used_bytes()));
+    let check = || {
+        for sequence in (1..=last).filter(|sequence| survives(*sequence)) {
+            assert_eq!(journal.read_message(GROUP, sequence).unwrap().payload(), b"small");
+        }
+    };
+    for round in 0..5 {
+        append_state(&journal, 6, &[round]);
+        journal.drive();
+        let stats = journal.stats();
+        assert!(stats.compacted_bytes > before.compacted_bytes, "it was tried");
+        assert_eq!((stats.segments_compacted, stats.segments), (0, before.segments));
+        assert_eq!(stats.spares, before.spares, "round {round}");
+        check();
+    }
+    io.set_capacity(None);
+    append_state(&journal, 6, b"look");
+    journal.drive();
+    assert!(journal.stats().segments_compacted > 1, "{:?}", journal.stats());
+    check();
+}
+
 #[test]
 fn an_erased_message_is_gone_from_disk_and_stays_valid() {
     for seal in [false, true] {
