@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use headwater_storage::io::FaultKind;
 use headwater_storage::{
-    AppendClass, AppendError, DurableBatch, DurableSink, GroupId, Health, Journal, JournalError, JournalOptions,
-    RecordHeader, RecordKind, SimIo, Urgency,
+    AppendClass, AppendError, DurableBatch, DurableSink, EraseError, GroupId, Health, Journal, JournalError,
+    JournalOptions, ReadError, RecordHeader, RecordKind, SimIo, Urgency,
 };
 
 use crate::support::*;
@@ -146,6 +146,24 @@ fn an_erase_that_finds_a_copy_unreadable_fails_alone() {
     assert!(journal.erase_message(GROUP, 3).is_err());
     assert!(matches!(journal.health(), Health::Ok), "{:?}", journal.health());
     assert!(journal.read_message(GROUP, 3).unwrap().is_erased(), "the copy that could be read is gone");
+}
+
+/// An erase that was not even begun, for want of a file handle, ended the whole journal.
+#[test]
+fn an_erase_whose_file_can_not_be_opened_is_tried_again() {
+    let io = SimIo::new();
+    let journal = open(&io, small()).journal;
+    for index in 1..=200 {
+        append(&journal, 5, index, index, &payload(index));
+        journal.drive();
+    }
+    let segment = journal.locate(GROUP, 3).unwrap().segment;
+    io.forbid(&std::path::Path::new(DIRECTORY).join(format!("{segment:010}.segment")));
+    assert!(matches!(journal.erase_message(GROUP, 3), Err(EraseError::Read(ReadError::Io(_)))));
+    assert!(matches!(journal.health(), Health::Ok), "{:?}", journal.health());
+    io.mend();
+    journal.erase_message(GROUP, 3).unwrap();
+    assert!(journal.read_message(GROUP, 3).unwrap().is_erased());
 }
 
 /// Who has removed something is known above only. Nobody was asked, and the disk stayed full.
