@@ -88,6 +88,10 @@ impl Shared {
     fn erase_at(&self, location: Location, group: GroupId, sequence: u64) -> Result<(), Unerased> {
         // No compaction may finish with a copy of what is being erased.
         let mut rewriting = self.rewriting.lock();
+        if !self.places(group, sequence).contains(&location) {
+            // One just did: the copy is what counts now.
+            return Err(Unerased::Moved);
+        }
         if rewriting.as_ref().is_some_and(|victims| victims.contains(&location.segment)) {
             *rewriting = None;
         }
@@ -153,3 +157,6 @@ fn unreadable(location: Location, error: ReadError) -> Unerased {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
