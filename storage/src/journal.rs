@@ -105,6 +105,7 @@ impl Journal {
             return;
         }
         let mut threads = self.shared.threads.lock();
+        self.shared.completion.begin();
         let shared = self.shared.clone();
         threads.push(spawn("journal-writer", move || writer::run(&shared)));
         let shared = self.shared.clone();

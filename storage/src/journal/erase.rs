@@ -23,6 +23,9 @@ impl Journal {
     /// Overwrites subject, headers and payload of a message with zeros, durably, wherever it is stored. Waits for it
     /// to be durable first. Bytes in files that were recycled before, and not overwritten since, are not reached.
     ///
+    /// Takes as long as the disk does. Unless the message is known to be durable, the caller may hold no lock that the sink
+    /// takes: what the sink is waiting for would never be written. The sink is not called on this thread.
+    ///
     /// # Errors
     /// After [`EraseError::Read`] the journal goes on, and the same erase may be tried again.
     pub fn erase_message(&self, group: GroupId, sequence: u64) -> Result<(), EraseError> {

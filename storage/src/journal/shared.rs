@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{error, warn};
 
-use super::completion::Completion;
+use super::completion::{Completion, Failure};
 use super::maintenance::Maintenance;
 use super::pool::Pool;
 use super::queue::{Queue, QueueState};
@@ -144,7 +144,9 @@ impl Shared {
         groups.dedup();
         groups.retain(|group| *group != GroupId::JOURNAL);
         error!(%error, "the journal is poisoned");
-        self.sink().failed(&error, &groups);
+        if let Some(Failure { error, groups }) = self.completion.hand_over(Failure { error: error.clone(), groups }) {
+            self.sink().failed(&error, &groups);
+        }
         error
     }
 

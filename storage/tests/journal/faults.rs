@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_storage::io::FaultKind;
@@ -10,6 +11,7 @@ use headwater_storage::{
     AppendClass, AppendError, DurableBatch, DurableSink, EraseError, GroupId, Health, Journal, JournalError,
     JournalOptions, ReadError, RecordHeader, RecordKind, SimIo, Urgency,
 };
+use parking_lot::Mutex;
 
 use crate::support::*;
 
@@ -164,6 +166,58 @@ fn an_erase_whose_file_can_not_be_opened_is_tried_again() {
     io.mend();
     journal.erase_message(GROUP, 3).unwrap();
     assert!(journal.read_message(GROUP, 3).unwrap().is_erased());
+}
+
+/// Takes a lock that others hold while they use the journal.
+#[derive(Default)]
+struct Locking {
+    owner: Mutex<()>,
+    watch: Watch,
+    told: AtomicBool,
+}
+
+impl DurableSink for Locking {
+    fn durable(&self, batch: &DurableBatch) {
+        self.watch.durable(batch);
+    }
+
+    fn failed(&self, _: &JournalError, _: &[GroupId]) {
+        let _owner = self.owner.lock();
+        self.told.store(true, Ordering::Release);
+    }
+
+    fn checkpoint_wanted(&self, _: GroupId) {}
+
+    fn space(&self, _: bool) {}
+}
+
+/// Who found out that the journal had failed told so himself, and waited for a lock that he held.
+#[test]
+fn a_failure_is_told_by_nobody_who_holds_a_lock_of_the_sinks() {
+    let io = SimIo::new();
+    let options = JournalOptions { manual: false, idle_interval: Duration::from_secs(3600), ..small() };
+    let journal = open(&io, options).journal;
+    let sink = Arc::new(Locking::default());
+    journal.start(sink.clone());
+    append(&journal, 5, 1, 1, b"a message");
+    sink.watch.wait(GROUP, 1);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let eraser = std::thread::spawn({
+        let (io, journal, sink) = (io.clone(), journal.clone(), sink.clone());
+        move || {
+            let _owner = sink.owner.lock();
+            // Whoever else writes now, the first of them meets the first one.
+            (0..4).for_each(|nth| io.fail(FaultKind::Write, nth));
+            let outcome = journal.erase_message(GROUP, 1);
+            sender.send((outcome, sink.told.load(Ordering::Acquire))).unwrap();
+        }
+    });
+    let (outcome, was_told) = receiver.recv_timeout(Duration::from_secs(20)).expect("the erase returns");
+    assert!(matches!(outcome, Err(EraseError::Journal(_))), "{outcome:?}");
+    assert!(!was_told);
+    eraser.join().unwrap();
+    journal.close();
+    assert!(sink.told.load(Ordering::Acquire), "at the latest at the close");
 }
 
 /// Who has removed something is known above only. Nobody was asked, and the disk stayed full.
