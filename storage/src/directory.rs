@@ -71,12 +71,17 @@ impl Directory {
         self.groups.iter().map(|(group, directory)| (*group, directory))
     }
 
-    pub(crate) fn groups_mut(&mut self) -> impl Iterator<Item = (GroupId, &mut GroupDirectory)> {
-        self.groups.iter_mut().map(|(group, directory)| (*group, directory))
+    pub(crate) fn groups_mut(&mut self) -> impl Iterator<Item = &mut GroupDirectory> {
+        self.groups.values_mut()
     }
 
     pub(crate) fn group_or_new(&mut self, group: GroupId) -> &mut GroupDirectory {
         self.groups.entry(group).or_default()
+    }
+
+    /// A group that anything may still be entered for.
+    pub(crate) fn group_unless_removed(&mut self, group: GroupId) -> Option<&mut GroupDirectory> {
+        (!self.is_removed(group)).then(|| self.group_or_new(group))
     }
 
     pub(crate) fn is_removed(&self, group: GroupId) -> bool {
@@ -194,9 +199,9 @@ impl Directory {
 
     /// Enters a record with a wrong checksum, if its numbers are believable.
     pub(crate) fn push_damaged(&mut self, segment: &Arc<Segment>, header: &RecordHeader, offset: u32) {
-        let fits = self.groups.get(&header.group).is_some_and(|group| group.expects(header));
-        if fits && !segment.header.is_compacted() {
-            self.push_entry(segment, header, b"", offset);
+        let believed = self.groups.get(&header.group).and_then(|group| group.believed(header));
+        if let Some(header) = believed.filter(|_| !segment.header.is_compacted()) {
+            self.push_entry(segment, &header, b"", offset);
         }
     }
 

@@ -108,7 +108,7 @@ pub enum ReadError {
 /// Why a message could not be erased.
 #[derive(Debug, thiserror::Error)]
 pub enum EraseError {
-    /// It could not be read first.
+    /// It could not be read first, or its file not be opened. Nothing is wrong with the journal: it may be tried again.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// Writing failed; the journal is poisoned.

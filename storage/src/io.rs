@@ -79,6 +79,11 @@ pub trait IoFile: Send + Sync {
     fn length(&self) -> io::Result<u64>;
 }
 
+/// Of an error that must not be taken for a want of space, to be tried again: a sync that failed.
+pub(crate) fn as_final(error: io::Error) -> io::Error {
+    io::Error::other(error)
+}
+
 /// True for "no space left" in its variants (ENOSPC, EDQUOT).
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -21,12 +21,14 @@ mod maintenance;
 mod open;
 mod patience;
 mod pool;
+mod quarantine;
 mod queue;
 mod read;
 mod read_only;
 mod reclaim;
 mod records;
 mod replay;
+mod requests;
 mod retire;
 mod scrub;
 mod seal;
@@ -45,6 +47,7 @@ use bytes::Bytes;
 use parking_lot::MutexGuard;
 use roaring::RoaringTreemap;
 
+use crate::directory::group::GroupDirectory;
 use crate::error::AppendError;
 use crate::format::record::{GroupId, RECORD_BYTES_MAX, RecordHeader, RecordKind};
 use crate::location::Location;
@@ -102,6 +105,7 @@ impl Journal {
             return;
         }
         let mut threads = self.shared.threads.lock();
+        self.shared.completion.begin();
         let shared = self.shared.clone();
         threads.push(spawn("journal-writer", move || writer::run(&shared)));
         let shared = self.shared.clone();
@@ -221,6 +225,19 @@ impl Journal {
             group.set_live(first_sequence, removed);
         }
         self.shared.ask(|errands| errands.reclaim = true);
+    }
+
+    /// A checkpoint of the group would let go of much. The sink is asked for one before long, and again until one is durable
+    /// that was appended after this call. Cheap, and allowed whatever lock is held, an [`Appender`] included.
+    pub fn want_checkpoint(&self, group: GroupId) {
+        let directory = &self.shared.directory;
+        if directory.read().group(group).is_some_and(GroupDirectory::is_next_checkpoint_wanted) {
+            return;
+        }
+        let is_news = directory.write().group_unless_removed(group).is_some_and(GroupDirectory::want_checkpoint);
+        if is_news {
+            self.shared.ask(|errands| errands.reclaim = true);
+        }
     }
 
     /// Forgets a group at once. Its `GroupRemoved` record must have been appended: that is what makes it durable.
@@ -357,6 +374,9 @@ impl Appender<'_> {
     pub fn checkpoint_pieces(&mut self, group: GroupId, index: u64, term: u64, body: &[&[u8]]) {
         let number = self.queue.next_control;
         self.queue.next_control += 1;
+        if let Some(group) = self.shared.directory.write().group_unless_removed(group) {
+            group.checkpoint_begun = number;
+        }
         checkpoint::encode_parts(body, CHECKPOINT_PART_BYTES, &mut |head, pieces| {
             let payload = head.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
             let header = RecordHeader {

@@ -132,9 +132,10 @@ impl<'a> Scanner<'a, '_> {
 
     /// No valid batch at `at`. Returns where reading goes on, or `None` when the data ends here.
     fn hole(&mut self, at: usize, expected: u64) -> Option<usize> {
-        let next = self.next_header(at + self.block(), expected);
-        let next = match (next, self.input.known_end) {
-            (Some((next, header)), known) if known.is_some() || header.durable >= expected => {
+        let behind = at + self.block();
+        let next = match (self.next_header(behind, expected), self.input.known_end) {
+            // The next one may have been written before this one was synced: any later one may be the one that knows.
+            (Some((next, header)), known) if known.is_some() || self.vouches(behind, expected) => {
                 // The batches between are lost as batches; their records may be whole.
                 self.outcome.last_batch = header.number - 1;
                 next
@@ -267,6 +268,11 @@ mod tests {
 
     /// Batches of two records each; every batch vouches for the one before.
     fn segment(batches: u64) -> Vec<u8> {
+        segment_synced_late(batches, 1)
+    }
+
+    /// Every batch vouches only for those that lie so many before it.
+    fn segment_synced_late(batches: u64, delay: u64) -> Vec<u8> {
         let mut bytes = vec![0; DATA_OFFSET as usize];
         for number in 1..=batches {
             let start = bytes.len();
@@ -283,7 +289,7 @@ mod tests {
             let header = BatchHeader {
                 segment: 7,
                 number,
-                durable: number - 1,
+                durable: number.saturating_sub(delay),
                 length: end as u32,
                 record_count: 2,
                 flags: 0,
@@ -329,6 +335,23 @@ mod tests {
         damaged[last - 512] ^= 1;
         let (found, outcome) = indexes(&damaged, None);
         assert_eq!((found, outcome.bad), ((1..=8).collect(), vec![((last - 512) as u32, BadBytes::Batch)]));
+    }
+
+    /// The batch after the bad one did not know whether that was durable, and that of later ones it was ended the data there.
+    #[test]
+    fn a_bad_header_of_a_batch_that_only_a_later_one_vouches_for_is_damage() {
+        let whole = segment_synced_late(8, 3);
+        let third = DATA_OFFSET as usize + 2 * 512;
+        let mut damaged = whole.clone();
+        damaged[third] ^= 1;
+        let (found, outcome) = indexes(&damaged, None);
+        assert_eq!((found, outcome.last_batch), ((1..=16).collect(), 8));
+        assert_eq!((outcome.bad, outcome.torn), (vec![(third as u32, BadBytes::Batch)], false));
+        // Of the sixth batch nobody knows that it was durable, though something follows it.
+        damaged.clone_from(&whole);
+        damaged[third + 3 * 512] ^= 1;
+        let (found, outcome) = indexes(&damaged, None);
+        assert_eq!((found, outcome.last_batch, outcome.bad), ((1..=10).collect(), 5, vec![]));
     }
 
     proptest! {

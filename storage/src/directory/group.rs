@@ -53,6 +53,15 @@ pub(crate) enum Place {
     Sealed(Arc<SealedSpan>),
 }
 
+/// What there is of a group's checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoints {
+    /// The number of the latest one, 0 without one.
+    pub(crate) latest: u64,
+    /// A later one is appended and not durable yet.
+    pub(crate) is_under_way: bool,
+}
+
 /// More parts than any checkpoint has: a bound against damaged numbers.
 const PARTS_MAX: u32 = 1 << 20;
 
@@ -76,7 +85,10 @@ pub(crate) struct GroupDirectory {
     /// By number; the last complete one counts.
     pub(crate) checkpoints: Vec<CheckpointRef>,
     pub(crate) bytes_since_checkpoint: u64,
-    pub(crate) checkpoint_wanted: bool,
+    /// Number of the last checkpoint that was appended since the start, 0 when none was.
+    pub(crate) checkpoint_begun: u64,
+    /// One with a higher number than this is wanted.
+    checkpoint_wanted: Option<u64>,
     /// Entries were replaced at some time: an entry may be found at more than one place.
     pub(crate) was_truncated: bool,
     /// The batch that this group was last seen in, and its place there.
@@ -112,16 +124,18 @@ impl GroupDirectory {
         }
     }
 
-    /// True when a record with a wrong checksum bears the very next numbers: any of them may be what is wrong.
-    pub(crate) fn expects(&self, header: &RecordHeader) -> bool {
+    /// What counts of a record with a wrong checksum: nothing unless it bears the very next numbers, since any of them may be
+    /// what is wrong; and never its term, which what follows would be measured by.
+    pub(crate) fn believed(&self, header: &RecordHeader) -> Option<RecordHeader> {
         let next_index = header.index == self.last_index + 1;
         let next_sequence = header.sequence == self.last_sequence + 1;
-        match header.kind {
+        let fits = match header.kind {
             RecordKind::Entry => next_index,
             RecordKind::Message => next_index && next_sequence,
             RecordKind::Copied => next_sequence,
             _ => false,
-        }
+        };
+        fits.then_some(RecordHeader { term: self.last_term, ..*header })
     }
 
     fn span(&mut self, segment: &Arc<Segment>) -> &mut LiveSpan {
@@ -273,6 +287,27 @@ impl GroupDirectory {
         self.checkpoint().map_or(0, |checkpoint| checkpoint.index)
     }
 
+    /// What there is of its checkpoints.
+    pub(crate) fn known_checkpoints(&self) -> Checkpoints {
+        let latest = self.checkpoint().map_or(0, |checkpoint| checkpoint.number);
+        Checkpoints { latest, is_under_way: self.checkpoint_begun > latest }
+    }
+
+    /// From now on a checkpoint is wanted, and none that was begun before will do. False when that is known.
+    pub(crate) fn want_checkpoint(&mut self) -> bool {
+        let after = Some(self.checkpoint_begun);
+        std::mem::replace(&mut self.checkpoint_wanted, after) != after
+    }
+
+    pub(crate) fn is_checkpoint_wanted(&self) -> bool {
+        self.checkpoint_wanted.is_some()
+    }
+
+    /// True when another call of `want_checkpoint` would change nothing.
+    pub(crate) fn is_next_checkpoint_wanted(&self) -> bool {
+        self.checkpoint_wanted == Some(self.checkpoint_begun)
+    }
+
     /// Enters a durable part of a checkpoint. Older checkpoints go when a newer one is complete.
     pub(crate) fn add_checkpoint_part(&mut self, part: ControlRef, keep_older: bool) {
         let FooterControl { number, index, term, part: at, parts, .. } = part.control;
@@ -293,7 +328,7 @@ impl GroupDirectory {
         }
         if self.checkpoint().is_some_and(|latest| latest.number == number) {
             self.bytes_since_checkpoint = 0;
-            self.checkpoint_wanted = false;
+            self.checkpoint_wanted = self.checkpoint_wanted.filter(|after| number <= *after);
         }
         if !keep_older {
             self.drop_older_checkpoints();

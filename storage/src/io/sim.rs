@@ -63,6 +63,8 @@ struct Disk {
     bad_sectors: Vec<(u64, std::ops::Range<u64>)>,
     /// Reads from this one on up to that one fail.
     refusing: std::ops::Range<u64>,
+    /// Writes from this one on up to that one find no space.
+    cramped: std::ops::Range<u64>,
     maps_refused: bool,
     read_only: bool,
     forbidden: HashSet<PathBuf>,
@@ -480,6 +482,9 @@ impl Disk {
         self.counts[kind as usize] += 1;
         if self.faults.contains(&(kind, now)) || (kind == FaultKind::Read && self.refusing.contains(&now)) {
             return Err(io::Error::other("injected fault"));
+        }
+        if kind == FaultKind::Write && self.cramped.contains(&now) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use crate::format::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::footer::{FooterControl, Section};
 use crate::format::record::{GroupId, encode_copy, record_position};
 use crate::format::segment::{DATA_OFFSET, FLAG_COMPACTED};
+use crate::io::{as_final, is_no_space};
 use crate::segment::Segment;
 use crate::stats::add;
 
@@ -32,10 +33,14 @@ pub(crate) struct Compaction {
     work: Option<Work>,
 }
 
-/// What took over, and what it took over from.
-pub(crate) struct Compacted {
-    pub(crate) number: u32,
-    pub(crate) victims: Vec<Arc<Segment>>,
+/// How a compaction ends.
+pub(crate) enum Outcome {
+    /// What took over, and what it took over from.
+    Done { number: u32, victims: Vec<Arc<Segment>> },
+    /// Everything is as before.
+    GivenUp,
+    /// The same, for want of space.
+    Refused,
 }
 
 /// One record to be copied.
@@ -70,8 +75,19 @@ impl Compaction {
         Self { victims, work: None }
     }
 
-    /// One piece. `Some(None)` when it was given up, `Some(Some(_))` when it is done.
-    pub(crate) fn step(&mut self, shared: &Shared) -> io::Result<Option<Option<Compacted>>> {
+    /// One piece. Nothing until it ends.
+    pub(crate) fn step(&mut self, shared: &Shared) -> io::Result<Option<Outcome>> {
+        match self.try_step(shared) {
+            // The victims still have everything, and what was taken from the spares is needed by others.
+            Err(error) if is_no_space(&error) => {
+                self.give_up(shared);
+                Ok(Some(Outcome::Refused))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn try_step(&mut self, shared: &Shared) -> io::Result<Option<Outcome>> {
         let Some(work) = &mut self.work else {
             return self.begin(shared);
         };
@@ -81,11 +97,15 @@ impl Compaction {
             }
             return Ok(Some(self.give_up(shared)));
         }
-        let Some(work) = self.work.take() else { return Ok(Some(None)) };
-        work.complete(shared, std::mem::take(&mut self.victims)).map(Some)
+        if !work.complete(shared, &self.victims)? {
+            return Ok(Some(self.give_up(shared)));
+        }
+        let number = work.segment.number;
+        self.work = None;
+        Ok(Some(Outcome::Done { number, victims: std::mem::take(&mut self.victims) }))
     }
 
-    fn begin(&mut self, shared: &Shared) -> io::Result<Option<Option<Compacted>>> {
+    fn begin(&mut self, shared: &Shared) -> io::Result<Option<Outcome>> {
         // From here on an erase in one of the victims is noticed.
         *shared.rewriting.lock() = Some(self.victims.iter().map(|victim| victim.number).collect());
         let survivors = survivors(shared, &self.victims);
@@ -93,11 +113,7 @@ impl Compaction {
             // The tables of one can't be read, or not all of what they say: with it would go what nobody has copied.
             return Ok(Some(self.give_up(shared)));
         }
-        let built = match build(shared, shared.segment_bytes, FLAG_COMPACTED) {
-            Ok(built) => built,
-            Err(error) if crate::io::is_no_space(&error) => return Ok(Some(self.give_up(shared))),
-            Err(error) => return Err(error),
-        };
+        let built = build(shared, shared.segment_bytes, FLAG_COMPACTED)?;
         let segment = Arc::new(Segment::new(&shared.path, built.header, built.length));
         segment.set_file(built.file.clone());
         self.work = Some(Work {
@@ -117,12 +133,12 @@ impl Compaction {
         Ok(None)
     }
 
-    fn give_up(&mut self, shared: &Shared) -> Option<Compacted> {
+    fn give_up(&mut self, shared: &Shared) -> Outcome {
         *shared.rewriting.lock() = None;
         if let Some(work) = self.work.take() {
             work.built.discard(shared);
         }
-        None
+        Outcome::GivenUp
     }
 }
 
@@ -224,8 +240,8 @@ impl Work {
         Ok(())
     }
 
-    /// Sync, footer, name, and only then the readers.
-    fn complete(mut self, shared: &Shared, victims: Vec<Arc<Segment>>) -> io::Result<Option<Compacted>> {
+    /// Sync, footer, name, and only then the readers. False when it is not wanted any more.
+    fn complete(&mut self, shared: &Shared, victims: &[Arc<Segment>]) -> io::Result<bool> {
         self.write_batch(shared)?;
         // A marker vouches for the last batch.
         self.write_one(shared)?;
@@ -237,16 +253,15 @@ impl Work {
         let mut rewriting = shared.rewriting.lock();
         if rewriting.take().is_none() {
             // Something was erased meanwhile, and the copy still has it.
-            drop(rewriting);
-            self.built.discard(shared);
-            return Ok(None);
+            return Ok(false);
         }
         shared.io.rename(&self.built.path, &self.segment.path)?;
-        shared.io.sync_dir(&shared.path)?;
-        self.install(shared, &victims, spans);
+        // From here on the file is no spare any more.
+        shared.io.sync_dir(&shared.path).map_err(as_final)?;
+        self.install(shared, victims, spans);
         drop(rewriting);
         add(&shared.counters.segments_compacted, victims.len());
-        Ok(Some(Compacted { number: self.segment.number, victims }))
+        Ok(true)
     }
 
     fn install(&self, shared: &Shared, victims: &[Arc<Segment>], spans: Vec<SealedSpan>) {

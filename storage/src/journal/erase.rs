@@ -7,7 +7,6 @@ use std::io;
 use std::time::Duration;
 
 use super::Journal;
-use super::read::Unread;
 use super::shared::Shared;
 use crate::aligned::AlignedBuffer;
 use crate::directory::group::Place;
@@ -23,6 +22,12 @@ const LOOKUPS_MAX: usize = 16;
 impl Journal {
     /// Overwrites subject, headers and payload of a message with zeros, durably, wherever it is stored. Waits for it
     /// to be durable first. Bytes in files that were recycled before, and not overwritten since, are not reached.
+    ///
+    /// Takes as long as the disk does. Unless the message is known to be durable, the caller may hold no lock that the sink
+    /// takes: what the sink is waiting for would never be written. The sink is not called on this thread.
+    ///
+    /// # Errors
+    /// After [`EraseError::Read`] the journal goes on, and the same erase may be tried again.
     pub fn erase_message(&self, group: GroupId, sequence: u64) -> Result<(), EraseError> {
         let shared = &*self.shared;
         for _ in 0..LOOKUPS_MAX {
@@ -35,16 +40,19 @@ impl Journal {
             }
             let mut moved = false;
             for location in places {
-                while !shared.is_written(location) && shared.poisoned().is_none() {
+                while !shared.is_written(location) {
+                    if let Some(error) = shared.poisoned() {
+                        return Err(error.into());
+                    }
                     self.settle();
                 }
                 match shared.erase_at(location, group, sequence) {
                     Ok(()) => {}
-                    Err(Unread::Moved | Unread::NotFound) => moved = true,
-                    Err(Unread::Error(ReadError::Io(error))) => {
+                    Err(Unerased::Moved) => moved = true,
+                    Err(Unerased::Unread(error)) => return Err(error.into()),
+                    Err(Unerased::Unwritten(error)) => {
                         return Err(shared.poison("erasing a message", &error, &[]).into());
                     }
-                    Err(Unread::Error(error)) => return Err(error.into()),
                 }
             }
             if !moved {
@@ -80,40 +88,41 @@ impl Shared {
         places
     }
 
-    fn erase_at(&self, location: Location, group: GroupId, sequence: u64) -> Result<(), Unread> {
+    fn erase_at(&self, location: Location, group: GroupId, sequence: u64) -> Result<(), Unerased> {
         // No compaction may finish with a copy of what is being erased.
         let mut rewriting = self.rewriting.lock();
+        if !self.places(group, sequence).contains(&location) {
+            // One just did: the copy is what counts now.
+            return Err(Unerased::Moved);
+        }
         if rewriting.as_ref().is_some_and(|victims| victims.contains(&location.segment)) {
             *rewriting = None;
         }
-        let segment = self.segment(location.segment).filter(|segment| !segment.is_retired()).ok_or(Unread::Moved)?;
-        let record = self.read_location(location).map_err(|error| match error {
-            ReadError::Io(error) => unreadable(location, &error),
-            error => Unread::Error(error),
-        })?;
+        let segment = self.segment(location.segment).filter(|segment| !segment.is_retired()).ok_or(Unerased::Moved)?;
+        let record = self.read_location(location).map_err(|error| unreadable(location, error))?;
         if record.header.group != group || record.header.sequence != sequence {
-            return Err(Unread::NotFound);
+            return Err(Unerased::Moved);
         }
         let header = encode_erased(&record.header, segment.seed);
         let content = record.header.record_bytes() - RECORD_HEADER_BYTES;
         drop(record);
         // A sealed file may be mapped: its pages must change. In the file being written, a page would bring back old
         // bytes beside those written directly.
-        let file = if segment.is_sealed() {
-            self.io.open(&segment.path, OpenMode::Patch)?
-        } else {
-            segment.file(&*self.io)?
-        };
-        self.overwrite(&*file, &segment, location, &header)?;
+        let file =
+            if segment.is_sealed() { self.io.open(&segment.path, OpenMode::Patch) } else { segment.file(&*self.io) };
+        let file = file.map_err(|error| unreadable(location, error.into()))?;
         let behind = Location { offset: location.offset + RECORD_HEADER_BYTES as u32, ..location };
-        self.overwrite(&*file, &segment, behind, &vec![0; content])?;
+        let outcome = self
+            .overwrite(&*file, &segment, location, &header)
+            .and_then(|()| self.overwrite(&*file, &segment, behind, &vec![0; content]));
+        // Whatever was changed is what readers must see.
         self.tail.forget_batch(location);
         segment.unmap();
-        Ok(())
+        outcome
     }
 
     /// Changes bytes in whole blocks, durably.
-    fn overwrite(&self, file: &dyn IoFile, segment: &Segment, at: Location, bytes: &[u8]) -> Result<(), Unread> {
+    fn overwrite(&self, file: &dyn IoFile, segment: &Segment, at: Location, bytes: &[u8]) -> Result<(), Unerased> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -123,15 +132,34 @@ impl Shared {
         let end = (offset as usize + bytes.len()).next_multiple_of(block as usize);
         let length = end - start as usize;
         let mut buffer = AlignedBuffer::new(length);
-        file.read_at(&mut buffer[..length], u64::from(start)).map_err(|error| unreadable(at, &error))?;
+        file.read_at(&mut buffer[..length], u64::from(start)).map_err(|error| unreadable(at, error.into()))?;
         let skip = (offset - start) as usize;
         buffer[skip..skip + bytes.len()].copy_from_slice(bytes);
-        Ok(file.write_durable_at(&buffer[..length], u64::from(start))?)
+        file.write_durable_at(&buffer[..length], u64::from(start)).map_err(Unerased::Unwritten)
     }
 }
 
-/// What can't be read is damaged. Only an error of writing is the journal's own, and final.
-fn unreadable(location: Location, error: &io::Error) -> Unread {
-    tracing::warn!(%location, %error, "a record can not be read to be overwritten");
-    Unread::Error(ReadError::Damaged(location))
+/// Why a place was not erased.
+#[derive(Debug)]
+enum Unerased {
+    /// The message is elsewhere by now, or gone.
+    Moved,
+    /// It could not be read, or its file not be opened.
+    Unread(ReadError),
+    /// An error of writing is the journal's own, and final.
+    Unwritten(io::Error),
 }
+
+fn unreadable(location: Location, error: ReadError) -> Unerased {
+    match error {
+        // Its file was renamed.
+        ReadError::Io(error) if error.kind() == io::ErrorKind::NotFound => Unerased::Moved,
+        error => {
+            tracing::warn!(%location, %error, "a record can not be read to be overwritten");
+            Unerased::Unread(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::open::{Opening, QUARANTINE};
+use super::open::Opening;
 use super::patience::Whole;
+use super::quarantine::QUARANTINE;
 use super::read_only::ReadOnly;
 use crate::directory::group::GroupDirectory;
 use crate::error::OpenError;

@@ -14,8 +14,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::open::QUARANTINE;
 use super::patience::{Patience, UNREADABLE_BYTES, Whole};
+use super::quarantine::keep;
 use super::read_only::ReadOnly;
 use crate::error::OpenError;
 use crate::format::segment::FileName;
@@ -27,8 +27,6 @@ use crate::report::Progress;
 const COPY_SUFFIX: &str = ".readable";
 /// Bytes written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
-/// More names for one file in quarantine than anybody needs.
-const NAMES_MAX: u32 = 100;
 
 /// What the disk refuses of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +82,7 @@ pub fn find(
                 let _ = io.remove(&copy);
                 return Err(OpenError::file("copying what can be read of", &path)(error));
             }
-            loss.kept = Some(keep(&*io, directory, &path, name)?);
+            loss.kept = Some(keep(&*io, directory, &path)?);
             io.rename(&copy, &path).map_err(OpenError::file("putting a copy in the place of", &path))?;
             io.sync_dir(directory).map_err(OpenError::io("syncing the journal's directory"))?;
         }
@@ -125,23 +123,4 @@ fn write(io: &dyn Io, path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.write_at(chunk, (number * WRITE_BYTES) as u64)?;
     }
     file.sync()
-}
-
-/// Gives a file a second name in the quarantine, where nothing is ever removed.
-fn keep(io: &dyn Io, directory: &Path, path: &Path, name: &str) -> Result<PathBuf, OpenError> {
-    let quarantine = directory.join(QUARANTINE);
-    io.create_dir(&quarantine).map_err(OpenError::io("creating the quarantine"))?;
-    let mut taken = 0;
-    let kept = loop {
-        let kept = quarantine.join(if taken == 0 { name.to_owned() } else { format!("{name}.{taken}") });
-        match io.link(path, &kept) {
-            Ok(()) => break kept,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && taken < NAMES_MAX => taken += 1,
-            Err(error) => return Err(OpenError::file("keeping in quarantine", path)(error)),
-        }
-    };
-    io.sync_dir(&quarantine).map_err(OpenError::io("syncing the quarantine"))?;
-    // The quarantine itself may be new, and the copy's name too.
-    io.sync_dir(directory).map_err(OpenError::io("syncing the journal's directory"))?;
-    Ok(kept)
 }

@@ -11,9 +11,8 @@ use super::reclaim::Reclaim;
 use super::scrub::Scrub;
 use super::seal::seal;
 use super::shared::{PanicGuard, Shared};
-use super::space::{Attempts, SPARES_MIN, Situation};
+use super::space::{Attempts, SPARES_MIN, Situation, is_refused, without_space};
 use super::writer::Step;
-use crate::io::is_no_space;
 use crate::segment::Segment;
 
 /// How long the thread sleeps when nobody asks.
@@ -88,6 +87,7 @@ impl Maintenance {
             self.last_sync = Some(Instant::now());
             shared.sync_written()?;
         }
+        self.reclaim.is_tight = self.attempts.found_no_room();
         // A full disk stops none of the others: one of them may make room.
         let worked = without_space(self.prepare_requested(shared))?
             || without_space(self.seal_next(shared))?
@@ -213,13 +213,4 @@ impl Maintenance {
         }
         Ok(filled)
     }
-}
-
-fn is_refused<T>(outcome: &io::Result<T>) -> bool {
-    outcome.as_ref().is_err_and(is_no_space)
-}
-
-/// Takes "no space left" for an outcome.
-fn without_space(outcome: io::Result<bool>) -> io::Result<bool> {
-    if is_refused(&outcome) { Ok(false) } else { outcome }
 }

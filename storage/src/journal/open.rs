@@ -33,7 +33,6 @@ use crate::report::{Damage, DamageKind, Progress, RecoveryReport};
 use crate::scan::ScanOutcome;
 use crate::segment::Segment;
 use discover::Candidate;
-pub(crate) use discover::QUARANTINE;
 
 pub use groups::{RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup};
 

@@ -9,7 +9,7 @@ use super::shared::{Shared, wall_clock};
 use crate::aligned::AlignedBuffer;
 use crate::format::PAGE_BYTES;
 use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SegmentHeader};
-use crate::io::{Io, IoFile, OpenMode};
+use crate::io::{Io, IoFile, OpenMode, as_final};
 use crate::segment::Segment;
 
 #[derive(Default)]
@@ -93,7 +93,14 @@ fn take_number(shared: &Shared) -> u32 {
 }
 
 fn create(io: &dyn Io, path: &Path, length: u32) -> io::Result<Arc<dyn IoFile>> {
-    let file = io.open(path, OpenMode::Create)?;
+    let file = match io.open(path, OpenMode::Create) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Left by an attempt with the same number that found no room, not even for its removal.
+            io.remove(path)?;
+            io.open(path, OpenMode::Create)?
+        }
+        opened => opened?,
+    };
     if let Err(error) = file.allocate(u64::from(length)) {
         drop(file);
         // It never held anything.
@@ -107,9 +114,12 @@ fn create(io: &dyn Io, path: &Path, length: u32) -> io::Result<Arc<dyn IoFile>> 
 pub(crate) fn prepare(shared: &Shared, number: u32, capacity: u32, spare: bool) -> io::Result<Arc<Segment>> {
     let built = build_numbered(shared, number, capacity, 0, spare)?;
     let segment = Segment::new(&shared.path, built.header, built.length);
-    shared.io.rename(&built.path, &segment.path)?;
+    if let Err(error) = shared.io.rename(&built.path, &segment.path) {
+        built.discard(shared);
+        return Err(error);
+    }
     // The name first: a batch in a file that nobody finds would be lost.
-    shared.io.sync_dir(&shared.path)?;
+    shared.io.sync_dir(&shared.path).map_err(as_final)?;
     Ok(Arc::new(segment))
 }
 
@@ -142,28 +152,33 @@ fn build_numbered(shared: &Shared, number: u32, capacity: u32, flags: u32, spare
     let taken = if spare { shared.pool.lock().take(capacity) } else { None };
     let name = taken.as_ref().map_or(FileName::Filling(number), |spare| spare.name);
     let path = shared.path.join(name.to_string());
-    let result = match &taken {
-        Some(_) => shared.io.open(&path, OpenMode::Journal).and_then(|file| {
-            file.allocate(u64::from(capacity))?;
-            Ok(file)
-        }),
-        None => create(&*shared.io, &path, capacity),
-    };
-    let file = match result {
-        Ok(file) => file,
+    let (journal, created, block_bytes) = (shared.journal, wall_clock(), shared.block_bytes);
+    let header = SegmentHeader { journal, number, capacity, created, block_bytes, flags };
+    match begin(&*shared.io, &path, &header, taken.is_some()) {
+        Ok((file, length)) => Ok(Built { name, path, file, header, length }),
         Err(error) => {
-            if let Some(spare) = taken {
-                shared.pool.lock().add(spare);
+            match taken {
+                Some(spare) => shared.pool.lock().add(spare),
+                // It never held anything. What stays of it is in nobody's way.
+                None => drop(shared.io.remove(&path)),
             }
-            return Err(error);
+            Err(error)
         }
+    }
+}
+
+/// A file with space for a segment and its header, and its length.
+fn begin(io: &dyn Io, path: &Path, header: &SegmentHeader, is_spare: bool) -> io::Result<(Arc<dyn IoFile>, u32)> {
+    let file = if is_spare {
+        let file = io.open(path, OpenMode::Journal)?;
+        file.allocate(u64::from(header.capacity))?;
+        file
+    } else {
+        create(io, path, header.capacity)?
     };
-    let created = wall_clock();
-    let header =
-        SegmentHeader { journal: shared.journal, number, capacity, created, block_bytes: shared.block_bytes, flags };
     let length = u32::try_from(file.length()?).unwrap_or(u32::MAX);
-    write_header(&*file, &header)?;
-    Ok(Built { name, path, file, header, length })
+    write_header(&*file, header)?;
+    Ok((file, length))
 }
 
 /// Header, its copy, and an empty seal slot.

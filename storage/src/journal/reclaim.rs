@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::compact::Compaction;
+use super::compact::{Compaction, Outcome};
+use super::requests::{Requests, Shortage};
 use super::retire::{Retiring, finish, retire};
 use super::shared::Shared;
+use super::space::without_space;
+use crate::directory::group::GroupDirectory;
 use crate::directory::sealed::SealedSpan;
 use crate::format::record::GroupId;
 use crate::segment::Segment;
@@ -17,6 +20,8 @@ use crate::segment::Segment;
 const PASS_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks even if somebody asks.
 const PASS_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// After a compaction that there was no room for.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Segments looked at in one step.
 const STEP_SEGMENTS: usize = 64;
 /// The newest segments wait for checkpoints that come anyway.
@@ -36,9 +41,14 @@ pub(crate) struct Reclaim {
     urgent: bool,
     dead: Vec<Arc<Segment>>,
     sparse: Vec<(u64, Arc<Segment>)>,
-    wanted: Vec<GroupId>,
+    requests: Requests,
+    shortage: Shortage,
+    /// The disk had no room for another file.
+    pub(crate) is_tight: bool,
     retiring: Vec<Retiring>,
     compaction: Option<Compaction>,
+    /// When there was no room for what a compaction writes.
+    refused_at: Option<Instant>,
 }
 
 /// What keeps a segment.
@@ -59,14 +69,16 @@ struct Assessment {
 impl Reclaim {
     /// One piece of work. True when there was any.
     pub(crate) fn step(&mut self, shared: &Shared) -> io::Result<bool> {
-        if finish(shared, &mut self.retiring)? {
+        // One that can not be renamed for want of space stops none of the others.
+        if without_space(finish(shared, &mut self.retiring))? {
             return Ok(true);
         }
         if let Some(compaction) = &mut self.compaction {
             if let Some(outcome) = compaction.step(shared)? {
                 self.compaction = None;
-                if let Some(done) = outcome {
-                    self.retiring.extend(retire(shared, done.victims, &[done.number]));
+                self.refused_at = matches!(outcome, Outcome::Refused).then(Instant::now);
+                if let Outcome::Done { number, victims } = outcome {
+                    self.retiring.extend(retire(shared, victims, &[number]));
                 }
             }
             return Ok(true);
@@ -102,14 +114,27 @@ impl Reclaim {
             !segment.is_retired() && (segment.is_sealed() || (full && to_seal.contains(&segment.number)))
         };
         self.pass = shared.segments.read().values().filter(eligible).cloned().collect();
-        let mut directory = shared.directory.write();
-        for (id, group) in directory.groups_mut() {
-            if group.bytes_since_checkpoint >= shared.options.checkpoint_bytes && !group.checkpoint_wanted {
-                group.checkpoint_wanted = true;
-                self.wanted.push(id);
+        self.find_wanted(shared, full);
+        true
+    }
+
+    /// Groups that a checkpoint is wanted of whatever the segments look like.
+    fn find_wanted(&mut self, shared: &Shared, full: bool) {
+        let tight = full || self.is_tight;
+        if self.shortage.asks_all(Instant::now(), shared.options.manual, full, tight) {
+            // A group that did nothing since its last checkpoint has removed nothing either.
+            let may_release = |group: &&mut GroupDirectory| {
+                group.bytes_since_checkpoint > 0 && !group.known_checkpoints().is_under_way
+            };
+            for group in shared.directory.write().groups_mut().filter(may_release) {
+                group.want_checkpoint();
             }
         }
-        true
+        for (id, group) in shared.directory.read().groups() {
+            if group.is_checkpoint_wanted() || group.bytes_since_checkpoint >= shared.options.checkpoint_bytes {
+                self.requests.want(id);
+            }
+        }
     }
 
     fn assess(&mut self, shared: &Shared, segment: Arc<Segment>) {
@@ -123,7 +148,7 @@ impl Reclaim {
         if !assessment.holders.is_empty() {
             let is_old = newer >= PATIENCE_SEGMENTS || shared.queue.lock().full;
             if sparse && is_old {
-                self.want_checkpoints(shared, assessment.holders);
+                assessment.holders.into_iter().for_each(|group| self.requests.want(group));
             }
         } else if assessment.proof {
             // Its turn comes when the replaced entries are compacted away.
@@ -132,16 +157,6 @@ impl Reclaim {
         } else if (sparse || assessment.jumble || assessment.replaced) && segment.is_movable() && segment.is_sealed() {
             self.urgent |= assessment.replaced;
             self.sparse.push((assessment.live_bytes, segment));
-        }
-    }
-
-    fn want_checkpoints(&mut self, shared: &Shared, groups: Vec<GroupId>) {
-        let mut directory = shared.directory.write();
-        for id in groups {
-            if let Some(group) = directory.group_mut(id).filter(|group| !group.checkpoint_wanted) {
-                group.checkpoint_wanted = true;
-                self.wanted.push(id);
-            }
         }
     }
 
@@ -161,11 +176,18 @@ impl Reclaim {
             room = room.saturating_sub(bytes);
             victims.push(segment);
         }
+        let rested = self.refused_at.is_none_or(|refused| refused.elapsed() >= REFUSED_PAUSE);
         // One for one would free nothing, but may let another one go.
-        if victims.len() >= 2 || (self.urgent && !victims.is_empty()) {
+        let is_worth_it = victims.len() >= 2 || (self.urgent && !victims.is_empty());
+        if is_worth_it && (rested || shared.options.manual) {
             self.compaction = Some(Compaction::new(victims));
         }
-        for group in self.wanted.drain(..) {
+        let due = {
+            let directory = shared.directory.read();
+            let known = |group| directory.group(group).map(GroupDirectory::known_checkpoints);
+            self.requests.take(Instant::now(), shared.options.manual, known)
+        };
+        for group in due {
             shared.sink().checkpoint_wanted(group);
         }
     }

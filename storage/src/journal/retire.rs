@@ -13,6 +13,7 @@ use super::queue::{Queue, QueueState};
 use super::shared::Shared;
 use crate::format::record::{GroupId, RecordHeader, RecordKind};
 use crate::format::segment::FileName;
+use crate::io::as_final;
 use crate::location::Location;
 use crate::segment::Segment;
 use crate::stats::add;
@@ -80,28 +81,40 @@ pub(crate) fn finish(shared: &Shared, waiting: &mut Vec<Retiring>) -> io::Result
         return Ok(false);
     }
     shared.sync_written()?;
-    let mut worked = false;
+    let mut spares = Vec::new();
+    let mut failed = None;
     for retiring in waiting.iter_mut().filter(|retiring| shared.is_written(retiring.note)) {
         let (ready, later) = retiring.segments.drain(..).partition(|segment| segment.is_unread());
         retiring.segments = later;
         let ready: Vec<Arc<Segment>> = ready;
         for segment in ready {
-            segment.close_file();
-            shared.segments.write().remove(&segment.number);
-            let name = FileName::Spare(segment.number);
-            shared.io.rename(&segment.path, &shared.path.join(name.to_string()))?;
-            let length = segment.length.load(Ordering::Acquire);
-            shared.pool.lock().add(Spare { name, length });
-            add(&shared.counters.segments_recycled, 1);
-            worked = true;
+            match recycle(shared, &segment) {
+                Ok(spare) => spares.push(spare),
+                Err(error) => {
+                    failed = failed.or(Some(error));
+                    retiring.segments.push(segment);
+                }
+            }
         }
     }
-    if worked {
-        // A spare gets a new header: its old name must not come back then.
-        shared.io.sync_dir(&shared.path)?;
-    }
     waiting.retain(|retiring| !retiring.segments.is_empty());
-    Ok(worked)
+    let recycled = spares.len();
+    if recycled > 0 {
+        // A spare gets a new header: its old name must not come back then.
+        shared.io.sync_dir(&shared.path).map_err(as_final)?;
+        let mut pool = shared.pool.lock();
+        spares.into_iter().for_each(|spare| pool.add(spare));
+        add(&shared.counters.segments_recycled, recycled);
+    }
+    failed.map_or(Ok(recycled > 0), Err)
+}
+
+fn recycle(shared: &Shared, segment: &Segment) -> io::Result<Spare> {
+    segment.close_file();
+    let name = FileName::Spare(segment.number);
+    shared.io.rename(&segment.path, &shared.path.join(name.to_string()))?;
+    shared.segments.write().remove(&segment.number);
+    Ok(Spare { name, length: segment.length.load(Ordering::Acquire) })
 }
 
 impl Shared {

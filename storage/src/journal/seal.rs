@@ -85,8 +85,10 @@ impl Shared {
             Found::Record(record) if record.header.group == span.numbers.group => {
                 group.push_scanned(segment, &record.header, record.subject(), offset);
             }
-            Found::Damaged(header) if header.group == span.numbers.group && group.expects(&header) => {
-                group.push_scanned(segment, &header, b"", offset);
+            Found::Damaged(header) if header.group == span.numbers.group => {
+                if let Some(header) = group.believed(&header) {
+                    group.push_scanned(segment, &header, b"", offset);
+                }
             }
             _ => {}
         });

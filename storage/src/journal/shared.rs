@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{error, warn};
 
-use super::completion::Completion;
+use super::completion::{Completion, Failure};
 use super::maintenance::Maintenance;
 use super::pool::Pool;
 use super::queue::{Queue, QueueState};
@@ -22,7 +22,7 @@ use crate::aligned::BufferPool;
 use crate::directory::Directory;
 use crate::error::JournalError;
 use crate::format::record::GroupId;
-use crate::io::Io;
+use crate::io::{Io, as_final};
 use crate::options::JournalOptions;
 use crate::report::Damage;
 use crate::segment::Segment;
@@ -144,7 +144,9 @@ impl Shared {
         groups.dedup();
         groups.retain(|group| *group != GroupId::JOURNAL);
         error!(%error, "the journal is poisoned");
-        self.sink().failed(&error, &groups);
+        if let Some(Failure { error, groups }) = self.completion.hand_over(Failure { error: error.clone(), groups }) {
+            self.sink().failed(&error, &groups);
+        }
         error
     }
 
@@ -169,6 +171,8 @@ impl Shared {
         };
         if changed {
             warn!(full, "disk space");
+            // Whose checkpoint may make room is asked in the next pass.
+            self.ask(|errands| errands.reclaim |= full);
             self.sink().space(full);
         }
     }
@@ -184,7 +188,7 @@ impl Shared {
         };
         let Some(segment) = segment else { return Ok(()) };
         let started = Instant::now();
-        segment.file(&*self.io)?.sync()?;
+        segment.file(&*self.io)?.sync().map_err(as_final)?;
         self.counters.sync_time.record(started.elapsed().as_nanos() as u64);
         let mut written = self.written.lock();
         if written.segment.as_ref().is_some_and(|current| current.number == segment.number) {

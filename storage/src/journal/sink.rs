@@ -13,9 +13,11 @@ use crate::location::Location;
 pub trait DurableSink: Send + Sync {
     /// Everything in the batch, and all before it, is durable.
     fn durable(&self, batch: &DurableBatch);
-    /// A write or sync failed: nothing more will become durable. `groups` have records that are lost.
+    /// A write or sync failed: nothing more will become durable. `groups` have records that are lost. Told on the completion
+    /// thread; where there is none, as after the close or with the `manual` option, by whoever finds it out.
     fn failed(&self, error: &JournalError, groups: &[GroupId]);
-    /// The group holds back old segments, or has written much since its last checkpoint.
+    /// The group holds back old segments, or has written much since its last checkpoint. It is asked again, after a pause,
+    /// until a checkpoint of it is appended: whoever can not write one just now need not remember that.
     fn checkpoint_wanted(&self, group: GroupId);
     /// The disk is full, or there is space again.
     fn space(&self, full: bool);

@@ -8,7 +8,10 @@
 //! ... and a batch has no place    full      |    full    |          full          |   full
 //! ```
 
+use std::io;
 use std::time::{Duration, Instant};
+
+use crate::io::is_no_space;
 
 /// Between two attempts at space on a disk that had none.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -35,6 +38,11 @@ impl Attempts {
         self.spares_refused = !found;
     }
 
+    /// The last attempt came to nothing.
+    pub(crate) fn found_no_room(&self) -> bool {
+        self.refused_at.is_some() || self.spares_refused
+    }
+
     /// A disk that had no room is not asked all the time.
     pub(crate) fn may_try(&self, manual: bool) -> bool {
         manual || self.refused_at.is_none_or(|refused| refused.elapsed() >= PAUSE)
@@ -57,12 +65,21 @@ pub(crate) struct Situation {
 
 impl Situation {
     pub(crate) fn is_full(&self) -> bool {
-        let Attempts { refused_at, spares_refused } = self.attempts;
-        let no_room = refused_at.is_some() || spares_refused;
-        let spares = if spares_refused { 0 } else { self.spares };
+        let no_room = self.attempts.found_no_room();
+        let spares = if self.attempts.spares_refused { 0 } else { self.spares };
         let place_to_come = self.segment_ready || spares >= SPARES_MIN;
         self.write_refused || (no_room && (self.segment_missing || !place_to_come))
     }
+}
+
+/// True when there was no space.
+pub(crate) fn is_refused<T>(outcome: &io::Result<T>) -> bool {
+    outcome.as_ref().is_err_and(is_no_space)
+}
+
+/// Takes "no space left" for an outcome.
+pub(crate) fn without_space(outcome: io::Result<bool>) -> io::Result<bool> {
+    if is_refused(&outcome) { Ok(false) } else { outcome }
 }
 
 #[cfg(test)]

@@ -309,3 +309,22 @@ fn a_damaged_footer_is_written_again() {
         opened.journal.close();
     }
 }
+
+/// The flipped term was taken for the group's last one, below which the terms of all later entries fell.
+#[test]
+fn a_flipped_bit_in_the_term_of_a_last_record_is_not_the_term_of_the_group() {
+    let stored = stored(true);
+    for (group, sequence, place, _) in stored.messages.iter().filter(|(_, sequence, ..)| *sequence == 150) {
+        let io = stored.io.fork();
+        let path = Path::new(DIRECTORY).join(format!("{:010}.segment", place.segment));
+        let mut content = io.content(&path).unwrap();
+        let term = place.offset as usize + 24;
+        assert_eq!(content[term..term + 8], 1_u64.to_le_bytes());
+        content[term + 4] ^= 1;
+        io.set_content(&path, content);
+        let opened = try_open(&io).unwrap();
+        let found = opened.groups.iter().find(|found| found.group == GroupId(*group)).unwrap();
+        assert_eq!((found.last_index, found.last_term), (*sequence, 1));
+        assert!(matches!(opened.journal.read_message(GroupId(*group), *sequence), Err(ReadError::Damaged(_))));
+    }
+}

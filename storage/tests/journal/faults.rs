@@ -1,14 +1,17 @@
 //! A full disk, failing writes, failing syncs.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_storage::io::FaultKind;
 use headwater_storage::{
-    AppendClass, AppendError, DurableBatch, DurableSink, GroupId, Health, Journal, JournalError, JournalOptions,
-    RecordHeader, RecordKind, SimIo, Urgency,
+    AppendClass, AppendError, DurableBatch, DurableSink, EraseError, GroupId, Health, Journal, JournalError,
+    JournalOptions, ReadError, RecordHeader, RecordKind, SimIo, Urgency,
 };
+use parking_lot::Mutex;
 
 use crate::support::*;
 
@@ -145,6 +148,175 @@ fn an_erase_that_finds_a_copy_unreadable_fails_alone() {
     assert!(journal.erase_message(GROUP, 3).is_err());
     assert!(matches!(journal.health(), Health::Ok), "{:?}", journal.health());
     assert!(journal.read_message(GROUP, 3).unwrap().is_erased(), "the copy that could be read is gone");
+}
+
+/// An erase that was not even begun, for want of a file handle, ended the whole journal.
+#[test]
+fn an_erase_whose_file_can_not_be_opened_is_tried_again() {
+    let io = SimIo::new();
+    let journal = open(&io, small()).journal;
+    for index in 1..=200 {
+        append(&journal, 5, index, index, &payload(index));
+        journal.drive();
+    }
+    let segment = journal.locate(GROUP, 3).unwrap().segment;
+    io.forbid(&std::path::Path::new(DIRECTORY).join(format!("{segment:010}.segment")));
+    assert!(matches!(journal.erase_message(GROUP, 3), Err(EraseError::Read(ReadError::Io(_)))));
+    assert!(matches!(journal.health(), Health::Ok), "{:?}", journal.health());
+    io.mend();
+    journal.erase_message(GROUP, 3).unwrap();
+    assert!(journal.read_message(GROUP, 3).unwrap().is_erased());
+}
+
+/// Takes a lock that others hold while they use the journal.
+#[derive(Default)]
+struct Locking {
+    owner: Mutex<()>,
+    watch: Watch,
+    told: AtomicBool,
+}
+
+impl DurableSink for Locking {
+    fn durable(&self, batch: &DurableBatch) {
+        self.watch.durable(batch);
+    }
+
+    fn failed(&self, _: &JournalError, _: &[GroupId]) {
+        let _owner = self.owner.lock();
+        self.told.store(true, Ordering::Release);
+    }
+
+    fn checkpoint_wanted(&self, _: GroupId) {}
+
+    fn space(&self, _: bool) {}
+}
+
+/// Who found out that the journal had failed told so himself, and waited for a lock that he held.
+#[test]
+fn a_failure_is_told_by_nobody_who_holds_a_lock_of_the_sinks() {
+    let io = SimIo::new();
+    let options = JournalOptions { manual: false, idle_interval: Duration::from_secs(3600), ..small() };
+    let journal = open(&io, options).journal;
+    let sink = Arc::new(Locking::default());
+    journal.start(sink.clone());
+    append(&journal, 5, 1, 1, b"a message");
+    sink.watch.wait(GROUP, 1);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let eraser = std::thread::spawn({
+        let (io, journal, sink) = (io.clone(), journal.clone(), sink.clone());
+        move || {
+            let _owner = sink.owner.lock();
+            // Whoever else writes now, the first of them meets the first one.
+            (0..4).for_each(|nth| io.fail(FaultKind::Write, nth));
+            let outcome = journal.erase_message(GROUP, 1);
+            sender.send((outcome, sink.told.load(Ordering::Acquire))).unwrap();
+        }
+    });
+    let (outcome, was_told) = receiver.recv_timeout(Duration::from_secs(20)).expect("the erase returns");
+    assert!(matches!(outcome, Err(EraseError::Journal(_))), "{outcome:?}");
+    assert!(!was_told);
+    eraser.join().unwrap();
+    journal.close();
+    assert!(sink.told.load(Ordering::Acquire), "at the latest at the close");
+}
+
+/// Who has removed something is known above only. Nobody was asked, and the disk stayed full.
+#[test]
+fn all_groups_are_asked_for_checkpoints_when_the_disk_is_full() {
+    let io = SimIo::new();
+    io.set_capacity(Some(8 * 32 * 1024));
+    let journal = open(&io, small()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    append(&journal, 7, 1, 1, b"in a checkpoint");
+    append_checkpoint(&journal, 7, 1, b"checkpoint");
+    let mut stored = 0;
+    while try_append(&journal, AppendClass::Message, stored + 1).is_ok() {
+        stored += 1;
+        journal.drive();
+    }
+    assert!(matches!(journal.health(), Health::Full));
+    // What it holds of the last segment is no reason to ask it.
+    let mut appender = journal.append(AppendClass::Control).unwrap();
+    appender.record(&header(6, 1, 1, 0, b"", b"a purge"), &[b"a purge"]);
+    appender.finish(Urgency::Wake);
+    append_state(&journal, 5, b"look");
+    journal.drive();
+    let wanted: BTreeSet<GroupId> = std::mem::take(&mut *watch.wanted.lock()).into_iter().collect();
+    assert_eq!(wanted, BTreeSet::from([GROUP, GroupId(6)]));
+    append_checkpoint(&journal, 5, stored, b"everything");
+    append_checkpoint(&journal, 6, 1, b"everything");
+    journal.drive();
+    journal.release_messages_before(GROUP, stored);
+    append_state(&journal, 5, b"look");
+    journal.drive();
+    assert_eq!(*watch.wanted.lock(), [], "they have answered");
+    assert!(matches!(journal.health(), Health::Ok));
+}
+
+/// Writes, releases, compacts. What it stored, and what of that must be there.
+fn work(journal: &Journal, watch: &Watch) -> (u64, u64) {
+    let (mut index, mut oldest) = (0, 1);
+    for round in 1..=60_u64 {
+        // At first more than the segments have room for that are there.
+        for _ in 0..if round == 1 { 500 } else { 20 } {
+            if try_append(journal, AppendClass::Message, index + 1).is_err() {
+                break;
+            }
+            index += 1;
+        }
+        journal.drive();
+        // Now and then one stays for a compaction to move.
+        for sequence in (index.saturating_sub(40)..=index).filter(|sequence| !sequence.is_multiple_of(13)) {
+            journal.release_message(GROUP, sequence);
+        }
+        if round % 5 == 0 {
+            append_checkpoint_if_possible(journal, 5, index);
+        }
+        if round % 20 == 0 {
+            oldest = index.saturating_sub(500).max(1);
+            journal.release_messages_before(GROUP, oldest);
+        }
+        journal.drive();
+    }
+    // What was refused is tried again.
+    (0..3).for_each(|_| journal.drive());
+    assert_eq!(watch.durable_index(GROUP), index);
+    (index, oldest)
+}
+
+/// A write into space that was reserved may find none, where blocks are copied or shared. Spares were lost then one by one,
+/// and a segment could not be prepared a second time under its number.
+#[test]
+fn a_write_that_finds_no_room_at_any_point_costs_neither_a_file_nor_the_journal() {
+    for count in [1, 3] {
+        let mut nth = 0;
+        loop {
+            let io = SimIo::new();
+            let journal = open(&io, small()).journal;
+            let watch = Arc::new(Watch::default());
+            journal.start(watch.clone());
+            let from = io.count_of(FaultKind::Write) + nth;
+            io.cramp_writes(nth, count);
+            let (last, oldest) = work(&journal, &watch);
+            let what = format!("{count} writes from the {nth}th on");
+            assert!(matches!(journal.health(), Health::Ok), "{what}: {:?}", journal.health());
+            for sequence in (oldest..=last).filter(|sequence| sequence.is_multiple_of(13)) {
+                assert_eq!(journal.read_message(GROUP, sequence).unwrap().payload(), payload(sequence), "{what}");
+            }
+            let stats = journal.stats();
+            assert_eq!(files(&io).len() as u64, stats.segments + stats.spares, "{what}: {:?} {stats:?}", files(&io));
+            assert!(stats.segments_compacted > 0 && stats.segments_recycled > 0, "{what}: {stats:?}");
+            let written = io.count_of(FaultKind::Write);
+            journal.close();
+            assert_eq!(open(&io, small()).report.damages, [], "{what}");
+            if written < from {
+                break;
+            }
+            // Every one at the beginning, where all is prepared, and then a sample.
+            nth += if nth < 60 { 1 } else { 7 };
+        }
+    }
 }
 
 #[test]

@@ -199,3 +199,21 @@ fn a_store_in_use_is_refused_and_one_that_lost_a_sector_twice_keeps_both_files()
     let opened = try_open(&io).unwrap();
     assert!(opened.report.damages.iter().all(|damage| damage.kind != DamageKind::Unreadable));
 }
+
+/// A start that could make nothing of the copy put it where the file had been kept, which was gone with that.
+#[test]
+fn quarantine_replaces_nothing_that_is_kept_there() {
+    let stored = stored(false);
+    let (path, start) = deciding(&stored.io);
+    let content = stored.io.content(&path).unwrap();
+    let io = stored.io.fork();
+    io.break_sectors(&path, start..start + BLOCK);
+    let kept = find(&io, true).unwrap()[0].kept.clone().unwrap();
+    // Too short for anything.
+    io.set_content(&path, vec![7; 100]);
+    try_open(&io).unwrap();
+    assert_eq!(io.content(&kept), Some(content));
+    let second = PathBuf::from(format!("{}.1", kept.display()));
+    assert_eq!(io.content(&second), Some(vec![7; 100]));
+    assert_eq!(io.content(&path), None);
+}

@@ -159,6 +159,150 @@ fn a_group_without_checkpoint_is_asked_for_one() {
     assert!(journal.stats().segments < 5, "{:?}", journal.stats());
 }
 
+/// Who was asked at a bad moment was never asked again, and held every later segment until the next start.
+#[test]
+fn a_checkpoint_that_could_not_be_written_is_asked_for_again() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    append(&journal, 5, 1, 0, b"an entry that holds its segment");
+    for index in 1..=1500 {
+        append(&journal, 6, index, index, &payload(index));
+        if index % 5 == 0 {
+            journal.drive();
+        }
+    }
+    append_checkpoint(&journal, 6, 1500, b"checkpoint");
+    // The first segment would be dead but for that entry, and the others live on.
+    journal.release_messages_before(GroupId(6), 500);
+    let is_asked = || {
+        watch.wanted.lock().clear();
+        append_state(&journal, 6, b"look");
+        journal.drive();
+        watch.wanted.lock().contains(&GROUP)
+    };
+    assert!(is_asked());
+    assert!(is_asked(), "it was not answered");
+    let held = journal.stats().segments;
+    append_checkpoint(&journal, 5, 1, b"checkpoint");
+    journal.drive();
+    assert!(!is_asked(), "it was answered");
+    assert_eq!(journal.stats().segments, held - 1, "{:?}", journal.stats());
+}
+
+/// What a purge removed lay there until the stream had written as much again as makes a checkpoint due.
+#[test]
+fn a_purge_gives_space_back_once_a_checkpoint_is_wanted() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    let mut index = 0;
+    let mut fill = |journal: &headwater_storage::Journal| {
+        for _ in 0..1500 {
+            index += 1;
+            append(journal, 5, index, index, &payload(index));
+            if index % 5 == 0 {
+                journal.drive();
+            }
+        }
+        index
+    };
+    // Without a clock it is asked in each pass.
+    let is_asked = || std::mem::take(&mut *watch.wanted.lock()).contains(&GROUP);
+    let answer = |index: u64| {
+        append_checkpoint(&journal, 5, index, b"checkpoint");
+        journal.drive();
+        is_asked();
+        journal.release_messages_before(GROUP, index + 1);
+        append_state(&journal, 6, b"look");
+        journal.drive();
+    };
+    let last = fill(&journal);
+    let filled = journal.stats().segments;
+    append_state(&journal, 6, b"look");
+    journal.drive();
+    assert!(!is_asked(), "by itself it is not asked for");
+    journal.want_checkpoint(GROUP);
+    journal.drive();
+    assert!(is_asked());
+    answer(last);
+    assert!(!is_asked(), "it was answered");
+    assert!(filled > 5 && journal.stats().segments < 4, "{filled} segments, then {:?}", journal.stats());
+
+    // One that was appended before knows nothing of what was removed since.
+    let last = fill(&journal);
+    append_checkpoint(&journal, 5, last, b"too early");
+    journal.want_checkpoint(GROUP);
+    journal.drive();
+    assert!(is_asked());
+    append_state(&journal, 6, b"look");
+    journal.drive();
+    assert!(is_asked(), "and it is asked again");
+    answer(last);
+    assert!(!is_asked());
+}
+
+#[test]
+fn nobody_is_asked_for_a_checkpoint_of_a_group_that_is_gone() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    append(&journal, 5, 1, 1, b"short-lived");
+    journal.want_checkpoint(GROUP);
+    let mut appender = journal.append(headwater_storage::AppendClass::Control).unwrap();
+    appender.record(&RecordHeader { kind: RecordKind::GroupRemoved, ..header(5, 0, 0, 0, b"", b"") }, &[]);
+    appender.finish(Urgency::Wake);
+    journal.remove_group(GROUP);
+    journal.drive();
+    journal.want_checkpoint(GROUP);
+    journal.drive();
+    assert_eq!(*watch.wanted.lock(), []);
+}
+
+/// Records that are small beside their entry in the footer: a segment of survivors outgrows the space that was reserved. What a compaction had
+/// taken from the spares was gone then, or nothing was reclaimed any more.
+#[test]
+fn a_compaction_without_room_for_its_footer_gives_back_what_it_took() {
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    let mut last = 0;
+    while journal.stats().segments < 6 {
+        for _ in 0..50 {
+            last += 1;
+            append_on(&journal, 5, last, last, format!("a.subject.of.its.own.{last}").as_bytes(), b"small");
+        }
+        journal.drive();
+    }
+    append_checkpoint(&journal, 5, last, b"checkpoint");
+    journal.drive();
+    let survives = |sequence: u64| sequence.is_multiple_of(3);
+    (1..=last).filter(|sequence| !survives(*sequence)).for_each(|sequence| journal.release_message(GROUP, sequence));
+    let before = journal.stats();
+    io.set_capacity(Some(io.used_bytes()));
+    let check = || {
+        for sequence in (1..=last).filter(|sequence| survives(*sequence)) {
+            assert_eq!(journal.read_message(GROUP, sequence).unwrap().payload(), b"small");
+        }
+    };
+    for round in 0..5 {
+        append_state(&journal, 6, &[round]);
+        journal.drive();
+        let stats = journal.stats();
+        assert!(stats.compacted_bytes > before.compacted_bytes, "it was tried");
+        assert_eq!((stats.segments_compacted, stats.segments), (0, before.segments));
+        assert_eq!(stats.spares, before.spares, "round {round}");
+        check();
+    }
+    io.set_capacity(None);
+    append_state(&journal, 6, b"look");
+    journal.drive();
+    assert!(journal.stats().segments_compacted > 1, "{:?}", journal.stats());
+    check();
+}
+
 #[test]
 fn an_erased_message_is_gone_from_disk_and_stays_valid() {
     for seal in [false, true] {

@@ -34,6 +34,13 @@ impl SimIo {
         disk.refusing = from..from.saturating_add(count);
     }
 
+    /// From the `nth` write on (0 = the next one) `count` writes find no space, although that was reserved.
+    pub fn cramp_writes(&self, nth: u64, count: u64) {
+        let mut disk = self.disk.lock();
+        let from = disk.counts[FaultKind::Write as usize] + nth;
+        disk.cramped = from..from.saturating_add(count);
+    }
+
     /// The medium is mounted read-only from now on.
     pub fn set_read_only(&self) {
         self.disk.lock().read_only = true;
@@ -52,6 +59,7 @@ impl SimIo {
         disk.bad_sectors.clear();
         disk.faults.clear();
         disk.refusing = 0..0;
+        disk.cramped = 0..0;
     }
 
     /// No file is mapped any more, as when the system has no room for another mapping.

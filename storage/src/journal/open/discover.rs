@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::super::patience::Whole;
 use super::super::pool::Spare;
+use super::super::quarantine;
 use super::Opening;
 use crate::error::OpenError;
 use crate::format::checksum_seed;
@@ -16,9 +17,6 @@ use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SEAL_OFF
 use crate::io::{Io, IoFile, OpenMode};
 use crate::report::{Damage, DamageKind};
 use crate::segment::Segment;
-
-/// Where files go that nobody understands.
-pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// Above this a file's name alone does not count.
 const NAME_NUMBER_MAX: u32 = u32::MAX / 2;
@@ -174,12 +172,9 @@ impl Opening {
         if self.read_only {
             return Ok(());
         }
-        let target = self.path.join(QUARANTINE);
-        self.io.create_dir(&target).map_err(OpenError::io("creating the quarantine"))?;
-        let Some(name) = path.file_name() else { return Ok(()) };
-        warn!(file = %path.display(), "moved to quarantine");
-        self.io.rename(path, &target.join(name)).map_err(OpenError::io("moving a file to quarantine"))?;
-        self.io.sync_dir(&target).map_err(OpenError::io("syncing the quarantine"))
+        let kept = quarantine::put(&*self.io, &self.path, path)?;
+        warn!(file = %path.display(), kept = %kept.display(), "moved to quarantine");
+        Ok(())
     }
 }
 

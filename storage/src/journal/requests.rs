@@ -1,0 +1,154 @@
+//! Which groups are asked for a checkpoint, and when once more. Pure.
+//!
+//! Whoever is asked may have no room to write one, or nothing to write just now. So a group is asked again, after longer
+//! and longer pauses, for as long as there is a reason to and no checkpoint came.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::directory::group::Checkpoints;
+use crate::format::record::GroupId;
+
+/// Between two times that a group is asked, however soon it answered.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Between two times that all groups are asked.
+const ALL_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause after it was asked in vain. What is asked for may be large, and made for nothing.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+pub(crate) struct Requests {
+    /// Groups that this pass found a reason to ask.
+    wanted: BTreeSet<GroupId>,
+    asked: BTreeMap<GroupId, Asked>,
+}
+
+struct Asked {
+    at: Instant,
+    /// How long to wait for an answer.
+    pause: Duration,
+    /// The number of the latest checkpoint by then.
+    latest: u64,
+}
+
+impl Requests {
+    /// There is a reason to ask a group.
+    pub(crate) fn want(&mut self, group: GroupId) {
+        self.wanted.insert(group);
+    }
+
+    /// Ends a pass: the groups that are to be asked now. Without a clock every pass asks.
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        manual: bool,
+        known: impl Fn(GroupId) -> Option<Checkpoints>,
+    ) -> Vec<GroupId> {
+        let wanted = std::mem::take(&mut self.wanted);
+        let due = wanted.iter().copied().filter(|group| {
+            let Some(Checkpoints { latest, is_under_way: false }) = known(*group) else { return false };
+            let pause = match self.asked.get(group) {
+                Some(asked) => {
+                    let in_vain = asked.latest == latest;
+                    let pause = if in_vain { asked.pause } else { PAUSE_MIN };
+                    if !manual && now.saturating_duration_since(asked.at) < pause {
+                        return false;
+                    }
+                    if in_vain { (pause * 2).min(PAUSE_MAX) } else { PAUSE_MIN }
+                }
+                None => PAUSE_MIN,
+            };
+            self.asked.insert(*group, Asked { at: now, pause, latest });
+            true
+        });
+        let due = due.collect();
+        let is_fresh = |asked: &Asked| now.saturating_duration_since(asked.at) < PAUSE_MIN;
+        self.asked.retain(|group, asked| wanted.contains(group) || is_fresh(asked));
+        due
+    }
+}
+
+/// When all groups are asked, since space is short: any of them may have removed what its next checkpoint lets go of.
+#[derive(Default)]
+pub(crate) struct Shortage {
+    asked_at: Option<Instant>,
+    /// They were asked since there last was room for another file.
+    was_tight: bool,
+}
+
+impl Shortage {
+    /// Whether to ask now: again and again while the disk is full, once while it only has no room for another file.
+    pub(crate) fn asks_all(&mut self, now: Instant, manual: bool, full: bool, tight: bool) -> bool {
+        let rested = self.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= ALL_PAUSE);
+        let asks = (full || (tight && !self.was_tight)) && (manual || rested);
+        if asks {
+            self.asked_at = Some(now);
+        }
+        self.was_tight = tight && (self.was_tight || asks);
+        asks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId(5);
+
+    /// A pass in which the group is wanted, so many seconds after the start.
+    fn pass(requests: &mut Requests, start: Instant, seconds: u64, known: Checkpoints) -> bool {
+        requests.want(GROUP);
+        !requests.take(start + Duration::from_secs(seconds), false, |_| Some(known)).is_empty()
+    }
+
+    #[test]
+    fn a_group_that_does_not_answer_is_asked_after_longer_and_longer_pauses() {
+        let (mut requests, start) = (Requests::default(), Instant::now());
+        let known = Checkpoints { latest: 3, is_under_way: false };
+        let asked: Vec<u64> = (0..130).filter(|second| pass(&mut requests, start, *second, known)).collect();
+        assert_eq!(asked, [0, 1, 3, 7, 15, 31, 61, 91, 121]);
+    }
+
+    #[test]
+    fn a_group_that_answered_is_asked_as_if_for_the_first_time() {
+        let (mut requests, start) = (Requests::default(), Instant::now());
+        let known = |latest| Checkpoints { latest, is_under_way: false };
+        let asked: Vec<u64> = (0..10).filter(|second| pass(&mut requests, start, *second, known(3))).collect();
+        assert_eq!(asked, [0, 1, 3, 7]);
+        let asked: Vec<u64> =
+            (10..14).filter(|second| pass(&mut requests, start, *second, known(4 + second))).collect();
+        assert_eq!(asked, [10, 11, 12, 13]);
+    }
+
+    #[test]
+    fn nobody_is_asked_for_what_is_being_written() {
+        let (mut requests, start) = (Requests::default(), Instant::now());
+        let known = Checkpoints { latest: 3, is_under_way: true };
+        assert!((0..130).all(|second| !pass(&mut requests, start, second, known)));
+        requests.want(GROUP);
+        assert_eq!(requests.take(start, false, |_| None), [], "nor for a group that is gone");
+    }
+
+    #[test]
+    fn all_are_asked_again_only_while_the_disk_is_full() {
+        let start = Instant::now();
+        let asked = |full: bool, tight: &dyn Fn(u64) -> bool| -> Vec<u64> {
+            let mut shortage = Shortage::default();
+            let asks =
+                |second: &u64| shortage.asks_all(start + Duration::from_secs(*second), false, full, tight(*second));
+            (0..25).filter(asks).collect()
+        };
+        assert_eq!(asked(false, &|_| false), []);
+        assert_eq!(asked(true, &|_| true), [0, 10, 20]);
+        assert_eq!(asked(false, &|_| true), [0]);
+        assert_eq!(asked(false, &|second| second != 5), [0, 10], "not at once when it comes and goes");
+    }
+
+    #[test]
+    fn what_is_wanted_no_more_is_forgotten() {
+        let (mut requests, start) = (Requests::default(), Instant::now());
+        assert!(pass(&mut requests, start, 0, Checkpoints::default()));
+        requests.take(start + PAUSE_MIN, false, |_| Some(Checkpoints::default()));
+        assert!(requests.asked.is_empty());
+    }
+}
