@@ -95,7 +95,7 @@ pub struct Core {
     releases: Releases,
     /// Checkpoints written and not yet durable.
     checkpoints_begun: u32,
-    /// The most that the stream held since its last checkpoint.
+    /// The most that the stream held since it last wanted a checkpoint to give space back.
     bytes_held: u64,
     usage: Arc<Usage>,
     /// Bytes of this stream that `usage` counts.

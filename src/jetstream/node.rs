@@ -53,6 +53,7 @@ pub struct Node {
     /// Streams whose account is not there, kept until it is (nothing is deleted because it is absent).
     strays: Mutex<Vec<Arc<Replica>>>,
     failure: OnceLock<JournalError>,
+    full: AtomicBool,
     stopped: AtomicBool,
     stopping: Mutex<bool>,
 }
@@ -109,6 +110,7 @@ impl Node {
             replicas: RwLock::default(),
             strays: Mutex::default(),
             failure: OnceLock::new(),
+            full: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             stopping: Mutex::new(false),
         });
@@ -121,8 +123,6 @@ impl Node {
         for replica in recovered.replicas {
             node.replicas.write().insert(replica.group(), replica.clone());
         }
-        // It may be full from the start, of which nobody is told.
-        shared.set_disk_full(matches!(shared.journal.health(), Health::Full));
         shared.journal.start(Arc::new(Completion(weak)));
         node.lead_meta();
         for replica in node.all_replicas() {
@@ -266,16 +266,20 @@ impl Node {
     }
 
     pub fn space(self: &Arc<Self>, full: bool) {
-        self.shared.set_disk_full(full);
-        if full {
-            tracing::error!("the disk is full: streams are read-only until there is space");
-        } else {
-            tracing::info!("there is space on the disk again: streams take messages");
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::error!("the disk is full: streams are read-only until there is space");
+            } else {
+                tracing::info!("there is space on the disk again: streams take messages");
+            }
+        }
+        if !full {
+            // What a start on a full disk, or a deletion on one, may have found no room for.
             self.lead_meta();
             self.finish_removals();
-        }
-        for replica in self.all_replicas() {
-            replica.with(|core, _| if full { core.give_space_back() } else { core.take_lead() });
+            for replica in self.all_replicas() {
+                replica.with(|core, _| core.take_lead());
+            }
         }
     }
 
@@ -285,7 +289,7 @@ impl Node {
     }
 
     pub fn is_full(&self) -> bool {
-        self.shared.is_disk_full()
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Writes a checkpoint of a group.

@@ -48,8 +48,6 @@ pub struct Shared {
     pub usage: Usage,
     /// The log says that the server's limit is reached: for memory, for files.
     full: [AtomicBool; 2],
-    /// The disk has no room for messages.
-    disk_full: AtomicBool,
     /// What the open atomic batches of all streams take.
     pub batch_budget: Arc<BatchBudget>,
     /// How many fast batches are open on all streams.
@@ -74,7 +72,6 @@ impl Shared {
             limits: RwLock::new(options.limits.clone()),
             usage,
             full: [const { AtomicBool::new(false) }; 2],
-            disk_full: AtomicBool::new(false),
             options,
             batch_budget: Arc::default(),
             fast_budget: Arc::default(),
@@ -108,14 +105,6 @@ impl Shared {
             }
         }
         is_full
-    }
-
-    pub fn is_disk_full(&self) -> bool {
-        self.disk_full.load(Ordering::Relaxed)
-    }
-
-    pub fn set_disk_full(&self, full: bool) {
-        self.disk_full.store(full, Ordering::Relaxed);
     }
 
     pub fn start(&self, timers: Timers, workers: Workers) {

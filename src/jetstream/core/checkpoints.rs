@@ -1,15 +1,15 @@
 //! Checkpoints of the stream: what is made for the journal to write, and what may go once it is durable.
 
 use bytes::Bytes;
-use headwater_storage::{RecordRef, SequenceSet};
+use headwater_storage::{Health, RecordRef, SequenceSet};
 
 use super::Core;
 use crate::jetstream::checkpoint;
 use crate::jetstream::stream::Releasable;
 use crate::jetstream::workers::Job;
 
-/// So much less than it held at its last checkpoint is worth one for a stream that may not be written to again. As much as
-/// the journal lets a group write between two.
+/// So much less than it held is worth a checkpoint, though the stream may not be written to again. As much as the journal
+/// lets a group write between two.
 const RELEASE_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Core {
@@ -67,14 +67,15 @@ impl Core {
         }
     }
 
-    /// Asks for a checkpoint when so much has left the stream that its space should be given back. What leaves a stream that
-    /// is written to need not wait for that: the journal asks by itself after so many bytes.
-    pub fn give_space_back(&mut self) {
+    /// Wants a checkpoint when so much has left the stream that its space should be given back, or anything while the disk is
+    /// full. What leaves a stream that is written to need not wait for that: the journal asks by itself then.
+    pub(super) fn give_space_back(&mut self) {
         let bytes = self.machine.bytes();
         self.bytes_held = self.bytes_held.max(bytes);
-        let much = self.bytes_held - bytes >= RELEASE_BYTES || self.shared.is_disk_full();
-        if much && self.checkpoints_begun == 0 && self.releases.want_checkpoint() {
-            self.shared.queue(Job::checkpoint(self.log.id()));
+        let much = self.bytes_held - bytes >= RELEASE_BYTES;
+        if much || self.releases.is_waiting() && matches!(self.shared.journal.health(), Health::Full) {
+            self.bytes_held = bytes;
+            self.shared.journal.want_checkpoint(self.log.id());
         }
     }
 
@@ -99,7 +100,6 @@ impl Core {
         let erasures = self.releases.erasures();
         let body = checkpoint::encode(&self.machine, &self.consumers, self.log.time(), &erasures);
         self.releases.checkpoint_begun();
-        self.bytes_held = self.machine.bytes();
         self.checkpoints_begun += 1;
         Some((index, term, self.log.wrap_checkpoint(body)))
     }

@@ -97,14 +97,14 @@ impl Releases {
         all
     }
 
+    /// True when the next checkpoint would let something be released.
+    pub fn is_waiting(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// True when bytes wait for a checkpoint to be overwritten: a reason to take one soon.
     pub fn has_erasures(&self) -> bool {
         !self.open.erase.is_empty() || !self.covered.erase.is_empty()
-    }
-
-    /// True when a checkpoint would let something be released.
-    pub fn want_checkpoint(&self) -> bool {
-        !self.open.is_empty()
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
         assert!(releases.checkpoint_durable().is_empty());
         releases.checkpoint_begun();
         releases.note(&removed(&[12], Some(5)));
-        assert!(releases.want_checkpoint());
+        assert!(releases.is_waiting());
         let released = releases.checkpoint_durable();
         assert_eq!((released.before, released.sequences.iter().collect()), (0, vec![3, 4, 9]));
         releases.checkpoint_begun();
@@ -152,7 +152,7 @@ mod tests {
         releases.checkpoint_begun();
         let released = releases.checkpoint_durable();
         assert_eq!((released.before, released.sequences.iter().collect()), (5, vec![12, 13]));
-        assert!(!releases.want_checkpoint() && releases.checkpoint_durable().is_empty());
+        assert!(!releases.is_waiting() && releases.checkpoint_durable().is_empty());
     }
 
     #[test]
