@@ -108,7 +108,7 @@ fn start_plain(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: u64, non
     let stream = Arc::new(stream);
     let transport = Transport::Direct(Arc::clone(&stream));
     let outbound = hub.outbound(id, transport);
-    start(hub, Socket::Plain(stream), outbound, peer, nonce, None, early);
+    start(hub, Socket::plain(stream), outbound, peer, nonce, None, early);
 }
 
 fn start(

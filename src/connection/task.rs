@@ -140,6 +140,10 @@ impl ClientTask {
     fn run(&mut self, context: &mut Context<'_>, mut lane: Option<&mut Lane>) -> Poll<()> {
         self.turn_bytes = 0;
         loop {
+            // Looked at before anything is written: a socket that is always ready would use up the whole turn.
+            if self.has_spoken(context) {
+                return self.tear_down(self.reason());
+            }
             self.write(context);
             if self.outbound.is_closed() {
                 return self.end(context);
@@ -343,31 +347,39 @@ impl ClientTask {
         self.wait = Wait::Stall(Box::new(Stall { peer, drained, timeout: Box::pin(tokio::time::sleep(STALL_MAX)) }));
     }
 
+    /// True when the time for the last words is over.
+    fn has_spoken(&mut self, context: &mut Context<'_>) -> bool {
+        let Wait::LastWords(timeout) = &mut self.wait else { return false };
+        timeout.as_mut().poll(context).is_ready()
+    }
+
     /// Gets the last words out if that makes sense, and takes the connection apart.
     fn end(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let reason = self.outbound.closing().unwrap_or(ClosedReason::ClientClosed);
+        let reason = self.reason();
         let unsent = self.outbound.pending_bytes() > 0 || self.socket.wants_flush();
         if reason.flushes() && unsent && !self.socket.is_broken() {
             if !matches!(self.wait, Wait::LastWords(_)) {
                 self.wait = Wait::LastWords(Box::pin(tokio::time::sleep(LAST_WORDS)));
             }
-            if let Wait::LastWords(timeout) = &mut self.wait
-                && timeout.as_mut().poll(context).is_pending()
-            {
+            if !self.has_spoken(context) {
                 return Poll::Pending;
             }
         }
-        self.tear_down(reason);
-        Poll::Ready(())
+        self.tear_down(reason)
     }
 
-    fn tear_down(&mut self, reason: ClosedReason) {
+    fn reason(&self) -> ClosedReason {
+        self.outbound.closing().unwrap_or(ClosedReason::ClientClosed)
+    }
+
+    fn tear_down(&mut self, reason: ClosedReason) -> Poll<()> {
         tracing::debug!("{} - Client connection closed: {reason}", self.connection.label());
         let closed = self.connection.closed(reason);
         self.session.leave();
         self.outbound.shut_down();
         self.socket.shut_down();
         self.hub.forget(&self.connection, closed);
+        Poll::Ready(())
     }
 }
 
@@ -375,7 +387,7 @@ impl Drop for ClientTask {
     /// The runtime may drop the task when it ends; the registers must not keep what is gone.
     fn drop(&mut self) {
         if self.hub.register.get(self.connection.id()).is_some() {
-            self.tear_down(self.outbound.closing().unwrap_or(ClosedReason::ServerShutdown));
+            let _ = self.tear_down(self.outbound.closing().unwrap_or(ClosedReason::ServerShutdown));
         }
     }
 }

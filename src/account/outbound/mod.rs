@@ -67,6 +67,8 @@ pub enum Drained {
     Blocked,
     /// Another thread is writing; it wakes the owner if it can't finish.
     ByAnother,
+    /// The socket takes nothing any more, and the connection is ending.
+    Failed,
 }
 
 /// What a burst delivered, for the peer's counters.
@@ -305,7 +307,7 @@ impl Outbound {
                 Ok(_) => return Drained::Blocked,
                 Err(_) => {
                     self.close(ClosedReason::WriteError);
-                    return Drained::Blocked;
+                    return Drained::Failed;
                 }
             }
         }
