@@ -144,6 +144,14 @@ impl Burst {
         self.staged_bytes + self.mail.copied_bytes() >= STAGED_BYTES_MAX
     }
 
+    /// Flushes as soon as much is staged, in the middle of a fan-out. Messages for services stay.
+    #[inline]
+    pub fn flush_if_full(&mut self) {
+        if self.staged_bytes >= STAGED_BYTES_MAX {
+            self.flush();
+        }
+    }
+
     /// A random number below `bound`; good enough to spread load.
     #[inline]
     pub fn random_below(&mut self, bound: usize) -> usize {
