@@ -256,3 +256,24 @@ fn a_fan_out_that_is_flushed_on_the_way_reaches_each_once_and_in_order() {
     }
     assert_eq!(account.counters.read().messages_out, 24);
 }
+
+#[test]
+fn answers_in_a_burst_are_kept_when_its_messages_for_an_overloaded_peer_are_dropped() {
+    let account = Arc::new(Account::new("A"));
+    let slow = Arc::new(Outbound::new(u64::MAX, Transport::Owner, 1000, Arc::default()));
+    subscribe(&account, &slow, "a", None, "1", None);
+    slow.send_control(&[b'.'; 800]);
+    let mut burst = Burst::take();
+    burst.set_drop_overloaded(true);
+    let mut cache = MatchCache::default();
+    let at = cache.look_up(b"a", &account, &Rights::default());
+    let letter = Letter { subject: b"a", reply: None, headers: b"", payload: &[b"x"] };
+    let message = Outgoing { letter, shown_as: None, tail: &[b"1\r\nx\r\n"], size: 1, buffer: b"" };
+    burst.stage_control(&slow, b"+OK\r\n");
+    deliver(&mut burst, &mut cache, at, &account, &message);
+    burst.stage_control(&slow, b"PONG\r\n");
+    burst.flush();
+    assert_eq!(burst.take_traffic().messages_out, 0);
+    burst.give_back();
+    assert_eq!(received(&slow)[800..], *b"+OK\r\nPONG\r\n");
+}
