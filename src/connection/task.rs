@@ -32,7 +32,8 @@ const FLOOD_READ_BYTES: usize = 120 * 1024;
 const FLOOD_READS: u8 = 8;
 /// Full reads in a row after which a flood is worth a thread of its own, if there is one for it.
 const LANE_READS: u8 = 32;
-/// Left-overs up to this size are copied in front of the next read; larger messages get a buffer of their own.
+/// Left-overs up to this size are copied in front of the next read; larger messages get a buffer of their own. The
+/// beginning of a control line is always copied: it is larger only where `max_control_line` was raised.
 const LEFTOVER_BYTES_MAX: usize = READ_BYTES / 2;
 const BUFFER_BYTES: usize = FLOOD_READ_BYTES + LEFTOVER_BYTES_MAX;
 /// Longest wait of a publisher for one subscriber (C-32).
@@ -244,10 +245,11 @@ impl ClientTask {
             return self.read_large(context);
         }
         let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_BYTES, 0);
         let start = self.leftover.len();
-        buffer[..start].copy_from_slice(&self.leftover);
         let wanted = if self.floods() { FLOOD_READ_BYTES } else { READ_BYTES };
+        // A control line may be longer than what is left over of a message.
+        buffer.resize(BUFFER_BYTES.max(start + wanted), 0);
+        buffer[..start].copy_from_slice(&self.leftover);
         let outcome = self.socket.poll_read(context, &mut buffer[start..start + wanted]);
         let step = match outcome {
             ReadOutcome::Wait => Step::Wait,
@@ -258,7 +260,9 @@ impl ClientTask {
                 self.after_read(count, is_full)
             }
         };
-        BUFFER.set(buffer);
+        if buffer.len() == BUFFER_BYTES {
+            BUFFER.set(buffer);
+        }
         step
     }
 
