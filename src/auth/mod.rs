@@ -22,6 +22,8 @@ pub struct AuthSettings {
     pub token: Option<Secret>,
     pub users: Vec<UserSettings>,
     pub no_auth_user: Option<String>,
+    /// Clients that name nobody are let into the global account, though there are users.
+    pub anonymous: bool,
     /// For users that have none of their own.
     pub default_permissions: Option<PermissionRules>,
     /// Certificate names are user names (`verify_and_map`).
@@ -88,6 +90,7 @@ pub struct Directory {
     user: Option<(String, Secret)>,
     token: Option<Secret>,
     no_auth_user: Option<String>,
+    anonymous: bool,
     map_certificates: bool,
     proxy_required: bool,
     permissions: Option<Arc<Permissions>>,
@@ -157,13 +160,15 @@ impl Directory {
                 .map_err(|cause| AuthSettingsError::Permissions { user: user.into(), cause })
         };
         let permissions = settings.default_permissions.as_ref().map(|rules| compile(rules, "default")).transpose()?;
+        let lists_any = settings.user.is_some() || settings.token.is_some() || !settings.users.is_empty();
         let mut directory = Directory {
-            required: settings.user.is_some() || settings.token.is_some() || !settings.users.is_empty(),
+            required: lists_any || settings.anonymous,
             users: HashMap::new(),
             nkeys: HashMap::new(),
             user: settings.user.clone(),
             token: settings.token.clone(),
             no_auth_user: settings.no_auth_user.clone(),
+            anonymous: settings.anonymous,
             map_certificates: settings.map_certificates,
             proxy_required: settings.proxy_required,
             permissions: permissions.clone(),
@@ -199,7 +204,8 @@ impl Directory {
         self.required
     }
 
-    /// Whether INFO should say so; with a user for those who say nothing it doesn't.
+    /// Whether INFO should say so; with a user for those who say nothing it doesn't. It does where they are let into the
+    /// global account, as with nats-server.
     pub fn is_announced(&self) -> bool {
         self.required && self.no_auth_user.is_none()
     }
@@ -211,7 +217,7 @@ impl Directory {
 
     /// Whether something else than CONNECT may come first.
     pub fn admits_silent(&self) -> bool {
-        self.no_auth_user.is_some()
+        self.no_auth_user.is_some() || self.anonymous
     }
 
     /// What a client that was let in by `old` may do now, and in which account; none when it would not be let in any
@@ -221,6 +227,9 @@ impl Directory {
     pub fn recheck(&self, old: &Directory, user: &str, kind: ConnectionType) -> Option<Grant> {
         if !self.required {
             return Some(Grant { account: GLOBAL.into(), permissions: None, user: user.into() });
+        }
+        if self.anonymous && user.is_empty() {
+            return Some(anonymous());
         }
         if self.knows(user) {
             let find = |directory: &Directory| {
@@ -244,8 +253,15 @@ impl Directory {
         })
     }
 
+    /// Whether the user that `old` let in is one of those who are not let in at all any more, as opposed to one whose
+    /// secret has changed.
+    pub fn has_lost(&self, old: &Directory, user: &str) -> bool {
+        let was_known = old.knows(user) || old.anonymous && user.is_empty();
+        was_known && !self.knows(user)
+    }
+
     /// Whether a user of this name or key is listed.
-    pub fn knows(&self, user: &str) -> bool {
+    fn knows(&self, user: &str) -> bool {
         self.users.contains_key(user) || self.nkeys.contains_key(user)
     }
 
@@ -267,12 +283,18 @@ impl Directory {
             }
             return self.grant_known(Some(user), request);
         }
-        if !self.users.is_empty() {
+        if !self.users.is_empty() || self.anonymous {
             if self.map_certificates {
                 return self.grant_known(self.certified(request), request);
             }
-            if let Some(name) = silent {
-                return self.grant_known(self.users.get(name), request);
+            // A key that nobody could have is as good as none here.
+            if options.names_no_user() {
+                if let Some(name) = &self.no_auth_user {
+                    return self.grant_known(self.users.get(name), request);
+                }
+                if self.anonymous {
+                    return Outcome::Granted(anonymous());
+                }
             }
             if !options.user.is_empty() {
                 return match self.users.get(&options.user) {
@@ -341,6 +363,11 @@ impl Directory {
     }
 }
 
+/// For those who name nobody, where that is enough.
+fn anonymous() -> Grant {
+    Grant { account: GLOBAL.into(), permissions: None, user: String::new() }
+}
+
 fn compare(configured: &Secret, given: &Secret, grant: Grant) -> Outcome {
     if password::is_bcrypt(configured) {
         return Outcome::Bcrypt { hash: configured.clone(), given: given.clone(), grant };
@@ -406,6 +433,41 @@ mod tests {
         assert_eq!(account(check(&directory, "{}")).as_deref(), Some("B"));
         assert_eq!(account(check(&directory, r#"{"auth_token":"x"}"#)), None);
         assert!(directory.is_required() && !directory.is_announced());
+    }
+
+    #[test]
+    fn those_who_name_nobody_are_let_in_beside_the_system_user() {
+        let nkey = r#"{"nkey":"UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"}"#;
+        let settings = AuthSettings { users: vec![user("s", "t", "$SYS")], anonymous: true, ..AuthSettings::default() };
+        let directory = Directory::new(&settings).unwrap();
+        // As nats-server has it: asked for in INFO, and not missed.
+        assert!(directory.is_announced() && directory.admits_silent());
+        let accounts = ["{}", nkey, r#"{"jwt":"x"}"#, r#"{"user":"s","pass":"t"}"#]
+            .map(|connect| account(check(&directory, connect)));
+        assert_eq!(accounts.each_ref().map(Option::as_deref), [Some("$G"), Some("$G"), Some("$G"), Some("$SYS")]);
+        for refused in [r#"{"user":"s"}"#, r#"{"user":"x","pass":"t"}"#, r#"{"pass":"t"}"#, r#"{"auth_token":"t"}"#] {
+            assert_eq!(account(check(&directory, refused)), None, "{refused}");
+        }
+        let nobody = Directory::new(&AuthSettings { anonymous: true, ..AuthSettings::default() }).unwrap();
+        assert_eq!(account(check(&nobody, "{}")).as_deref(), Some("$G"));
+        assert_eq!(account(check(&nobody, r#"{"user":"x","pass":"t"}"#)), None);
+    }
+
+    #[test]
+    fn a_reload_keeps_those_who_name_nobody_as_long_as_they_may() {
+        let new = |users: Vec<UserSettings>, anonymous| {
+            Directory::new(&AuthSettings { users, anonymous, ..AuthSettings::default() }).unwrap()
+        };
+        let before = new(vec![user("s", "t", "$SYS")], true);
+        let changed = new(vec![user("s", "u", "$SYS")], true);
+        assert!(changed.recheck(&before, "", ConnectionType::Standard).is_some());
+        let open = new(Vec::new(), false);
+        assert!(before.recheck(&open, "", ConnectionType::Standard).is_some());
+        assert!(before.recheck(&open, "x", ConnectionType::Standard).is_none());
+        let closed = new(vec![user("s", "t", "$SYS"), user("a", "b", "A")], false);
+        assert!(closed.recheck(&before, "", ConnectionType::Standard).is_none());
+        assert!(closed.has_lost(&before, ""), "they end without an error");
+        assert!(!changed.has_lost(&before, "s") && !closed.has_lost(&open, ""));
     }
 
     #[test]

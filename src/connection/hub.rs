@@ -267,7 +267,7 @@ impl Hub {
                     connection.post(Update { permissions: grant.permissions });
                 }
                 Some(_) => connection.outbound.close(ClosedReason::ClientClosed),
-                None if old.knows(&user) && !new.knows(&user) => connection.outbound.close(ClosedReason::ClientClosed),
+                None if new.has_lost(&old, &user) => connection.outbound.close(ClosedReason::ClientClosed),
                 _ => connection.refuse(error::AUTHORIZATION, ClosedReason::AuthenticationViolation),
             }
         }

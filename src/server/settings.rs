@@ -43,6 +43,7 @@ pub fn directory(options: &Options) -> Result<Directory, SettingsError> {
         token: authorization.token.as_ref().map(secret),
         users: authorization.users.iter().map(user).collect(),
         no_auth_user: options.no_auth_user.clone(),
+        anonymous: authorization.anonymous,
         default_permissions: None,
         map_certificates: options.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
         proxy_required: authorization.proxy_required,

@@ -388,3 +388,38 @@ fn users_come_only_by_the_transports_they_may_use() {
     refused(&server, "{\"user\":\"web\",\"pass\":\"x\"}");
     server.connected_with("\"user\":\"both\",\"pass\":\"x\"").expect_nothing();
 }
+
+#[test]
+fn a_system_user_alone_locks_nobody_out_of_the_global_account() {
+    let read = |text: &str| headwater::config::load_text(text.as_bytes()).unwrap().options;
+    let system = "accounts { $SYS { users: [{user: s, password: t}] } }";
+    let server = TestServer::start(|options| {
+        let read = read(system);
+        (options.accounts, options.authorization) = (read.accounts, read.authorization);
+    });
+    let mut anonymous = server.connected();
+    let mut silent = server.client();
+    assert_eq!(silent.info()["auth_required"], true, "as nats-server says");
+    silent.send("SUB a 1\r\n");
+    silent.expect("+OK\r\n");
+    anonymous.send("PUB a 1\r\nx\r\n");
+    silent.expect("MSG a 1 1\r\nx\r\n");
+    let system_user = server.connected_with("\"user\":\"s\",\"pass\":\"t\"");
+    let accounts: Vec<String> = server.server.connections().into_iter().map(|shown| shown.account).collect();
+    assert_eq!(accounts, ["$G", "$G", "$SYS"]);
+    refused(&server, "{\"user\":\"s\",\"pass\":\"u\"}");
+    drop(system_user);
+    let reload = |text: &str| {
+        let read = read(text);
+        let mut options = Options::clone(&server.server.options());
+        (options.accounts, options.authorization) = (read.accounts, read.authorization);
+        server.runtime.block_on(async { server.server.reload(options) }).unwrap();
+    };
+    reload(&system.replace("password: t", "password: u"));
+    anonymous.expect_nothing();
+    // Users of another account, and who names nobody is let in no more.
+    reload("accounts { $SYS { users: [{user: s, password: t}] }, A { users: [{user: a, password: b}] } }");
+    anonymous.expect_closed();
+    silent.expect_closed();
+    refused(&server, "{}");
+}
