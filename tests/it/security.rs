@@ -1,10 +1,11 @@
 //! Authentication, permissions and TLS over real sockets (S-01..S-06, S-30..S-34, S-47, S-60..S-63).
 
-use crate::harness::{TestServer, eventually};
+use crate::harness::{RawClient, TestServer, eventually};
 use headwater::config::{
     AccountLimits, AccountOptions, AllowResponses, ConnectionType, Options, Permissions, Secret, SubjectPermissions,
     User, UserIdentity, UserPassword,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 fn user(name: &str, password: &str) -> User {
@@ -422,4 +423,44 @@ fn a_system_user_alone_locks_nobody_out_of_the_global_account() {
     anonymous.expect_closed();
     silent.expect_closed();
     refused(&server, "{}");
+}
+
+/// Keeps all checks of hashed passwords waiting, as a crowd of others before them would.
+fn hold_hashing(server: &TestServer) -> tokio::sync::OwnedSemaphorePermit {
+    let hashing = Arc::clone(&server.server.hub().hashing);
+    let all = u32::try_from(hashing.available_permits()).unwrap();
+    server.runtime.block_on(hashing.acquire_many_owned(all)).unwrap()
+}
+
+/// A client that waits for its hashed password to be checked.
+fn waiting(server: &TestServer) -> RawClient {
+    let mut client = server.client();
+    client.info();
+    client.send("CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"x\"}\r\nSUB a 1\r\nPING\r\n");
+    eventually("CONNECT was read", || {
+        let connections = server.server.hub().register.all();
+        connections.iter().any(|connection| connection.with_options(|options| options.user == "a"))
+    });
+    client
+}
+
+fn hashed(password: &str) -> User {
+    user("a", &bcrypt::hash(password, 4).unwrap())
+}
+
+#[test]
+fn who_waits_for_others_to_be_checked_is_not_late() {
+    // The time to log in went on while CONNECT waited for its turn.
+    let server = TestServer::start(|options| {
+        options.authorization.users = vec![hashed("x")];
+        options.authorization.timeout = Duration::from_millis(100);
+    });
+    let held = hold_hashing(&server);
+    let mut client = waiting(&server);
+    let mut silent = server.client();
+    silent.info();
+    silent.expect("-ERR 'Authentication Timeout'\r\n");
+    silent.expect_closed();
+    drop(held);
+    client.expect("PONG\r\n");
 }
