@@ -85,8 +85,6 @@ impl Session {
 
     fn admit(&mut self, grant: Grant, burst: &mut Burst) -> Flow {
         let account = self.hub.ensure_account(&grant.account);
-        // Deliveries so far belong to the old account.
-        self.end_burst(burst, &[]);
         self.account.dismiss();
         if account.admit().is_err() {
             // It is counted in the account that it stays in until it ends.

@@ -134,6 +134,10 @@ impl Session {
                 Step::Op(op, len) => {
                     consumed += len;
                     self.cache = cache;
+                    if matches!(op, Op::Connect(_)) {
+                        // What came before is the old account's, and what of it is for services points into the buffer.
+                        self.end_burst(burst, buffer);
+                    }
                     flow = self.operate(&op, burst);
                     cache = self.cache.take();
                 }
