@@ -464,3 +464,20 @@ fn who_waits_for_others_to_be_checked_is_not_late() {
     drop(held);
     client.expect("PONG\r\n");
 }
+
+#[test]
+fn what_was_subscribed_in_silence_does_not_stay_in_the_account_that_connect_leaves() {
+    let server = TestServer::start(|options| {
+        options.authorization.users = vec![in_account("A", user("a", "")), in_account("B", user("b", "x"))];
+        options.no_auth_user = Some("a".into());
+    });
+    let account = |name: &str| server.server.hub().account(name).unwrap();
+    let mut client = server.client();
+    client.info();
+    client.send("SUB s 1\r\n");
+    client.expect("+OK\r\n");
+    assert_eq!(account("A").interest.len(), 1);
+    client.send("CONNECT {\"verbose\":false,\"user\":\"b\",\"pass\":\"x\"}\r\nPUB s 1\r\nx\r\nPING\r\n");
+    client.expect("PONG\r\n");
+    assert_eq!((account("A").interest.len(), account("B").interest.len()), (0, 0));
+}

@@ -92,6 +92,10 @@ impl Session {
             self.log_error(format_args!("{}", error::MAX_ACCOUNT_CONNECTIONS));
             return self.refuse(burst, error::MAX_ACCOUNT_CONNECTIONS, ClosedReason::MaxAccountConnections);
         }
+        if !Arc::ptr_eq(&self.account, &account) {
+            // Nobody would look for them in the old account any more.
+            self.drop_subscriptions();
+        }
         self.account = account;
         self.cache = None;
         self.apply(grant);
