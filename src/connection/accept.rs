@@ -135,10 +135,12 @@ fn start(
     } else if hub.is_stopping() {
         connection.outbound.close(ClosedReason::ServerShutdown);
     }
-    if hub.directory.load().is_required() {
+    let directory = hub.directory.load_full();
+    if directory.is_required() {
         hub.set_alarm(Instant::now() + settings.auth_timeout, &connection, Alarm::Authentication);
     } else {
         connection.set_authenticated();
+        hub.confirm_login(&connection, &directory);
     }
     connection.schedule_ping(hub, settings.ping_interval);
     tokio::spawn(ClientTask::new(Arc::clone(hub), connection, socket).with_early_bytes(early));

@@ -232,11 +232,12 @@ impl Connection {
     }
 
     pub fn set_authenticated(&self) {
-        self.authenticated.store(true, Ordering::Relaxed);
+        // A reload must either see it or be seen by who sets it.
+        self.authenticated.store(true, Ordering::SeqCst);
     }
 
     pub fn is_authenticated(&self) -> bool {
-        self.authenticated.load(Ordering::Relaxed)
+        self.authenticated.load(Ordering::SeqCst)
     }
 
     /// Counts what a read burst brought.

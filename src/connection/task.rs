@@ -202,14 +202,20 @@ impl ClientTask {
             Wait::Nothing | Wait::LastWords(_) => return Poll::Ready(()),
             Wait::Authentication(pending) => match pending.as_mut().poll(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(granted) => {
+                Poll::Ready(decision) => {
                     let mut burst = Burst::take();
-                    let flow = self.session.authenticated(granted, &mut burst);
+                    let flow = self.session.authenticated(decision, &mut burst);
                     self.session.end_burst(&mut burst, &[]);
                     burst.give_back();
                     self.wait = Wait::Nothing;
-                    if let Flow::Close(reason) = flow {
-                        self.outbound.close(reason);
+                    match flow {
+                        Flow::Continue => {}
+                        Flow::Close(reason) => self.outbound.close(reason),
+                        Flow::Authenticate(again) => {
+                            self.wait = Wait::Authentication(again);
+                            context.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
                     }
                 }
             },

@@ -1,6 +1,7 @@
 //! Authentication, permissions and TLS over real sockets (S-01..S-06, S-30..S-34, S-47, S-60..S-63).
 
 use crate::harness::{RawClient, TestServer, eventually};
+use headwater::auth::{AuthSettings, Directory};
 use headwater::config::{
     AccountLimits, AccountOptions, AllowResponses, ConnectionType, Options, Permissions, Secret, SubjectPermissions,
     User, UserIdentity, UserPassword,
@@ -480,4 +481,51 @@ fn what_was_subscribed_in_silence_does_not_stay_in_the_account_that_connect_leav
     client.send("CONNECT {\"verbose\":false,\"user\":\"b\",\"pass\":\"x\"}\r\nPUB s 1\r\nx\r\nPING\r\n");
     client.expect("PONG\r\n");
     assert_eq!((account("A").interest.len(), account("B").interest.len()), (0, 0));
+}
+
+fn reload_users(server: &TestServer, users: Vec<User>) {
+    let mut options = Options::clone(&server.server.options());
+    options.authorization.users = users;
+    server.runtime.block_on(async { server.server.reload(options) }).unwrap();
+}
+
+#[test]
+fn a_login_that_a_reload_overtakes_is_decided_by_the_new_users() {
+    // It was let in as the user that it had been before the reload, with a password that was good no more.
+    for (now, admitted) in [
+        (vec![hashed("y")], false),
+        (vec![user("b", "x")], false),
+        (vec![in_account("B", hashed("x"))], true),
+        (vec![in_account("B", user("a", "x"))], true),
+    ] {
+        let server = TestServer::start(with_users(vec![in_account("A", hashed("x"))]));
+        let held = hold_hashing(&server);
+        let mut client = waiting(&server);
+        reload_users(&server, now);
+        drop(held);
+        if admitted {
+            client.expect("PONG\r\n");
+            assert_eq!(server.server.connections()[0].account, "B");
+            assert_eq!(server.server.hub().account("B").unwrap().interest.len(), 1);
+        } else {
+            client.expect("-ERR 'Authorization Violation'\r\n");
+            client.expect_closed();
+        }
+    }
+}
+
+#[test]
+fn a_reload_in_the_moment_of_a_login_is_not_missed() {
+    // A reload looks at those who are logged in; who becomes so just after has to look for itself.
+    let server = TestServer::start(with_users(vec![user("a", "x")]));
+    let hub = server.server.hub();
+    let before = hub.directory.load_full();
+    let mut client = server.connected_with("\"user\":\"a\",\"pass\":\"x\"");
+    let connection = server.server.connection(server.server.connections()[0].id).unwrap();
+    hub.confirm_login(&connection, &before);
+    client.expect_nothing();
+    let token = AuthSettings { token: Some(headwater::protocol::connect::Secret::new("t")), ..AuthSettings::default() };
+    hub.directory.store(Arc::new(Directory::new(&token).unwrap()));
+    hub.confirm_login(&connection, &before);
+    client.expect_closed();
 }
