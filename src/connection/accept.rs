@@ -54,25 +54,28 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
     let id = hub.next_id();
     let nonce = challenge(&hub);
     let allow_plain = hub.settings.load().allow_plain;
+    // Whoever is in a handshake, or has yet to say whether it wants one, is not registered, but must not be without number
+    // either.
+    let Some(handshaking) = hub.begin_handshake() else {
+        tracing::error!("{peer} - cid:{id} - {}", error::MAX_CONNECTIONS);
+        if tls.settings().first != HandshakeFirst::Always {
+            send_now(&stream, &info_line(&hub, id, peer, &nonce, shown_tls(allow_plain)));
+            send_now(&stream, &error::line(error::MAX_CONNECTIONS));
+        }
+        return;
+    };
     let mut first = match tls.settings().first {
         HandshakeFirst::No => false,
         HandshakeFirst::Always => true,
         HandshakeFirst::Within(wait) => is_readable_within(&stream, wait).await,
     };
     if !first {
-        let shown = if allow_plain { InfoTls::Available } else { InfoTls::Required };
-        send_now(&stream, &info_line(&hub, id, peer, &nonce, shown));
+        send_now(&stream, &info_line(&hub, id, peer, &nonce, shown_tls(allow_plain)));
         if allow_plain && !begins_handshake(&stream, tls.settings().timeout).await {
+            drop(handshaking);
             return start_plain(&hub, stream, peer, id, nonce, Vec::new());
         }
     }
-    // Whoever is in a handshake is not registered yet, but must not be without number either.
-    let Some(_handshaking) = hub.begin_handshake() else {
-        if !first {
-            send_now(&stream, &error::line(error::MAX_CONNECTIONS));
-        }
-        return;
-    };
     if !tls.admits(Instant::now()) {
         if !first {
             send_now(&stream, &error::line(error::THROTTLED));
@@ -154,6 +157,11 @@ enum InfoTls {
     Required,
     /// The session has begun, where a plain one would have been welcome, too.
     Both,
+}
+
+/// Before the session.
+fn shown_tls(allow_plain: bool) -> InfoTls {
+    if allow_plain { InfoTls::Available } else { InfoTls::Required }
 }
 
 /// Keeps for the monitor that a handshake failed (C-37).
