@@ -39,6 +39,8 @@ pub struct Server {
     tasks: Mutex<Vec<JoinHandle<()>>>,
     jetstream: ArcSwapOption<Node>,
     monitor: OnceLock<SocketAddr>,
+    /// TLS of the monitor, if it has any.
+    monitor_tls: Arc<ArcSwapOption<TlsListener>>,
     config_load_time: ArcSwap<SystemTime>,
 }
 
@@ -110,6 +112,7 @@ impl Server {
             tasks: Mutex::default(),
             jetstream: ArcSwapOption::empty(),
             monitor: OnceLock::new(),
+            monitor_tls: Arc::default(),
             config_load_time: ArcSwap::from_pointee(SystemTime::now()),
         }))
     }
@@ -118,11 +121,9 @@ impl Server {
     /// store is opened, which may take long and is worth watching.
     pub async fn start_monitor(self: &Arc<Self>) -> Result<Option<SocketAddr>, StartError> {
         let options = self.options.load_full();
-        let (wanted, tls) = match (&options.http, &options.https) {
-            (Some(http), _) => (http, None),
-            (None, Some(https)) => (https, Some(Arc::new(TlsListener::new(settings::monitor_tls(&options))?))),
-            (None, None) => return Ok(None),
-        };
+        let Some(wanted) = options.http.as_ref().or(options.https.as_ref()) else { return Ok(None) };
+        let tls = settings::monitor_tls(&options).map(TlsListener::new).transpose()?;
+        self.monitor_tls.store(tls.map(Arc::new));
         let failed = |error| StartError::Monitor(Box::new(error));
         let listener = listen(&wanted.host, wanted.port).await.map_err(failed)?;
         let address = listener.local_addr().map_err(|cause| {
@@ -130,7 +131,7 @@ impl Server {
             failed(StartError::Listen { address, cause })
         })?;
         let address = *self.monitor.get_or_init(|| address);
-        let serving = tokio::spawn(Monitor::new(self).serve(listener, address, tls));
+        let serving = tokio::spawn(Monitor::new(self).serve(listener, address, Arc::clone(&self.monitor_tls)));
         self.tasks.lock().push(serving);
         Ok(Some(address))
     }

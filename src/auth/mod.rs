@@ -4,6 +4,8 @@
 mod certificate;
 pub mod nkey;
 mod password;
+#[cfg(test)]
+mod tests;
 
 pub use certificate::{CertificateNames, DistinguishedName};
 pub use nkey::nonce;
@@ -22,6 +24,8 @@ pub struct AuthSettings {
     pub token: Option<Secret>,
     pub users: Vec<UserSettings>,
     pub no_auth_user: Option<String>,
+    /// Clients that name nobody are let into the global account, though there are users.
+    pub anonymous: bool,
     /// For users that have none of their own.
     pub default_permissions: Option<PermissionRules>,
     /// Certificate names are user names (`verify_and_map`).
@@ -88,6 +92,7 @@ pub struct Directory {
     user: Option<(String, Secret)>,
     token: Option<Secret>,
     no_auth_user: Option<String>,
+    anonymous: bool,
     map_certificates: bool,
     proxy_required: bool,
     permissions: Option<Arc<Permissions>>,
@@ -157,13 +162,15 @@ impl Directory {
                 .map_err(|cause| AuthSettingsError::Permissions { user: user.into(), cause })
         };
         let permissions = settings.default_permissions.as_ref().map(|rules| compile(rules, "default")).transpose()?;
+        let lists_any = settings.user.is_some() || settings.token.is_some() || !settings.users.is_empty();
         let mut directory = Directory {
-            required: settings.user.is_some() || settings.token.is_some() || !settings.users.is_empty(),
+            required: lists_any || settings.anonymous,
             users: HashMap::new(),
             nkeys: HashMap::new(),
             user: settings.user.clone(),
             token: settings.token.clone(),
             no_auth_user: settings.no_auth_user.clone(),
+            anonymous: settings.anonymous,
             map_certificates: settings.map_certificates,
             proxy_required: settings.proxy_required,
             permissions: permissions.clone(),
@@ -199,7 +206,8 @@ impl Directory {
         self.required
     }
 
-    /// Whether INFO should say so; with a user for those who say nothing it doesn't.
+    /// Whether INFO should say so; with a user for those who say nothing it doesn't. It does where they are let into the
+    /// global account, as with nats-server.
     pub fn is_announced(&self) -> bool {
         self.required && self.no_auth_user.is_none()
     }
@@ -211,7 +219,7 @@ impl Directory {
 
     /// Whether something else than CONNECT may come first.
     pub fn admits_silent(&self) -> bool {
-        self.no_auth_user.is_some()
+        self.no_auth_user.is_some() || self.anonymous
     }
 
     /// What a client that was let in by `old` may do now, and in which account; none when it would not be let in any
@@ -221,6 +229,9 @@ impl Directory {
     pub fn recheck(&self, old: &Directory, user: &str, kind: ConnectionType) -> Option<Grant> {
         if !self.required {
             return Some(Grant { account: GLOBAL.into(), permissions: None, user: user.into() });
+        }
+        if self.anonymous && user.is_empty() {
+            return Some(anonymous());
         }
         if self.knows(user) {
             let find = |directory: &Directory| {
@@ -244,8 +255,15 @@ impl Directory {
         })
     }
 
+    /// Whether the user that `old` let in is one of those who are not let in at all any more, as opposed to one whose
+    /// secret has changed.
+    pub fn has_lost(&self, old: &Directory, user: &str) -> bool {
+        let was_known = old.knows(user) || old.anonymous && user.is_empty();
+        was_known && !self.knows(user)
+    }
+
     /// Whether a user of this name or key is listed.
-    pub fn knows(&self, user: &str) -> bool {
+    fn knows(&self, user: &str) -> bool {
         self.users.contains_key(user) || self.nkeys.contains_key(user)
     }
 
@@ -267,12 +285,18 @@ impl Directory {
             }
             return self.grant_known(Some(user), request);
         }
-        if !self.users.is_empty() {
+        if !self.users.is_empty() || self.anonymous {
             if self.map_certificates {
                 return self.grant_known(self.certified(request), request);
             }
-            if let Some(name) = silent {
-                return self.grant_known(self.users.get(name), request);
+            // A key that nobody could have is as good as none here.
+            if options.names_no_user() {
+                if let Some(name) = &self.no_auth_user {
+                    return self.grant_known(self.users.get(name), request);
+                }
+                if self.anonymous {
+                    return Outcome::Granted(anonymous());
+                }
             }
             if !options.user.is_empty() {
                 return match self.users.get(&options.user) {
@@ -341,6 +365,11 @@ impl Directory {
     }
 }
 
+/// For those who name nobody, where that is enough.
+fn anonymous() -> Grant {
+    Grant { account: GLOBAL.into(), permissions: None, user: String::new() }
+}
+
 fn compare(configured: &Secret, given: &Secret, grant: Grant) -> Outcome {
     if password::is_bcrypt(configured) {
         return Outcome::Bcrypt { hash: configured.clone(), given: given.clone(), grant };
@@ -358,88 +387,5 @@ fn shown_user(options: &ConnectOptions) -> String {
         "[REDACTED]".into()
     } else {
         String::new()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn user(name: &str, password: &str, account: &str) -> UserSettings {
-        UserSettings {
-            identity: UserIdentity::Password { name: name.into(), password: Secret::new(password) },
-            account: Some(account.into()),
-            ..UserSettings::default()
-        }
-    }
-
-    fn check(directory: &Directory, connect: &str) -> Outcome {
-        let mut options = ConnectOptions::default();
-        options.merge(connect.as_bytes()).unwrap();
-        let request = Request {
-            options: &options,
-            nonce: b"nonce",
-            connection_type: ConnectionType::Standard,
-            certificate: None,
-        };
-        directory.check(&request)
-    }
-
-    fn account(outcome: Outcome) -> Option<String> {
-        match outcome {
-            Outcome::Granted(grant) => Some(grant.account),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn users_of_accounts() {
-        let settings = AuthSettings {
-            users: vec![user("a", "x", "A"), user("b", "", "B")],
-            no_auth_user: Some("b".into()),
-            ..AuthSettings::default()
-        };
-        let directory = Directory::new(&settings).unwrap();
-        assert_eq!(account(check(&directory, r#"{"user":"a","pass":"x"}"#)).as_deref(), Some("A"));
-        assert_eq!(account(check(&directory, r#"{"user":"a","pass":"y"}"#)), None);
-        assert_eq!(account(check(&directory, r#"{"user":"c","pass":"y"}"#)), None);
-        assert_eq!(account(check(&directory, "{}")).as_deref(), Some("B"));
-        assert_eq!(account(check(&directory, r#"{"auth_token":"x"}"#)), None);
-        assert!(directory.is_required() && !directory.is_announced());
-    }
-
-    #[test]
-    fn token_and_single_user() {
-        let token = AuthSettings { token: Some(Secret::new("t")), ..AuthSettings::default() };
-        let directory = Directory::new(&token).unwrap();
-        assert!(account(check(&directory, r#"{"auth_token":"t"}"#)).is_some());
-        assert!(account(check(&directory, r#"{"user":"t","pass":"t"}"#)).is_none());
-        let single = AuthSettings { user: Some(("u".into(), Secret::new("p"))), ..AuthSettings::default() };
-        let directory = Directory::new(&single).unwrap();
-        assert!(account(check(&directory, r#"{"user":"u","pass":"p"}"#)).is_some());
-        assert!(account(check(&directory, "{}")).is_none());
-    }
-
-    #[test]
-    fn a_reload_keeps_those_whose_login_is_still_good() {
-        let directory =
-            |users: Vec<UserSettings>| Directory::new(&AuthSettings { users, ..AuthSettings::default() }).unwrap();
-        let old = directory(vec![user("a", "x", "A"), user("b", "x", "A"), user("c", "x", "A"), user("d", "x", "A")]);
-        let new = directory(vec![user("a", "x", "A"), user("b", "y", "A"), user("c", "x", "C")]);
-        let stays = |name: &str| new.recheck(&old, name, ConnectionType::Standard).is_some();
-        assert_eq!(["a", "b", "c", "d", ""].map(stays), [true, false, true, false, false]);
-        let moved = new.recheck(&old, "c", ConnectionType::Standard).map(|grant| grant.account);
-        assert_eq!(moved.as_deref(), Some("C"), "the login is good, for another account");
-        let open = Directory::new(&AuthSettings::default()).unwrap();
-        assert!(open.recheck(&old, "a", ConnectionType::Standard).is_some());
-        assert!(old.recheck(&open, "", ConnectionType::Standard).is_none());
-    }
-
-    #[test]
-    fn an_unknown_no_auth_user_and_duplicates_are_refused() {
-        let settings = AuthSettings { no_auth_user: Some("x".into()), ..AuthSettings::default() };
-        assert!(Directory::new(&settings).is_err());
-        let settings = AuthSettings { users: vec![user("a", "", "A"), user("a", "", "B")], ..AuthSettings::default() };
-        assert!(Directory::new(&settings).is_err());
     }
 }

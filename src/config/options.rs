@@ -161,7 +161,9 @@ impl Options {
     /// True when a client must authenticate, which INFO shows as `auth_required`.
     pub fn auth_required(&self) -> bool {
         let authorization = &self.authorization;
-        authorization.user.is_some() || authorization.token.is_some() || !authorization.users.is_empty()
+        let lists_any =
+            authorization.user.is_some() || authorization.token.is_some() || !authorization.users.is_empty();
+        lists_any || authorization.anonymous
     }
 }
 

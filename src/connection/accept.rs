@@ -54,25 +54,28 @@ async fn serve_tls(hub: Arc<Hub>, tls: Arc<TlsListener>, stream: TcpStream, peer
     let id = hub.next_id();
     let nonce = challenge(&hub);
     let allow_plain = hub.settings.load().allow_plain;
+    // Whoever is in a handshake, or has yet to say whether it wants one, is not registered, but must not be without number
+    // either.
+    let Some(handshaking) = hub.begin_handshake() else {
+        tracing::error!("{peer} - cid:{id} - {}", error::MAX_CONNECTIONS);
+        if tls.settings().first != HandshakeFirst::Always {
+            send_now(&stream, &info_line(&hub, id, peer, &nonce, shown_tls(allow_plain)));
+            send_now(&stream, &error::line(error::MAX_CONNECTIONS));
+        }
+        return;
+    };
     let mut first = match tls.settings().first {
         HandshakeFirst::No => false,
         HandshakeFirst::Always => true,
         HandshakeFirst::Within(wait) => is_readable_within(&stream, wait).await,
     };
     if !first {
-        let shown = if allow_plain { InfoTls::Available } else { InfoTls::Required };
-        send_now(&stream, &info_line(&hub, id, peer, &nonce, shown));
+        send_now(&stream, &info_line(&hub, id, peer, &nonce, shown_tls(allow_plain)));
         if allow_plain && !begins_handshake(&stream, tls.settings().timeout).await {
+            drop(handshaking);
             return start_plain(&hub, stream, peer, id, nonce, Vec::new());
         }
     }
-    // Whoever is in a handshake is not registered yet, but must not be without number either.
-    let Some(_handshaking) = hub.begin_handshake() else {
-        if !first {
-            send_now(&stream, &error::line(error::MAX_CONNECTIONS));
-        }
-        return;
-    };
     if !tls.admits(Instant::now()) {
         if !first {
             send_now(&stream, &error::line(error::THROTTLED));
@@ -108,7 +111,7 @@ fn start_plain(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, id: u64, non
     let stream = Arc::new(stream);
     let transport = Transport::Direct(Arc::clone(&stream));
     let outbound = hub.outbound(id, transport);
-    start(hub, Socket::Plain(stream), outbound, peer, nonce, None, early);
+    start(hub, Socket::plain(stream), outbound, peer, nonce, None, early);
 }
 
 fn start(
@@ -135,10 +138,12 @@ fn start(
     } else if hub.is_stopping() {
         connection.outbound.close(ClosedReason::ServerShutdown);
     }
-    if hub.directory.load().is_required() {
+    let directory = hub.directory.load_full();
+    if directory.is_required() {
         hub.set_alarm(Instant::now() + settings.auth_timeout, &connection, Alarm::Authentication);
     } else {
         connection.set_authenticated();
+        hub.confirm_login(&connection, &directory);
     }
     connection.schedule_ping(hub, settings.ping_interval);
     tokio::spawn(ClientTask::new(Arc::clone(hub), connection, socket).with_early_bytes(early));
@@ -152,6 +157,11 @@ enum InfoTls {
     Required,
     /// The session has begun, where a plain one would have been welcome, too.
     Both,
+}
+
+/// Before the session.
+fn shown_tls(allow_plain: bool) -> InfoTls {
+    if allow_plain { InfoTls::Available } else { InfoTls::Required }
 }
 
 /// Keeps for the monitor that a handshake failed (C-37).

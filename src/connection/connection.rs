@@ -42,6 +42,8 @@ pub struct Connection {
     write_watched: AtomicBool,
     /// Nothing was heard for a ping interval: the task may let go of its caches.
     rest: AtomicBool,
+    /// CONNECT came: who waits for the login to be decided is not late.
+    connect_seen: AtomicBool,
     authenticated: AtomicBool,
     /// Understands INFO at any time (protocol 1, and its first PONG has been sent).
     takes_info: AtomicBool,
@@ -117,6 +119,7 @@ impl Connection {
             ping_due: AtomicU64::new(0),
             write_watched: AtomicBool::new(false),
             rest: AtomicBool::new(false),
+            connect_seen: AtomicBool::new(false),
             authenticated: AtomicBool::new(false),
             takes_info: AtomicBool::new(false),
             update: Mutex::default(),
@@ -229,11 +232,12 @@ impl Connection {
     }
 
     pub fn set_authenticated(&self) {
-        self.authenticated.store(true, Ordering::Relaxed);
+        // A reload must either see it or be seen by who sets it.
+        self.authenticated.store(true, Ordering::SeqCst);
     }
 
     pub fn is_authenticated(&self) -> bool {
-        self.authenticated.load(Ordering::Relaxed)
+        self.authenticated.load(Ordering::SeqCst)
     }
 
     /// Counts what a read burst brought.
@@ -255,6 +259,7 @@ impl Connection {
 
     /// CONNECT arrived: a first estimate of the round trip is the time since INFO.
     pub fn note_connect(&self) {
+        self.connect_seen.store(true, Ordering::Relaxed);
         self.last_activity.store(self.age(), Ordering::Relaxed);
         self.round_trip.set(self.age());
     }
@@ -322,10 +327,11 @@ impl Connection {
     /// Serves one alarm of the shared timers.
     pub fn on_alarm(&self, alarm: Alarm, hub: &Hub, now: Instant) {
         match alarm {
-            Alarm::Authentication if !self.is_authenticated() => {
-                self.refuse(error::AUTHENTICATION_TIMEOUT, ClosedReason::AuthenticationTimeout);
+            Alarm::Authentication => {
+                if !self.is_authenticated() && !self.connect_seen.load(Ordering::Relaxed) {
+                    self.refuse(error::AUTHENTICATION_TIMEOUT, ClosedReason::AuthenticationTimeout);
+                }
             }
-            Alarm::Authentication => {}
             Alarm::Expiry => self.refuse(error::USER_EXPIRED, ClosedReason::AuthenticationExpired),
             Alarm::Ping => self.ping(hub),
             Alarm::WriteDeadline => self.check_write(hub, now),

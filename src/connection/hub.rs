@@ -17,7 +17,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
@@ -73,6 +73,19 @@ fn egress_bytes_max() -> usize {
     let kibibytes =
         text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
     kibibytes.map_or(FALLBACK, |kibibytes: usize| kibibytes.saturating_mul(1024) / 4).max(256 << 20)
+}
+
+/// Ends a connection whose login is no longer good, and tells others of their new permissions.
+fn recheck(connection: &Connection, old: &Directory, new: &Directory) {
+    let user = connection.user();
+    match new.recheck(old, &user, Hub::connection_type(connection.kind())) {
+        Some(grant) if grant.account == connection.account().name() => {
+            connection.post(Update { permissions: grant.permissions });
+        }
+        Some(_) => connection.outbound.close(ClosedReason::ClientClosed),
+        None if new.has_lost(old, &user) => connection.outbound.close(ClosedReason::ClientClosed),
+        None => connection.refuse(error::AUTHORIZATION, ClosedReason::AuthenticationViolation),
+    }
 }
 
 struct Observers(Arc<dyn ConnectionObserver>);
@@ -257,22 +270,23 @@ impl Hub {
         let old = self.directory.swap(Arc::new(directory));
         let new = self.directory.load();
         for connection in self.register.all() {
-            let kind = Hub::connection_type(connection.kind());
-            if !connection.is_authenticated() {
-                continue;
-            }
-            let user = connection.user();
-            match new.recheck(&old, &user, kind) {
-                Some(grant) if grant.account == connection.account().name() => {
-                    connection.post(Update { permissions: grant.permissions });
-                }
-                Some(_) => connection.outbound.close(ClosedReason::ClientClosed),
-                None if old.knows(&user) && !new.knows(&user) => connection.outbound.close(ClosedReason::ClientClosed),
-                _ => connection.refuse(error::AUTHORIZATION, ClosedReason::AuthenticationViolation),
+            // Who is about to log in looks for itself.
+            if connection.is_authenticated() {
+                recheck(&connection, &old, &new);
             }
         }
         self.shrink_to(connections_max);
         self.shrink_accounts();
+    }
+
+    /// To be called when a connection has been marked as logged in: a reload since then has not seen it as such, and
+    /// `directory`, by which the login was decided, is not the one that holds.
+    pub fn confirm_login(&self, connection: &Connection, directory: &Arc<Directory>) {
+        fence(Ordering::SeqCst);
+        let now = self.directory.load();
+        if !Arc::ptr_eq(&now, directory) {
+            recheck(connection, directory, &now);
+        }
     }
 
     /// Takes over new certificates. Open connections stay, unless their key is no longer pinned.

@@ -15,8 +15,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 pub enum Socket {
-    Plain(Arc<TcpStream>),
+    Plain(PlainSocket),
     Tls(Box<TlsSocket>),
+}
+
+pub struct PlainSocket {
+    stream: Arc<TcpStream>,
+    broken: bool,
 }
 
 pub struct TlsSocket {
@@ -38,6 +43,10 @@ pub enum ReadOutcome {
 }
 
 impl Socket {
+    pub fn plain(stream: Arc<TcpStream>) -> Socket {
+        Socket::Plain(PlainSocket { stream, broken: false })
+    }
+
     pub fn tls(stream: TlsStream<TcpStream>) -> Socket {
         Socket::Tls(Box::new(TlsSocket { stream, unflushed: false, broken: false }))
     }
@@ -46,7 +55,7 @@ impl Socket {
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> ReadOutcome {
         let wanted = buffer.len();
         match self {
-            Socket::Plain(stream) => loop {
+            Socket::Plain(PlainSocket { stream, .. }) => loop {
                 match stream.poll_read_ready(context) {
                     Poll::Pending => return ReadOutcome::Wait,
                     Poll::Ready(Err(_)) => return ReadOutcome::Closed(ClosedReason::ReadError),
@@ -77,7 +86,7 @@ impl Socket {
     /// Reads once, at most `wanted` bytes, behind what `buffer` holds.
     pub fn poll_read_into(&mut self, context: &mut Context<'_>, buffer: &mut Vec<u8>, wanted: usize) -> ReadOutcome {
         match self {
-            Socket::Plain(stream) => loop {
+            Socket::Plain(PlainSocket { stream, .. }) => loop {
                 match stream.poll_read_ready(context) {
                     Poll::Pending => return ReadOutcome::Wait,
                     Poll::Ready(Err(_)) => return ReadOutcome::Closed(ClosedReason::ReadError),
@@ -105,19 +114,7 @@ impl Socket {
     /// Writes what waits in `outbound`, and has the task woken when the socket takes more.
     pub fn poll_write_pending(&mut self, outbound: &Outbound, context: &mut Context<'_>) {
         match self {
-            Socket::Plain(stream) => {
-                while outbound.drain(stream) == Drained::Blocked {
-                    // The last words of some are worth a try, those of others are not.
-                    if outbound.is_closed() && !outbound.closing().is_some_and(ClosedReason::flushes) {
-                        return;
-                    }
-                    match stream.poll_write_ready(context) {
-                        Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(_)) => return outbound.close(ClosedReason::WriteError),
-                        Poll::Pending => return,
-                    }
-                }
-            }
+            Socket::Plain(plain) => plain.poll_write_pending(outbound, context),
             Socket::Tls(tls) => {
                 if let Poll::Ready(Err(_)) = tls.poll_write_pending(outbound, context) {
                     tls.broken = true;
@@ -132,14 +129,18 @@ impl Socket {
         matches!(self, Socket::Tls(tls) if tls.unflushed && !tls.broken)
     }
 
+    /// True when a write failed: the peer gets nothing any more.
     pub fn is_broken(&self) -> bool {
-        matches!(self, Socket::Tls(tls) if tls.broken)
+        match self {
+            Socket::Plain(plain) => plain.broken,
+            Socket::Tls(tls) => tls.broken,
+        }
     }
 
     /// Ends the connection for the peer at once, whoever else still holds the socket.
     pub fn shut_down(&mut self) {
         let stream = match self {
-            Socket::Plain(stream) => &**stream,
+            Socket::Plain(plain) => &*plain.stream,
             Socket::Tls(tls) => {
                 tls.close_notify();
                 tls.stream.get_ref().0
@@ -155,6 +156,34 @@ impl Socket {
             }
         }
         let _ = rustix::net::shutdown(stream, rustix::net::Shutdown::Both);
+    }
+}
+
+impl PlainSocket {
+    fn poll_write_pending(&mut self, outbound: &Outbound, context: &mut Context<'_>) {
+        while !self.broken {
+            match outbound.drain(&self.stream) {
+                Drained::Blocked => {}
+                Drained::Empty | Drained::ByAnother => return,
+                // Such a socket is ready for ever: nobody may wait for it.
+                Drained::Failed => {
+                    self.broken = true;
+                    return;
+                }
+            }
+            // The last words of some are worth a try, those of others are not.
+            if outbound.is_closed() && !outbound.closing().is_some_and(ClosedReason::flushes) {
+                return;
+            }
+            match self.stream.poll_write_ready(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    self.broken = true;
+                    return outbound.close(ClosedReason::WriteError);
+                }
+                Poll::Pending => return,
+            }
+        }
     }
 }
 

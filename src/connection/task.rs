@@ -32,7 +32,8 @@ const FLOOD_READ_BYTES: usize = 120 * 1024;
 const FLOOD_READS: u8 = 8;
 /// Full reads in a row after which a flood is worth a thread of its own, if there is one for it.
 const LANE_READS: u8 = 32;
-/// Left-overs up to this size are copied in front of the next read; larger messages get a buffer of their own.
+/// Left-overs up to this size are copied in front of the next read; larger messages get a buffer of their own. The
+/// beginning of a control line is always copied: it is larger only where `max_control_line` was raised.
 const LEFTOVER_BYTES_MAX: usize = READ_BYTES / 2;
 const BUFFER_BYTES: usize = FLOOD_READ_BYTES + LEFTOVER_BYTES_MAX;
 /// Longest wait of a publisher for one subscriber (C-32).
@@ -140,6 +141,10 @@ impl ClientTask {
     fn run(&mut self, context: &mut Context<'_>, mut lane: Option<&mut Lane>) -> Poll<()> {
         self.turn_bytes = 0;
         loop {
+            // Looked at before anything is written: a socket that is always ready would use up the whole turn.
+            if self.has_spoken(context) {
+                return self.tear_down(self.reason());
+            }
             self.write(context);
             if self.outbound.is_closed() {
                 return self.end(context);
@@ -197,14 +202,20 @@ impl ClientTask {
             Wait::Nothing | Wait::LastWords(_) => return Poll::Ready(()),
             Wait::Authentication(pending) => match pending.as_mut().poll(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(granted) => {
+                Poll::Ready(decision) => {
                     let mut burst = Burst::take();
-                    let flow = self.session.authenticated(granted, &mut burst);
+                    let flow = self.session.authenticated(decision, &mut burst);
                     self.session.end_burst(&mut burst, &[]);
                     burst.give_back();
                     self.wait = Wait::Nothing;
-                    if let Flow::Close(reason) = flow {
-                        self.outbound.close(reason);
+                    match flow {
+                        Flow::Continue => {}
+                        Flow::Close(reason) => self.outbound.close(reason),
+                        Flow::Authenticate(again) => {
+                            self.wait = Wait::Authentication(again);
+                            context.waker().wake_by_ref();
+                            return Poll::Pending;
+                        }
                     }
                 }
             },
@@ -240,10 +251,11 @@ impl ClientTask {
             return self.read_large(context);
         }
         let mut buffer = BUFFER.take();
-        buffer.resize(BUFFER_BYTES, 0);
         let start = self.leftover.len();
-        buffer[..start].copy_from_slice(&self.leftover);
         let wanted = if self.floods() { FLOOD_READ_BYTES } else { READ_BYTES };
+        // A control line may be longer than what is left over of a message.
+        buffer.resize(BUFFER_BYTES.max(start + wanted), 0);
+        buffer[..start].copy_from_slice(&self.leftover);
         let outcome = self.socket.poll_read(context, &mut buffer[start..start + wanted]);
         let step = match outcome {
             ReadOutcome::Wait => Step::Wait,
@@ -254,7 +266,9 @@ impl ClientTask {
                 self.after_read(count, is_full)
             }
         };
-        BUFFER.set(buffer);
+        if buffer.len() == BUFFER_BYTES {
+            BUFFER.set(buffer);
+        }
         step
     }
 
@@ -343,31 +357,39 @@ impl ClientTask {
         self.wait = Wait::Stall(Box::new(Stall { peer, drained, timeout: Box::pin(tokio::time::sleep(STALL_MAX)) }));
     }
 
+    /// True when the time for the last words is over.
+    fn has_spoken(&mut self, context: &mut Context<'_>) -> bool {
+        let Wait::LastWords(timeout) = &mut self.wait else { return false };
+        timeout.as_mut().poll(context).is_ready()
+    }
+
     /// Gets the last words out if that makes sense, and takes the connection apart.
     fn end(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let reason = self.outbound.closing().unwrap_or(ClosedReason::ClientClosed);
+        let reason = self.reason();
         let unsent = self.outbound.pending_bytes() > 0 || self.socket.wants_flush();
         if reason.flushes() && unsent && !self.socket.is_broken() {
             if !matches!(self.wait, Wait::LastWords(_)) {
                 self.wait = Wait::LastWords(Box::pin(tokio::time::sleep(LAST_WORDS)));
             }
-            if let Wait::LastWords(timeout) = &mut self.wait
-                && timeout.as_mut().poll(context).is_pending()
-            {
+            if !self.has_spoken(context) {
                 return Poll::Pending;
             }
         }
-        self.tear_down(reason);
-        Poll::Ready(())
+        self.tear_down(reason)
     }
 
-    fn tear_down(&mut self, reason: ClosedReason) {
+    fn reason(&self) -> ClosedReason {
+        self.outbound.closing().unwrap_or(ClosedReason::ClientClosed)
+    }
+
+    fn tear_down(&mut self, reason: ClosedReason) -> Poll<()> {
         tracing::debug!("{} - Client connection closed: {reason}", self.connection.label());
         let closed = self.connection.closed(reason);
         self.session.leave();
         self.outbound.shut_down();
         self.socket.shut_down();
         self.hub.forget(&self.connection, closed);
+        Poll::Ready(())
     }
 }
 
@@ -375,7 +397,7 @@ impl Drop for ClientTask {
     /// The runtime may drop the task when it ends; the registers must not keep what is gone.
     fn drop(&mut self) {
         if self.hub.register.get(self.connection.id()).is_some() {
-            self.tear_down(self.outbound.closing().unwrap_or(ClosedReason::ServerShutdown));
+            let _ = self.tear_down(self.outbound.closing().unwrap_or(ClosedReason::ServerShutdown));
         }
     }
 }

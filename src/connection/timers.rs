@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
-    /// The client had to be authenticated by now.
+    /// The client had to say who it is by now.
     Authentication,
     Ping,
     /// What waits for the socket had to be written by now.

@@ -22,8 +22,7 @@ impl InternalSubscriber for Ingest {
         let queued = self.replica.publish(messages);
         if queued > QUEUE_BYTES_HIGH {
             // Back-pressure instead of refusals: whoever publishes to streams is not read until the queue is shorter.
-            account.ingest_gate.close();
-            self.node.gate_closed();
+            self.node.close_gate(account);
         }
     }
 

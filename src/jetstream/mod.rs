@@ -11,6 +11,7 @@ pub mod consumer;
 mod consumer_advisory;
 pub mod consumer_table;
 mod core;
+mod gates;
 mod group_log;
 mod held_back;
 mod ingest;

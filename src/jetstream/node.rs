@@ -226,8 +226,9 @@ impl Node {
         if lone { self.shared.journal.wake_or_write() } else { self.shared.journal.wake() }
     }
 
-    pub fn gate_closed(&self) {
-        self.shared.set_gated();
+    /// Whoever publishes to the account's streams is not read until the queue is shorter.
+    pub fn close_gate(&self, account: &Arc<Account>) {
+        self.shared.gates.close(account);
         // The queue may have emptied before the gate was closed; then nobody else would open it.
         self.open_gates();
     }
@@ -238,10 +239,13 @@ impl Node {
     }
 
     fn open_gates(&self) {
-        if self.shared.journal.queued_bytes() <= QUEUE_BYTES_LOW && self.shared.take_gated() {
-            for account in self.accounts.read().values() {
-                account.account().ingest_gate.open();
-            }
+        if self.shared.gates.is_empty() {
+            return;
+        }
+        // The queue of a journal that is at its end gets no shorter, and what is published is refused.
+        let is_over = self.failure.get().is_some() || self.stopped.load(Ordering::SeqCst);
+        if is_over || self.shared.journal.queued_bytes() <= QUEUE_BYTES_LOW {
+            self.shared.gates.open_all();
         }
     }
 
@@ -256,9 +260,7 @@ impl Node {
         for replica in self.all_replicas() {
             replica.fail(&refused);
         }
-        for account in self.accounts() {
-            account.account().ingest_gate.open();
-        }
+        self.open_gates();
     }
 
     pub fn failure(&self) -> Option<&JournalError> {
@@ -377,7 +379,8 @@ impl Node {
         if std::mem::replace(&mut *done, true) {
             return;
         }
-        self.stopped.store(true, Ordering::Relaxed);
+        self.stopped.store(true, Ordering::SeqCst);
+        self.open_gates();
         for replica in self.all_replicas() {
             replica.unsubscribe();
             replica.with(|core, publisher| {

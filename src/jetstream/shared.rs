@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 
 use super::api::stream_config::StorageType;
 use super::api::validate::ServerLimits;
+use super::gates::ClosedGates;
 use super::stream::{BatchBudget, BatchLimits, FastLimits};
 use super::timers::Timers;
 use super::usage::Usage;
@@ -54,8 +55,8 @@ pub struct Shared {
     pub fast_budget: Arc<BatchBudget>,
     timers: OnceLock<Timers>,
     workers: OnceLock<Workers>,
-    /// Somebody waits for the journal's queue to shorten.
-    gated: AtomicBool,
+    /// Those who publish to these accounts wait for the journal's queue to shorten.
+    pub gates: ClosedGates,
 }
 
 /// Above this many bytes in the journal's queue, connections that publish to streams are not read.
@@ -77,7 +78,7 @@ impl Shared {
             fast_budget: Arc::default(),
             timers: OnceLock::new(),
             workers: OnceLock::new(),
-            gated: AtomicBool::new(false),
+            gates: ClosedGates::default(),
         }
     }
 
@@ -143,15 +144,6 @@ impl Shared {
         if let Some(workers) = self.workers.get() {
             workers.queue(job);
         }
-    }
-
-    pub fn set_gated(&self) {
-        self.gated.store(true, Ordering::Release);
-    }
-
-    /// True once after a gate was closed.
-    pub fn take_gated(&self) -> bool {
-        self.gated.load(Ordering::Acquire) && self.gated.swap(false, Ordering::AcqRel)
     }
 }
 

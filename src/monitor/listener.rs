@@ -1,5 +1,6 @@
 //! The sockets of the monitor: a bound number of connections, TLS when it is wanted, an end for idle ones.
 
+use arc_swap::ArcSwapOption;
 use axum::serve::Listener;
 use std::future::Future;
 use std::io;
@@ -23,6 +24,9 @@ const IDLE_MAX: Duration = Duration::from_secs(90);
 /// After a failed accept, usually for want of file descriptors.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How connections are encrypted from now on, if they are. A reload exchanges it.
+pub type Tls = Arc<ArcSwapOption<TlsListener>>;
+
 /// Accepted connections, past their handshake.
 pub struct Connections {
     ready: mpsc::Receiver<(Stream, SocketAddr)>,
@@ -31,7 +35,7 @@ pub struct Connections {
 
 impl Connections {
     /// Accepts in a task of its own, so that one slow handshake holds up nobody. The task ends with this value.
-    pub fn new(listener: TcpListener, address: SocketAddr, tls: Option<Arc<TlsListener>>) -> Connections {
+    pub fn new(listener: TcpListener, address: SocketAddr, tls: Tls) -> Connections {
         let (sender, ready) = mpsc::channel(16);
         tokio::spawn(async move {
             let closed = sender.clone();
@@ -44,7 +48,7 @@ impl Connections {
     }
 }
 
-async fn accept_all(listener: TcpListener, tls: Option<Arc<TlsListener>>, sender: mpsc::Sender<(Stream, SocketAddr)>) {
+async fn accept_all(listener: TcpListener, tls: Tls, sender: mpsc::Sender<(Stream, SocketAddr)>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
@@ -56,7 +60,7 @@ async fn accept_all(listener: TcpListener, tls: Option<Arc<TlsListener>>, sender
                 continue;
             }
         };
-        let Some(tls) = tls.clone() else {
+        let Some(tls) = tls.load_full() else {
             if sender.send((Stream::new(Socket::Plain(socket), permit), peer)).await.is_err() {
                 return;
             }

@@ -33,9 +33,8 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::connection::TlsListener;
 use crate::server::Server;
-use listener::Connections;
+use listener::{Connections, Tls};
 use process::CpuMeter;
 use query::{BadRequest, Query};
 
@@ -129,7 +128,7 @@ impl Monitor {
     }
 
     /// Serves until the future is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, address: SocketAddr, tls: Option<Arc<TlsListener>>) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, address: SocketAddr, tls: Tls) {
         let connections = Connections::new(listener, address, tls);
         let router = Router::new().fallback(answer).with_state(self);
         if let Err(error) = axum::serve(connections, router).await {

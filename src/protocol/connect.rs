@@ -149,7 +149,12 @@ impl ConnectOptions {
 
     /// True when the client sent nothing that could identify it.
     pub fn is_anonymous(&self) -> bool {
-        self.user.is_empty() && self.password.is_empty() && self.token.is_empty() && self.nkey.is_empty()
+        self.names_no_user() && self.nkey.is_empty()
+    }
+
+    /// True when it sent neither a name nor a password or token.
+    pub fn names_no_user(&self) -> bool {
+        self.user.is_empty() && self.password.is_empty() && self.token.is_empty()
     }
 }
 

@@ -49,6 +49,8 @@ struct Slot {
     outbound: Option<Arc<Outbound>>,
     bytes: Vec<u8>,
     delivered: Delivered,
+    /// What of the bytes is no delivery, should the deliveries be left out.
+    control: Vec<u8>,
 }
 
 /// A peer above the stall bound.
@@ -134,7 +136,11 @@ impl Burst {
     /// Stages protocol bytes that are no delivery.
     pub fn stage_control(&mut self, outbound: &Arc<Outbound>, bytes: &[u8]) {
         let slot = self.slot(outbound);
-        self.slots[slot as usize].bytes.extend_from_slice(bytes);
+        let slot = &mut self.slots[slot as usize];
+        slot.bytes.extend_from_slice(bytes);
+        if self.drop_overloaded {
+            slot.control.extend_from_slice(bytes);
+        }
         self.staged_bytes += bytes.len();
     }
 
@@ -142,6 +148,14 @@ impl Burst {
     #[inline]
     pub fn is_full(&self) -> bool {
         self.staged_bytes + self.mail.copied_bytes() >= STAGED_BYTES_MAX
+    }
+
+    /// Flushes as soon as much is staged, in the middle of a fan-out. Messages for services stay.
+    #[inline]
+    pub fn flush_if_full(&mut self) {
+        if self.staged_bytes >= STAGED_BYTES_MAX {
+            self.flush();
+        }
     }
 
     /// A random number below `bound`; good enough to spread load.
@@ -169,10 +183,12 @@ impl Burst {
                 continue;
             };
             if self.drop_overloaded && slot.delivered.messages > 0 && outbound.is_overloaded() {
+                // Answers are no messages: the peer waits for them.
                 slot.bytes.clear();
+                slot.bytes.append(&mut slot.control);
                 slot.delivered = Delivered::default();
-                continue;
             }
+            slot.control.clear();
             self.traffic.messages_out += slot.delivered.messages;
             self.traffic.bytes_out += slot.delivered.bytes;
             let pending = outbound.send(&mut slot.bytes, std::mem::take(&mut slot.delivered));

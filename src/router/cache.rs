@@ -4,9 +4,10 @@
 //! already decided, and every target carries the bytes that its deliveries begin with.
 //!
 //! A cache belongs to one publisher and forgets everything when the account's generation moves. It is bounded
-//! by entries and by targets. A subject enters the map only when it is seen for the second time, so that the
+//! by entries and by targets, and all caches together by what they keep of wide matches. A subject enters the map only when it is seen for the second time, so that the
 //! one-time reply subjects of responders don't wash the useful entries out.
 
+use super::wide::Keeping;
 use crate::account::{Account, InternalSubscriber, Outbound, Permissions, Sink, Subscription};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -51,6 +52,7 @@ pub struct Entry {
     pub services: Vec<Arc<dyn InternalSubscriber>>,
     /// Deliveries to each plain target without a limit that are not yet in the subscription's own count.
     uncounted: u32,
+    keeping: Keeping,
 }
 
 pub struct Target {
@@ -133,7 +135,7 @@ impl MatchCache {
             self.seen_once = vec![0; SEEN_ONCE];
         }
         let seen = &mut self.seen_once[hash as usize % SEEN_ONCE];
-        if std::mem::replace(seen, tag) != tag {
+        if std::mem::replace(seen, tag) != tag || matches!(entry.keeping, Keeping::NotKept) {
             self.settle_entry(SCRATCH);
             self.entries[SCRATCH] = entry;
             self.last = SCRATCH;
@@ -168,6 +170,9 @@ impl MatchCache {
     pub fn settle(&mut self) {
         while let Some(at) = self.touched.pop() {
             self.settle_entry(at as usize);
+        }
+        if matches!(self.entries[SCRATCH].keeping, Keeping::NotKept) {
+            self.entries[SCRATCH] = Entry::default();
         }
     }
 
@@ -221,6 +226,7 @@ impl Entry {
         for members in groups.into_values() {
             entry.add_group(members);
         }
+        entry.keeping = Keeping::ask(entry.target_count());
         entry
     }
 
@@ -310,3 +316,7 @@ pub fn is_reserved_reply(reply: &[u8]) -> bool {
             || reply.len() > 8 && reply.starts_with(b"$JS.ACK.")
             || is_gateway_reply(reply))
 }
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

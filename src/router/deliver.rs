@@ -35,7 +35,8 @@ impl Reached {
     }
 }
 
-/// Stages the message for all targets of the cache's entry `at`.
+/// Stages the message for all targets of the cache's entry `at`. What is staged for sockets is written whenever it is
+/// much: one message to many is more than a burst may hold.
 #[inline]
 pub fn deliver(
     burst: &mut Burst,
@@ -48,9 +49,11 @@ pub fn deliver(
     let mut clients = 0;
     for target in &mut entry.plain {
         clients += usize::from(hand_over(burst, target, account, message));
+        burst.flush_if_full();
     }
     for group in &mut entry.groups {
         clients += usize::from(hand_to_group(burst, group, account, message));
+        burst.flush_if_full();
     }
     for service in &entry.services {
         burst.defer(service, &message.letter, message.buffer);
@@ -65,6 +68,10 @@ pub fn deliver(
 #[inline]
 fn hand_over(burst: &mut Burst, target: &mut Target, account: &Account, message: &Outgoing<'_>) -> bool {
     if target.epoch != burst.epoch() {
+        // Often enough: it is a flush, after which the epoch is another, that ends who is too far behind.
+        if target.outbound.is_closed() {
+            return false;
+        }
         target.slot = burst.slot(&target.outbound);
         target.epoch = burst.epoch();
     }

@@ -7,6 +7,7 @@ mod deliver;
 mod mail;
 mod nesting;
 mod publisher;
+mod wide;
 
 pub use crate::account::Outbound;
 pub use burst::Burst;

@@ -200,3 +200,80 @@ proptest! {
         }
     }
 }
+
+/// A large message; how many clients it was staged for.
+fn publish_large(publisher: &mut Publisher, subject: &str) -> usize {
+    publisher.publish(subject.as_bytes(), None, b"", &[&[b'x'; 1 << 20]])
+}
+
+#[test]
+fn one_message_to_many_subscriptions_of_a_client_is_not_staged_for_all_of_them_at_once() {
+    let account = Arc::new(Account::new("A"));
+    let slow = Arc::new(Outbound::new(u64::MAX, Transport::Owner, 16 << 20, Arc::default()));
+    let other = peer();
+    for sid in 0..200 {
+        subscribe(&account, &slow, "a", None, &sid.to_string(), None);
+        subscribe(&account, &slow, "a", Some(&format!("queue{sid}")), &format!("queue{sid}"), None);
+    }
+    subscribe(&account, &other, "a", None, "1", None);
+    let mut publisher = Publisher::new(&account);
+    let reached = publish_large(&mut publisher, "a");
+    drop(publisher);
+    assert!(slow.is_closed(), "it was ended in the middle of the fan-out");
+    assert!(reached < 30, "{reached} copies were made for a client that may have 16 waiting");
+    assert_eq!(received(&other).len(), b"MSG a 1 1048576\r\n\r\n".len() + (1 << 20));
+}
+
+#[test]
+fn who_is_ending_counts_as_nobody() {
+    let account = Arc::new(Account::new("A"));
+    let ending = peer();
+    subscribe(&account, &ending, "a", None, "1", None);
+    let mut publisher = Publisher::new(&account);
+    assert_eq!(publisher.publish(b"a", None, b"", &[b"x"]), 1);
+    publisher.flush();
+    ending.close(crate::protocol::error::ClosedReason::Kicked);
+    assert_eq!(publisher.publish(b"a", None, b"", &[b"x"]), 0);
+}
+
+#[test]
+fn a_fan_out_that_is_flushed_on_the_way_reaches_each_once_and_in_order() {
+    let account = Arc::new(Account::new("A"));
+    let peers = [peer(), peer(), peer()];
+    for sid in 0..12 {
+        subscribe(&account, &peers[sid % 3], "a", None, &sid.to_string(), None);
+    }
+    let mut publisher = Publisher::new(&account);
+    assert_eq!(publish_large(&mut publisher, "a"), 12);
+    assert_eq!(publisher.publish(b"a", None, b"", &[b"y"]), 12);
+    drop(publisher);
+    for peer in &peers {
+        let bytes = received(peer);
+        let text = String::from_utf8(bytes).unwrap();
+        let sizes: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("MSG")).map(|line| &line[line.len() - 2..]).collect();
+        assert_eq!(sizes, ["76", "76", "76", "76", " 1", " 1", " 1", " 1"]);
+    }
+    assert_eq!(account.counters.read().messages_out, 24);
+}
+
+#[test]
+fn answers_in_a_burst_are_kept_when_its_messages_for_an_overloaded_peer_are_dropped() {
+    let account = Arc::new(Account::new("A"));
+    let slow = Arc::new(Outbound::new(u64::MAX, Transport::Owner, 1000, Arc::default()));
+    subscribe(&account, &slow, "a", None, "1", None);
+    slow.send_control(&[b'.'; 800]);
+    let mut burst = Burst::take();
+    burst.set_drop_overloaded(true);
+    let mut cache = MatchCache::default();
+    let at = cache.look_up(b"a", &account, &Rights::default());
+    let letter = Letter { subject: b"a", reply: None, headers: b"", payload: &[b"x"] };
+    let message = Outgoing { letter, shown_as: None, tail: &[b"1\r\nx\r\n"], size: 1, buffer: b"" };
+    burst.stage_control(&slow, b"+OK\r\n");
+    deliver(&mut burst, &mut cache, at, &account, &message);
+    burst.stage_control(&slow, b"PONG\r\n");
+    burst.flush();
+    assert_eq!(burst.take_traffic().messages_out, 0);
+    burst.give_back();
+    assert_eq!(received(&slow)[800..], *b"+OK\r\nPONG\r\n");
+}

@@ -13,8 +13,10 @@ impl Server {
     pub fn reload(&self, options: Options) -> Result<(), StartError> {
         let directory = settings::directory(&options)?;
         let tls = settings::tls(&options).map(TlsListener::new).transpose()?;
+        let monitor_tls = settings::monitor_tls(&options).map(TlsListener::new).transpose()?;
         settings::accounts(&options, &self.hub);
         self.hub.reload_tls(tls);
+        self.monitor_tls.store(monitor_tls.map(Arc::new));
         self.hub.reload(settings::connections(&options), directory);
         settings::announce(&options, &self.hub, self.client_address().port());
         self.options.store(Arc::new(options));

@@ -43,6 +43,7 @@ pub fn directory(options: &Options) -> Result<Directory, SettingsError> {
         token: authorization.token.as_ref().map(secret),
         users: authorization.users.iter().map(user).collect(),
         no_auth_user: options.no_auth_user.clone(),
+        anonymous: authorization.anonymous,
         default_permissions: None,
         map_certificates: options.tls.as_ref().is_some_and(|tls| tls.verify_and_map),
         proxy_required: authorization.proxy_required,
@@ -123,15 +124,19 @@ pub fn tls(options: &Options) -> Option<TlsSettings> {
 }
 
 /// The certificates of the client port, for whoever asks: the monitor wants none of its visitors.
-pub fn monitor_tls(options: &Options) -> TlsSettings {
+/// None where it speaks plain HTTP, or nothing.
+pub fn monitor_tls(options: &Options) -> Option<TlsSettings> {
+    if options.http.is_some() || options.https.is_none() {
+        return None;
+    }
     let settings = tls(options).unwrap_or_default();
-    TlsSettings {
+    Some(TlsSettings {
         verify: false,
         pinned_keys: Default::default(),
         handshakes_per_second_max: None,
         first: HandshakeFirst::No,
         ..settings
-    }
+    })
 }
 
 fn secret(secret: &config::Secret) -> Secret {

@@ -466,3 +466,31 @@ fn many_publishers_to_one_subscriber_keep_their_order() {
     publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
     receiver.expect_nothing();
 }
+
+#[test]
+fn a_control_line_longer_than_a_read_is_understood() {
+    // Its beginning, which is kept until the rest arrives, did not fit into the buffer with the next read behind it.
+    let server = TestServer::start(|options| options.control_line_bytes_max = 300_000);
+    let mut client = server.connected();
+    for length in [30_000, 93_000, 150_000, 290_000] {
+        let subject = "s".repeat(length);
+        client.send(format!("SUB {subject} 1\r\nPUB {subject} 1\r\nx\r\nUNSUB 1\r\n"));
+        client.expect(format!("MSG {subject} 1 1\r\nx\r\n"));
+    }
+    let long = "s".repeat(300_001);
+    client.send(format!("SUB {long} 1\r\n"));
+    client.expect("-ERR 'maximum control line exceeded'\r\n");
+    client.expect_closed();
+}
+
+#[test]
+fn a_long_control_line_behind_a_flood_is_understood() {
+    let server = TestServer::start(|options| options.control_line_bytes_max = 300_000);
+    let mut client = server.connected();
+    client.send(b"PUB noise 16\r\n0123456789abcdef\r\n".repeat(100_000));
+    for _ in 0..20 {
+        let subject = "s".repeat(290_000);
+        client.send(format!("SUB {subject} 1\r\nUNSUB 1\r\n").repeat(4));
+    }
+    client.expect_nothing();
+}

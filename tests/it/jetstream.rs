@@ -408,3 +408,21 @@ fn decoded(base64: &str) -> String {
 pub fn header<'a>(message: &'a Message, name: &str) -> &'a str {
     message.headers.as_ref().and_then(|headers| headers.get(name)).map_or("", |value| value.as_str())
 }
+
+#[test]
+fn a_second_connect_behind_a_request_in_one_piece_ends_nobody() {
+    // The request was handed over at CONNECT without the bytes that it is made of, and the client's task panicked.
+    let store = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|options| {
+        options.jetstream.enabled = true;
+        options.store_dir = Some(store.path().to_path_buf());
+    });
+    let mut client = server.client();
+    client.info();
+    let connect = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
+    client.send(format!("{connect}SUB r 1\r\nPUB $JS.API.INFO r 0\r\n\r\n{connect}PING\r\n"));
+    let answer = client.line();
+    assert!(answer.starts_with("MSG r 1 "), "{answer}");
+    assert!(client.line().contains("account_info_response"));
+    client.expect("PONG\r\n");
+}

@@ -1,10 +1,12 @@
 //! Authentication, permissions and TLS over real sockets (S-01..S-06, S-30..S-34, S-47, S-60..S-63).
 
-use crate::harness::{TestServer, eventually};
+use crate::harness::{RawClient, TestServer, eventually};
+use headwater::auth::{AuthSettings, Directory};
 use headwater::config::{
     AccountLimits, AccountOptions, AllowResponses, ConnectionType, Options, Permissions, Secret, SubjectPermissions,
     User, UserIdentity, UserPassword,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 fn user(name: &str, password: &str) -> User {
@@ -387,4 +389,143 @@ fn users_come_only_by_the_transports_they_may_use() {
     let server = TestServer::start(with_users(users));
     refused(&server, "{\"user\":\"web\",\"pass\":\"x\"}");
     server.connected_with("\"user\":\"both\",\"pass\":\"x\"").expect_nothing();
+}
+
+#[test]
+fn a_system_user_alone_locks_nobody_out_of_the_global_account() {
+    let read = |text: &str| headwater::config::load_text(text.as_bytes()).unwrap().options;
+    let system = "accounts { $SYS { users: [{user: s, password: t}] } }";
+    let server = TestServer::start(|options| {
+        let read = read(system);
+        (options.accounts, options.authorization) = (read.accounts, read.authorization);
+    });
+    let mut anonymous = server.connected();
+    let mut silent = server.client();
+    assert_eq!(silent.info()["auth_required"], true, "as nats-server says");
+    silent.send("SUB a 1\r\n");
+    silent.expect("+OK\r\n");
+    anonymous.send("PUB a 1\r\nx\r\n");
+    silent.expect("MSG a 1 1\r\nx\r\n");
+    let system_user = server.connected_with("\"user\":\"s\",\"pass\":\"t\"");
+    let accounts: Vec<String> = server.server.connections().into_iter().map(|shown| shown.account).collect();
+    assert_eq!(accounts, ["$G", "$G", "$SYS"]);
+    refused(&server, "{\"user\":\"s\",\"pass\":\"u\"}");
+    drop(system_user);
+    let reload = |text: &str| {
+        let read = read(text);
+        let mut options = Options::clone(&server.server.options());
+        (options.accounts, options.authorization) = (read.accounts, read.authorization);
+        server.runtime.block_on(async { server.server.reload(options) }).unwrap();
+    };
+    reload(&system.replace("password: t", "password: u"));
+    anonymous.expect_nothing();
+    // Users of another account, and who names nobody is let in no more.
+    reload("accounts { $SYS { users: [{user: s, password: t}] }, A { users: [{user: a, password: b}] } }");
+    anonymous.expect_closed();
+    silent.expect_closed();
+    refused(&server, "{}");
+}
+
+/// Keeps all checks of hashed passwords waiting, as a crowd of others before them would.
+fn hold_hashing(server: &TestServer) -> tokio::sync::OwnedSemaphorePermit {
+    let hashing = Arc::clone(&server.server.hub().hashing);
+    let all = u32::try_from(hashing.available_permits()).unwrap();
+    server.runtime.block_on(hashing.acquire_many_owned(all)).unwrap()
+}
+
+/// A client that waits for its hashed password to be checked.
+fn waiting(server: &TestServer) -> RawClient {
+    let mut client = server.client();
+    client.info();
+    client.send("CONNECT {\"verbose\":false,\"user\":\"a\",\"pass\":\"x\"}\r\nSUB a 1\r\nPING\r\n");
+    eventually("CONNECT was read", || {
+        let connections = server.server.hub().register.all();
+        connections.iter().any(|connection| connection.with_options(|options| options.user == "a"))
+    });
+    client
+}
+
+fn hashed(password: &str) -> User {
+    user("a", &bcrypt::hash(password, 4).unwrap())
+}
+
+#[test]
+fn who_waits_for_others_to_be_checked_is_not_late() {
+    // The time to log in went on while CONNECT waited for its turn.
+    let server = TestServer::start(|options| {
+        options.authorization.users = vec![hashed("x")];
+        options.authorization.timeout = Duration::from_millis(100);
+    });
+    let held = hold_hashing(&server);
+    let mut client = waiting(&server);
+    let mut silent = server.client();
+    silent.info();
+    silent.expect("-ERR 'Authentication Timeout'\r\n");
+    silent.expect_closed();
+    drop(held);
+    client.expect("PONG\r\n");
+}
+
+#[test]
+fn what_was_subscribed_in_silence_does_not_stay_in_the_account_that_connect_leaves() {
+    let server = TestServer::start(|options| {
+        options.authorization.users = vec![in_account("A", user("a", "")), in_account("B", user("b", "x"))];
+        options.no_auth_user = Some("a".into());
+    });
+    let account = |name: &str| server.server.hub().account(name).unwrap();
+    let mut client = server.client();
+    client.info();
+    client.send("SUB s 1\r\n");
+    client.expect("+OK\r\n");
+    assert_eq!(account("A").interest.len(), 1);
+    client.send("CONNECT {\"verbose\":false,\"user\":\"b\",\"pass\":\"x\"}\r\nPUB s 1\r\nx\r\nPING\r\n");
+    client.expect("PONG\r\n");
+    assert_eq!((account("A").interest.len(), account("B").interest.len()), (0, 0));
+}
+
+fn reload_users(server: &TestServer, users: Vec<User>) {
+    let mut options = Options::clone(&server.server.options());
+    options.authorization.users = users;
+    server.runtime.block_on(async { server.server.reload(options) }).unwrap();
+}
+
+#[test]
+fn a_login_that_a_reload_overtakes_is_decided_by_the_new_users() {
+    // It was let in as the user that it had been before the reload, with a password that was good no more.
+    for (now, admitted) in [
+        (vec![hashed("y")], false),
+        (vec![user("b", "x")], false),
+        (vec![in_account("B", hashed("x"))], true),
+        (vec![in_account("B", user("a", "x"))], true),
+    ] {
+        let server = TestServer::start(with_users(vec![in_account("A", hashed("x"))]));
+        let held = hold_hashing(&server);
+        let mut client = waiting(&server);
+        reload_users(&server, now);
+        drop(held);
+        if admitted {
+            client.expect("PONG\r\n");
+            assert_eq!(server.server.connections()[0].account, "B");
+            assert_eq!(server.server.hub().account("B").unwrap().interest.len(), 1);
+        } else {
+            client.expect("-ERR 'Authorization Violation'\r\n");
+            client.expect_closed();
+        }
+    }
+}
+
+#[test]
+fn a_reload_in_the_moment_of_a_login_is_not_missed() {
+    // A reload looks at those who are logged in; who becomes so just after has to look for itself.
+    let server = TestServer::start(with_users(vec![user("a", "x")]));
+    let hub = server.server.hub();
+    let before = hub.directory.load_full();
+    let mut client = server.connected_with("\"user\":\"a\",\"pass\":\"x\"");
+    let connection = server.server.connection(server.server.connections()[0].id).unwrap();
+    hub.confirm_login(&connection, &before);
+    client.expect_nothing();
+    let token = AuthSettings { token: Some(headwater::protocol::connect::Secret::new("t")), ..AuthSettings::default() };
+    hub.directory.store(Arc::new(Directory::new(&token).unwrap()));
+    hub.confirm_login(&connection, &before);
+    client.expect_closed();
 }

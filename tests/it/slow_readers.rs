@@ -3,6 +3,7 @@
 use crate::harness::{PATIENCE, RawClient, TestServer, eventually};
 use headwater::config::WriteTimeout;
 use std::io::Write;
+use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -128,4 +129,23 @@ fn a_slow_reader_loses_nothing() {
     slow.expect_nothing();
     eventually("nothing waits", || server.server.connections().iter().all(|shown| shown.pending_bytes == 0));
     assert_eq!(server.server.hub().egress.used(), 0);
+}
+
+#[test]
+fn who_leaves_with_a_backlog_and_resets_the_connection_is_gone() {
+    // A worker tried to write the last words to the reset socket again and again, and never looked at their time limit.
+    let server = TestServer::start(|_| {});
+    let mut leaving = server.connected();
+    leaving.send("SUB f 1\r\n");
+    leaving.expect_nothing();
+    let id = server.server.connections()[0].id;
+    let connection = server.server.connection(id).expect("it is there");
+    let mut publisher = server.connected();
+    fill(&server, &mut publisher, 8 << 20);
+    leaving.stream.shutdown(Shutdown::Write).unwrap();
+    eventually("the end is noticed", || connection.outbound.is_closed());
+    socket2::SockRef::from(&leaving.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(leaving);
+    eventually("the connection is gone", || server.server.connection(id).is_none());
+    publisher.expect_nothing();
 }

@@ -2,7 +2,7 @@
 //! and who may vouch for clients.
 
 use crate::crash::headwater;
-use crate::harness::{RawClient, TestServer};
+use crate::harness::{PATIENCE, RawClient, TestServer, eventually};
 use crate::jetstream::Process;
 use crate::tls::{Authority, CONNECT, upgraded};
 use headwater::config::{CertificatePair, TlsVersion};
@@ -146,4 +146,30 @@ fn a_session_shows_what_was_negotiated() {
     let mut client = upgraded(&server, authority.config(None));
     client.expect("PONG\r\n");
     assert_eq!(server.server.connections()[0].tls.as_ref().unwrap().version, "1.3");
+}
+
+#[test]
+fn who_has_yet_to_choose_between_tls_and_plain_counts_as_a_connection() {
+    // Any number could wait for as long as a handshake may take, and each held a socket and a task.
+    let authority = Authority::new();
+    let server = authority.server(
+        |tls| tls.timeout = PATIENCE,
+        |options| {
+            options.allow_non_tls = true;
+            options.connections_max = 3;
+        },
+    );
+    let mut undecided: Vec<RawClient> = (0..3).map(|_| server.client()).collect();
+    undecided.iter_mut().for_each(|client| assert_eq!(client.info()["tls_available"], true));
+    let mut more = server.client();
+    more.info();
+    more.expect("-ERR 'maximum connections exceeded'\r\n");
+    more.expect_closed();
+    for client in &mut undecided {
+        client.send("CONNECT {\"verbose\":false}\r\n");
+        client.expect_nothing();
+    }
+    drop(undecided);
+    eventually("they are gone", || server.server.connections().is_empty());
+    server.connected().expect_nothing();
 }

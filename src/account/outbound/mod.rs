@@ -20,6 +20,7 @@ use crate::protocol::error::ClosedReason;
 use parking_lot::{Mutex, MutexGuard};
 use queue::{Progress, Queue, write_bytes};
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -67,6 +68,8 @@ pub enum Drained {
     Blocked,
     /// Another thread is writing; it wakes the owner if it can't finish.
     ByAnother,
+    /// The socket takes nothing any more, and the connection is ending.
+    Failed,
 }
 
 /// What a burst delivered, for the peer's counters.
@@ -177,8 +180,17 @@ impl Outbound {
         queue.writing = true;
         drop(queue);
         let written = write_bytes(&stream, staged);
+        self.end_direct_write(&stream, staged, written)
+    }
+
+    /// Takes note of what the socket took of `staged`, which came before all that waits, and empties it.
+    fn end_direct_write(&self, stream: &TcpStream, staged: &mut Vec<u8>, written: io::Result<usize>) -> usize {
         let mut queue = self.queue.lock();
         queue.writing = false;
+        if queue.is_shut_down() {
+            staged.clear();
+            return 0;
+        }
         match written {
             Ok(written) if written == staged.len() && queue.chunks.is_empty() => {
                 staged.clear();
@@ -191,7 +203,7 @@ impl Outbound {
                 staged.clear();
                 // Others may have queued behind us meanwhile: take their bytes along if the socket still accepts.
                 drop(queue);
-                self.drain(&stream);
+                self.drain(stream);
                 self.after_append(self.queue.lock())
             }
             Err(_) => {
@@ -305,7 +317,7 @@ impl Outbound {
                 Ok(_) => return Drained::Blocked,
                 Err(_) => {
                     self.close(ClosedReason::WriteError);
-                    return Drained::Blocked;
+                    return Drained::Failed;
                 }
             }
         }
@@ -330,6 +342,10 @@ impl Outbound {
         batch.advance(written);
         let mut queue = self.queue.lock();
         queue.writing = false;
+        if queue.is_shut_down() {
+            // These bytes, too, were counted back when all was let go.
+            return;
+        }
         queue.head = batch.head;
         while let Some(chunk) = batch.chunks.pop_back() {
             queue.chunks.push_front(chunk);

@@ -60,6 +60,11 @@ impl Queue {
         }
     }
 
+    /// The peer is gone: nothing is kept or counted any more.
+    pub fn is_shut_down(&self) -> bool {
+        self.transport.is_none()
+    }
+
     pub fn push(&mut self, staged: &mut Vec<u8>) {
         self.progress.queued_more(staged.len());
         if let Some(last) = self.chunks.back_mut() {

@@ -78,3 +78,37 @@ fn waiters_are_called_when_enough_was_written_or_at_the_end() {
     outbound.close(ClosedReason::Kicked);
     assert_eq!(called.load(Ordering::Relaxed), 3);
 }
+
+#[test]
+fn what_was_being_written_when_the_peer_went_is_not_counted_back_twice() {
+    let budget = Arc::new(EgressBudget::new(1 << 20));
+    let outbound = Outbound::new(1, Transport::Owner, 1 << 20, Arc::clone(&budget));
+    for written in [0, 40, 100] {
+        let outbound = Outbound::new(1, Transport::Owner, 1 << 20, Arc::clone(&budget));
+        send(&outbound, 100);
+        let batch = outbound.begin_write().unwrap();
+        outbound.shut_down();
+        outbound.end_write(batch, written);
+        assert_eq!((outbound.pending_bytes(), budget.used()), (0, 0), "{written} bytes were written");
+        assert!(outbound.begin_write().is_none(), "nothing is kept for a peer that is gone");
+    }
+    send(&outbound, 100);
+    assert!(!outbound.is_closed(), "the budget is whole");
+}
+
+#[test]
+fn what_a_stranger_could_not_write_before_the_peer_went_does_not_wait() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    let stream = Arc::new(TcpStream::from_std(peer).unwrap());
+    let budget = Arc::new(EgressBudget::new(1 << 20));
+    let outbound = Outbound::new(1, Transport::Direct(Arc::clone(&stream)), 1 << 20, Arc::clone(&budget));
+    outbound.queue.lock().writing = true;
+    outbound.shut_down();
+    assert_eq!(outbound.end_direct_write(&stream, &mut vec![b'x'; 100], Ok(40)), 0);
+    assert_eq!((outbound.pending_bytes(), budget.used()), (0, 0));
+    assert!(outbound.begin_write().is_none());
+}

@@ -1,8 +1,8 @@
 //! CONNECT: options, authentication, and entering an account.
 
-use super::{Flow, Pending, Session};
+use super::{Decision, Flow, Pending, Session};
 use crate::account::{Permissions, ReplyTracker};
-use crate::auth::{Grant, Outcome, Request, verify_bcrypt};
+use crate::auth::{Directory, Grant, Outcome, Request, verify_bcrypt};
 use crate::connection::hub::Hub;
 use crate::connection::settings::Settings;
 use crate::protocol::connect::{ConnectOptions, Secret};
@@ -49,27 +49,35 @@ impl Session {
             connection_type: Hub::connection_type(self.connection.kind()),
             certificate: self.connection.tls.as_ref().and_then(|tls| tls.certificate.as_ref()),
         };
-        match self.hub.directory.load().check(&request) {
-            Outcome::Granted(grant) => self.admit(grant, burst),
+        let directory = self.hub.directory.load_full();
+        match directory.check(&request) {
+            Outcome::Granted(grant) => self.admit(grant, &directory, burst),
             Outcome::Denied(reason) => self.deny(reason, burst),
-            Outcome::Bcrypt { hash, given, grant } => Flow::Authenticate(self.check_hash(hash, given, grant)),
+            Outcome::Bcrypt { hash, given, grant } => {
+                Flow::Authenticate(self.check_hash(directory, hash, given, grant))
+            }
         }
     }
 
     /// bcrypt is slow on purpose: it runs on the blocking pool, a few at a time.
-    fn check_hash(&self, hash: Secret, given: Secret, grant: Grant) -> Pending {
-        let hub = Arc::clone(&self.hub);
+    fn check_hash(&self, directory: Arc<Directory>, hash: Secret, given: Secret, grant: Grant) -> Pending {
+        let hashing = Arc::clone(&self.hub.hashing);
         Box::pin(async move {
-            let _permit = Arc::clone(&hub.hashing).acquire_owned().await.ok()?;
-            let matches = tokio::task::spawn_blocking(move || verify_bcrypt(&hash, &given)).await.ok()?;
-            matches.then_some(grant)
+            let permit = hashing.acquire_owned().await;
+            let matches = tokio::task::spawn_blocking(move || verify_bcrypt(&hash, &given)).await;
+            drop(permit);
+            Decision { directory, granted: matches.unwrap_or(false).then_some(grant) }
         })
     }
 
     /// The outcome of a check that took its time.
-    pub fn authenticated(&mut self, granted: Option<Grant>, burst: &mut Burst) -> Flow {
-        match granted {
-            Some(grant) => self.admit(grant, burst),
+    pub fn authenticated(&mut self, decision: Decision, burst: &mut Burst) -> Flow {
+        if !Arc::ptr_eq(&decision.directory, &self.hub.directory.load()) {
+            // A reload came meanwhile: the password may be another, and the user gone.
+            return self.log_in(burst);
+        }
+        match decision.granted {
+            Some(grant) => self.admit(grant, &decision.directory, burst),
             None => self.deny(ClosedReason::AuthenticationViolation, burst),
         }
     }
@@ -83,10 +91,8 @@ impl Session {
         self.refuse(burst, error::AUTHORIZATION, reason)
     }
 
-    fn admit(&mut self, grant: Grant, burst: &mut Burst) -> Flow {
+    fn admit(&mut self, grant: Grant, directory: &Arc<Directory>, burst: &mut Burst) -> Flow {
         let account = self.hub.ensure_account(&grant.account);
-        // Deliveries so far belong to the old account.
-        self.end_burst(burst, &[]);
         self.account.dismiss();
         if account.admit().is_err() {
             // It is counted in the account that it stays in until it ends.
@@ -94,9 +100,14 @@ impl Session {
             self.log_error(format_args!("{}", error::MAX_ACCOUNT_CONNECTIONS));
             return self.refuse(burst, error::MAX_ACCOUNT_CONNECTIONS, ClosedReason::MaxAccountConnections);
         }
+        if !Arc::ptr_eq(&self.account, &account) {
+            // Nobody would look for them in the old account any more.
+            self.drop_subscriptions();
+        }
         self.account = account;
         self.cache = None;
         self.apply(grant);
+        self.hub.confirm_login(&self.connection, directory);
         let options = self.connection.with_options(ConnectOptions::clone);
         if options.new_account || !options.account.is_empty() {
             return self.deny(ClosedReason::AuthenticationViolation, burst);

@@ -12,7 +12,7 @@ mod trace;
 use super::connection::Connection;
 use super::hub::Hub;
 use crate::account::{Account, Traffic};
-use crate::auth::Grant;
+use crate::auth::{Directory, Grant};
 use crate::protocol::client::{Fault, Limits, Op, Step, parse};
 use crate::protocol::error::{self, ClosedReason};
 use crate::router::{Burst, MatchCache, Rights};
@@ -21,8 +21,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A decision about a login that is made elsewhere; none is a refusal.
-pub type Pending = Pin<Box<dyn Future<Output = Option<Grant>> + Send>>;
+/// A decision about a login that is made elsewhere.
+pub type Pending = Pin<Box<dyn Future<Output = Decision> + Send>>;
+
+/// What came of a login, and by whose knowledge.
+pub struct Decision {
+    directory: Arc<Directory>,
+    /// None is a refusal.
+    granted: Option<Grant>,
+}
 
 /// How to go on after an operation or a burst of them.
 pub enum Flow {
@@ -134,6 +141,10 @@ impl Session {
                 Step::Op(op, len) => {
                     consumed += len;
                     self.cache = cache;
+                    if matches!(op, Op::Connect(_)) {
+                        // What came before is the old account's, and what of it is for services points into the buffer.
+                        self.end_burst(burst, buffer);
+                    }
                     flow = self.operate(&op, burst);
                     cache = self.cache.take();
                 }

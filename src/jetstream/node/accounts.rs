@@ -103,8 +103,8 @@ impl Node {
     pub fn leave(&self) {
         for jetstream in self.accounts() {
             jetstream.leave();
-            jetstream.account().ingest_gate.open();
         }
+        self.shared.gates.open_all();
         for refused in std::mem::take(&mut *self.refused.lock()).into_values() {
             refused.leave();
         }

@@ -1,5 +1,6 @@
 //! Disks that are full, and disks that fail.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_raft::sim::{Rng, seeds};
@@ -8,6 +9,7 @@ use headwater_storage::{Health, JournalOptions, SimIo};
 
 use super::super::api::error_codes;
 use super::node_rig::{Published, Rig, options, sequence_of};
+use crate::account::Account;
 
 fn rig() -> Rig {
     let mut rig = Rig::start(&SimIo::new());
@@ -291,4 +293,39 @@ fn acknowledgements_that_a_busy_journal_refuses_are_logged_and_answered_later() 
     let io = rig.stop();
     io.crash(3);
     assert!(Rig::start(&io).is_acked(sequence));
+}
+
+/// Publishes without a look at the disk until those who publish are made to wait.
+fn close_gate(rig: &mut Rig) -> Arc<Account> {
+    let account = rig.stream().account().clone();
+    for _ in 0..100 {
+        if !account.ingest_gate.is_open() {
+            break;
+        }
+        rig.publish("s.2", &[b'x'; 200 * 1024]);
+    }
+    assert!(!account.ingest_gate.is_open());
+    account
+}
+
+#[test]
+fn who_waits_to_publish_is_let_go_though_the_account_lost_jetstream_meanwhile() {
+    // Only the gates of accounts that were still served were opened: connections of this one were never read again.
+    let mut rig = rig();
+    let account = close_gate(&mut rig);
+    rig.node.set_accounts(Vec::new());
+    rig.drive();
+    assert!(account.ingest_gate.is_open());
+}
+
+#[test]
+fn nobody_waits_to_publish_into_a_journal_that_has_failed() {
+    let mut rig = rig();
+    let account = close_gate(&mut rig);
+    rig.io.fail(FaultKind::Write, 0);
+    rig.drive();
+    assert!(rig.node.failure().is_some() && account.ingest_gate.is_open());
+    // Whoever had published before the failure may be late to close the gate.
+    rig.node.close_gate(&account);
+    assert!(account.ingest_gate.is_open());
 }
