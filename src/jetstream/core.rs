@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_storage::{AppendClass, AppendError, Urgency};
+use headwater_storage::{AppendClass, AppendError, MemoryLog, Urgency};
 
 use super::api::{ApiError, PubAck, StreamConfig, error_codes};
 use super::consumer::Outputs;
@@ -287,11 +287,19 @@ impl Core {
         self.closed = true;
         let error = error_codes::STREAM_OFFLINE.error();
         self.fail(&error, publisher);
+        // What is open takes from a budget that other streams share, and nothing would end it any more.
+        self.batches.clear();
+        self.forget_fast_batches();
     }
 
-    /// The stream is gone: the account holds that much less.
-    pub fn forget_bytes(&mut self) {
+    /// The stream is gone: the account holds that much less. Connections that published to it may keep the handle for as
+    /// long as they are silent, but not what it held.
+    pub fn let_go(&mut self) {
         self.set_counted(0);
+        self.cache = MatchCache::default();
+        if self.is_memory() {
+            self.store = Store::Memory(MemoryLog::new());
+        }
     }
 
     /// Tells the account and the server how much this stream holds.

@@ -282,7 +282,11 @@ impl<'a> MetaGuard<'a> {
                 _ => {}
             }
         }
-        self.meta.creating.clear();
+        for creating in std::mem::take(&mut self.meta.creating).into_values() {
+            for answer in creating.answers {
+                self.send::<StreamCreated>(answer, Err(error.clone()));
+            }
+        }
     }
 }
 

@@ -170,23 +170,37 @@ impl Replica {
 
     /// Takes a burst of messages; returns the bytes that wait for the disk.
     pub fn publish(&self, messages: &[InternalMessage<'_>]) -> usize {
-        self.with(|core, publisher| core.publish(messages, publisher))
+        self.with(|core, publisher| self.guarded(core, publisher, |core, publisher| core.publish(messages, publisher)))
+            .unwrap_or(0)
+    }
+
+    /// A defect in one stream must not stop the others, which are served by the same threads: it takes this stream out of
+    /// service.
+    pub(super) fn guarded<R>(
+        &self,
+        core: &mut Core,
+        publisher: &mut Publisher,
+        work: impl FnOnce(&mut Core, &mut Publisher) -> R,
+    ) -> Option<R> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(core, publisher)));
+        if done.is_err() {
+            tracing::error!(stream = %self.name, "a step of the stream failed: it is taken out of service");
+            core.poison(publisher);
+        }
+        done.ok()
     }
 
     /// Records of this stream have become durable, the last of them at `last`.
     pub fn complete<'a>(&self, records: impl Iterator<Item = (Location, RecordRef<'a>)>, last: Location) {
         self.with(|core, publisher| {
-            // A defect in one stream must not stop the others, whose acks come from the same thread.
-            let completed = catch_unwind(AssertUnwindSafe(|| core.complete(records, last, publisher)));
-            if completed.is_err() {
-                tracing::error!(stream = %self.name, "an entry could not be applied: the stream is taken out of service");
-                core.poison(publisher);
-            }
+            self.guarded(core, publisher, |core, publisher| core.complete(records, last, publisher));
         });
     }
 
     pub fn timer(&self) {
-        self.with(|core, publisher| core.timer(publisher));
+        self.with(|core, publisher| {
+            self.guarded(core, publisher, Core::timer);
+        });
     }
 
     pub fn fail(&self, error: &ApiError) {
@@ -200,10 +214,12 @@ impl Replica {
     /// Goes on with the deliveries of a consumer. True when there is more to do.
     pub fn work(&self, consumer: u64) -> bool {
         let mut publisher = Publisher::new(&self.account);
-        let delivered = self.work_on(&mut publisher, |core, publisher| core.deliver_in_background(consumer, publisher));
+        let delivered = self.work_on(&mut publisher, |core, publisher| {
+            self.guarded(core, publisher, |core, publisher| core.deliver_in_background(consumer, publisher))
+        });
         publisher.flush();
         wait_for_slow_peer(&publisher);
-        delivered == Delivered::More
+        delivered == Some(Delivered::More)
     }
 
     /// Proposes a change; `done` is called once it is applied, or at once with what prevents it.

@@ -94,6 +94,8 @@ impl DedupeWindow {
 
     /// Changes the window; ids that are outside it now are forgotten, those forgotten before do not come back.
     pub fn set_window(&mut self, window_ns: u64, now: i64) {
+        // By the old window first: who tidied early and who did not have to remember the same.
+        self.expire(now);
         self.window_ns = window_ns;
         self.expire(now);
     }
@@ -226,6 +228,16 @@ mod tests {
         let one = [hash(b"one"), vec![14, 0xd0, 15]].concat();
         let two = [hash(b"two"), vec![4, 2]].concat();
         assert_eq!(bytes, [head, one, two].concat());
+    }
+
+    /// An id came back if nobody had tidied since, and did not if somebody had: replicas disagreed on what is a duplicate.
+    #[test]
+    fn a_wider_window_brings_back_nothing() {
+        let mut window = window(1000);
+        window.insert(b"old", 1, 0);
+        window.insert(b"new", 2, 60);
+        window.set_window(10 * WINDOW, 150);
+        assert_eq!((window.get(b"old", 160), window.get(b"new", 160)), (None, Some(2)));
     }
 
     #[test]

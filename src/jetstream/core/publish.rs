@@ -294,6 +294,10 @@ impl Core {
     /// Replaces expired messages by delete markers (T-31).
     pub(super) fn publish_markers(&mut self, publisher: &mut Publisher) {
         let waiting: Vec<u64> = self.machine.waiting_for_markers().collect();
+        // They are as many as messages may be, and are let in like these. Who is refused comes back in a while.
+        if !waiting.is_empty() && !self.is_memory() && self.shared.journal.admit().is_err() {
+            return;
+        }
         for sequence in waiting {
             let Some(marker) = self.machine.decide_marker(sequence, self.shared.now(), &self.store) else { continue };
             if self.is_memory() {

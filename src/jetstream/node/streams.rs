@@ -132,7 +132,7 @@ impl Node {
         replica.with(|core, publisher| {
             core.end_consumers(End::Deleted, publisher);
             core.fail(&gone, publisher);
-            core.forget_bytes();
+            core.let_go();
         });
         if let Some(account) = self.account(replica.account().name())
             && account.find(replica.name()).is_some_and(|found| found.group() == group)

@@ -2,7 +2,9 @@
 
 use headwater_storage::SimIo;
 
+use super::super::store::Store;
 use super::node_rig::Rig;
+use crate::protocol::headers;
 
 /// A worker that brought subscriptions up to date after an update could find the stream just before it was deleted, and
 /// subscribe for it just after. Nobody left those subjects any more: whoever published to them waited for an answer
@@ -19,4 +21,41 @@ fn a_deleted_stream_does_not_subscribe_again() {
     assert!(!stream.account().interest.any_match(b"s.a", |_| true), "nobody is there");
     rig.create_stream("");
     assert_eq!(rig.store("s.a", b"one"), 1);
+}
+
+/// Whoever had published to it, and was silent since, kept all that a deleted stream had held in memory, though the account
+/// had been given it back.
+#[test]
+fn a_deleted_stream_in_memory_holds_nothing_whoever_remembers_it() {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.grant("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"storage":"memory"}"#);
+    rig.store("s.a", &[b'x'; 10_000]);
+    let stream = rig.stream();
+    let held = || match &stream.lock().store {
+        Store::Memory(log) => log.bytes_held(),
+        Store::File(_) => panic!("a stream in memory"),
+    };
+    assert!(held() >= 10_000);
+    rig.grant("STREAM.DELETE.S", "");
+    assert!(held() < 1000, "{}", held());
+}
+
+/// The batches that were open when a stream went out of service counted against the server's limit until the next start.
+#[test]
+fn a_stream_out_of_service_has_no_open_batches() {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.create_stream(r#","allow_atomic":true"#);
+    let mut block = Vec::new();
+    headers::append(&mut block, "Nats-Batch-Id", b"b");
+    headers::append(&mut block, "Nats-Batch-Sequence", b"1");
+    rig.send("s.a", &block, b"x");
+    let shared = rig.node.shared();
+    assert_eq!(shared.batch_budget.open(), 1);
+    // A defect: its thread has other streams to serve.
+    let stream = rig.stream();
+    stream.with(|core, publisher| {
+        assert_eq!(stream.guarded(core, publisher, |_, _| panic!("a defect")), None::<()>);
+    });
+    assert!(stream.lock().closed);
+    assert_eq!(shared.batch_budget.open(), 0);
 }
