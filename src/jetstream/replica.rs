@@ -14,6 +14,7 @@ use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInf
 use super::consumer::reply_subject::ReplyNumbers;
 use super::core::{Core, Delivered};
 use super::messages::Message;
+use super::selection::{Batch, BatchBound, Selection};
 use super::stream::{Control, Outcome};
 use crate::account::{Account, InternalMessage, InternalSubscriptionId};
 use crate::router::Publisher;
@@ -38,51 +39,6 @@ pub struct StreamTotals {
     pub messages: u64,
     pub bytes: u64,
     pub consumers: u64,
-}
-
-/// Which message a request asks for.
-#[derive(Clone, Debug)]
-pub enum Selection {
-    Sequence(u64),
-    /// The first at or above the sequence whose subject matches; an empty filter matches every one.
-    Next {
-        from: u64,
-        filter: String,
-    },
-    /// The first stored at or after the time.
-    AtTime {
-        time: Timestamp,
-        filter: String,
-    },
-    Last(String),
-}
-
-impl Selection {
-    pub fn of(request: &MessageGetRequest) -> Self {
-        if let Some(time) = request.start_time {
-            return Self::AtTime { time, filter: request.next_by_subj.clone() };
-        }
-        if !request.next_by_subj.is_empty() {
-            return Self::Next { from: request.seq, filter: request.next_by_subj.clone() };
-        }
-        if request.seq > 0 { Self::Sequence(request.seq) } else { Self::Last(request.last_by_subj.clone()) }
-    }
-
-    /// As a batch goes on: missing messages are stepped over.
-    pub fn stepping(self) -> Self {
-        match self {
-            Self::Sequence(from) => Self::Next { from, filter: String::new() },
-            other => other,
-        }
-    }
-
-    /// What follows a message that was found.
-    pub fn after(self, sequence: u64) -> Self {
-        match self {
-            Self::Next { filter, .. } | Self::AtTime { filter, .. } => Self::Next { from: sequence + 1, filter },
-            other => other,
-        }
-    }
 }
 
 impl Replica {
@@ -253,72 +209,27 @@ impl Replica {
     }
 
     pub fn has_consumer(&self, name: &str) -> bool {
-        self.core.lock().consumers.id(name).is_some()
-    }
-
-    pub fn message(&self, sequence: u64) -> Option<Message> {
-        let core = self.core.lock();
-        if !core.machine.is_stored(sequence) {
-            return None;
-        }
-        core.store.message(sequence).ok()
+        self.core.lock().id_of(name).is_ok()
     }
 
     pub fn select(&self, selection: &Selection) -> Option<Message> {
         let core = self.core.lock();
-        let (machine, store) = (&core.machine, &core.store);
-        let next = |from: u64, filter: &str| match filter {
-            "" => machine.next_matching::<_, &[u8]>(from, &[], store),
-            filter => machine.next_matching(from, &[filter.as_bytes()], store),
-        };
-        let sequence = match selection {
-            Selection::Sequence(sequence) => Some(*sequence).filter(|sequence| machine.is_stored(*sequence)),
-            Selection::Next { from, filter } => next(*from, filter),
-            Selection::AtTime { time, filter } => {
-                let from = machine.sequence_at_time(time.0, store);
-                next(from, filter)
-            }
-            Selection::Last(subject) => machine.last_matching(&[subject.as_bytes()], store),
-        }?;
-        store.message(sequence).ok()
+        core.store.message(selection.find(&core)?).ok()
     }
 
-    /// How many messages a batch of this selection could send.
-    pub fn count_from(&self, selection: &Selection) -> u64 {
-        let core = self.core.lock();
-        let (from, filter) = match selection {
-            Selection::Sequence(from) => (*from, ""),
-            Selection::Next { from, filter } => (*from, filter.as_str()),
-            Selection::AtTime { time, filter } => (core.machine.sequence_at_time(time.0, &core.store), filter.as_str()),
-            Selection::Last(_) => return 1,
-        };
-        match filter {
-            "" => core.machine.count_matching::<_, &[u8]>(from, &[], &core.store),
-            filter => core.machine.count_matching(from, &[filter.as_bytes()], &core.store),
-        }
+    /// The messages from a selection on (T-62).
+    pub fn batch(&self, selection: Selection, bound: BatchBound) -> Batch {
+        Batch::from_on(&self.core.lock(), selection, bound)
     }
 
     /// The last message of each matching subject up to a point, and that point (T-63).
-    pub fn multi_last(&self, request: &MessageGetRequest, results_max: usize) -> Result<(Vec<u64>, u64), DirectStatus> {
-        let core = self.core.lock();
-        let machine = &core.machine;
-        let mut up_to = request.up_to_seq;
-        if let Some(time) = request.up_to_time {
-            up_to = machine.sequence_at_time(time.0, &core.store);
-            if up_to <= machine.first_sequence() {
-                return Err(DirectStatus::NO_RESULTS);
-            }
-            up_to -= 1;
-        }
-        if up_to == 0 {
-            up_to = machine.last_sequence();
-        }
-        let filters: Vec<&[u8]> = request.multi_last.iter().map(String::as_bytes).collect();
-        let mut sequences = machine
-            .last_per_subject(&filters, up_to, results_max, &core.store)
-            .map_err(|_| DirectStatus::TOO_MANY_RESULTS)?;
-        sequences.retain(|sequence| *sequence >= request.seq);
-        Ok((sequences, up_to))
+    pub fn multi_last(
+        &self,
+        request: &MessageGetRequest,
+        results_max: usize,
+        bound: BatchBound,
+    ) -> Result<(Batch, u64), DirectStatus> {
+        Batch::multi_last(&self.core.lock(), request, results_max, bound)
     }
 
     // Consumers.

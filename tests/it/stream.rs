@@ -318,11 +318,53 @@ fn direct_get_answers_with_the_message_itself() {
             (strings(&["1", "2"]), 204, "0".into())
         );
         assert_eq!(batch(json!({"multi_last": ["t"]})).await.1, 404);
+        assert_eq!(batch(json!({"multi_last": ["s.*"], "seq": 9})).await, (strings(&[]), 204, "0".into()));
 
         js.stream("N", json!({})).await;
         let request = async_nats::Request::new().payload(r#"{"seq":1}"#.into());
         let nobody = js.client.send_request("$JS.API.DIRECT.GET.N", request).await.unwrap_err();
         assert_eq!(nobody.kind(), async_nats::RequestErrorKind::NoResponders);
+    });
+}
+
+/// A message that was overwritten while the ones before it were sent ended the answer, without an end of the batch.
+#[test]
+fn what_is_overwritten_while_it_is_read_is_no_gap_in_a_batch() {
+    const SUBJECTS: usize = 200;
+    with_jetstream(|js| async move {
+        js.stream("S", json!({"allow_direct": true, "max_msgs_per_subject": 1})).await;
+        for number in 0..SUBJECTS {
+            js.publish(&format!("s.{number}"), "x").await;
+        }
+        let publisher = js.clone();
+        let overwriting = tokio::spawn(async move {
+            loop {
+                for number in 1..SUBJECTS {
+                    publisher.client.publish(format!("s.{number}"), "y".into()).await.unwrap();
+                }
+                publisher.publish("s.0", "y").await;
+            }
+        });
+        for round in 0..60 {
+            let reply = js.client.new_inbox();
+            let mut inbox = js.subscribe(&reply).await;
+            let body = match round % 2 {
+                0 => json!({"multi_last": ["s.*"]}),
+                _ => json!({"seq": 1, "batch": 1000}),
+            };
+            js.client.publish_with_reply("$JS.API.DIRECT.GET.S", reply, body.to_string().into()).await.unwrap();
+            let mut messages = 0;
+            let end = loop {
+                let message = inbox.next().await;
+                match message.status {
+                    None => messages += 1,
+                    Some(_) => break message,
+                }
+            };
+            let status = end.status.unwrap().as_u16();
+            assert_eq!((messages, status, header(&end, "Nats-Num-Pending")), (SUBJECTS, 204, "0"), "{body}");
+        }
+        overwriting.abort();
     });
 }
 

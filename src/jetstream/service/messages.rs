@@ -10,7 +10,7 @@ use crate::jetstream::api::responses::{MessageDeleted, MessageReply, StoredMessa
 use crate::jetstream::api::{ApiError, Timestamp, error_codes};
 use crate::jetstream::core::Core;
 use crate::jetstream::messages::Message;
-use crate::jetstream::replica::Selection;
+use crate::jetstream::selection::Selection;
 use crate::jetstream::stream::{Control, Outcome};
 
 impl Request<'_> {
