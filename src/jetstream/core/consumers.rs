@@ -495,7 +495,11 @@ impl Core {
         let name = name.to_owned();
         let answer = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
             let info = core.consumer_info(&name, publisher);
-            done(core, publisher, outcome.map(|_| ConsumerReset { info, reset_seq }));
+            let reply = outcome.and_then(|_| match info {
+                Some(info) => Ok(ConsumerReset { info: Some(info), reset_seq }),
+                None => Err(error_codes::CONSUMER_NOT_FOUND.error()),
+            });
+            done(core, publisher, reply);
         };
         self.after_commit(publisher, Box::new(answer));
         self.deliver(id, publisher);

@@ -63,7 +63,11 @@ impl Request<'_> {
         let checked = self.check_consumer(name, request, Some(&stream))?;
         let answer = self.answer();
         let done = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<String, ApiError>| {
-            let reply = outcome.map(|name| ConsumerCreated(core.consumer_info(&name, publisher)));
+            // What ended it meanwhile was asked for later, and has its own answer.
+            let reply = outcome.and_then(|name| {
+                let info = core.consumer_info(&name, publisher);
+                info.map(|info| ConsumerCreated(Some(info))).ok_or_else(|| error_codes::CONSUMER_DOES_NOT_EXIST.error())
+            });
             answer.send_on(publisher, reply);
         };
         let replies = match checked {
