@@ -92,6 +92,11 @@ impl Replica {
         self.core.lock().config().clone()
     }
 
+    /// The configuration once what is on its way is applied: what a request that comes now is held against.
+    pub fn coming_config(&self) -> Arc<StreamConfig> {
+        self.core.lock().coming_config().clone()
+    }
+
     pub fn created(&self) -> i64 {
         self.created
     }
@@ -171,6 +176,15 @@ impl Replica {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
 
+    /// Proposes another configuration, which has been checked; `done` as in [`propose`](Self::propose).
+    pub fn update(
+        &self,
+        config: StreamConfig,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
+    ) {
+        self.with(|core, publisher| core.update_stream(config, publisher, Box::new(done)));
+    }
+
     /// Calls `look` once the messages accepted so far are stored, or will not be. The core is locked then.
     pub fn when_stored(&self, look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static) {
         self.with(|core, publisher| core.when_stored(publisher, look));
@@ -244,7 +258,10 @@ impl Replica {
     }
 
     pub fn consumer_info(&self, name: &str) -> Option<ConsumerInfo> {
-        self.with(|core, publisher| core.consumer_info(name, publisher))
+        self.with(|core, publisher| {
+            core.id_of(name).ok()?;
+            core.consumer_info(name, publisher)
+        })
     }
 
     /// What comes of it leaves when the publisher is dropped, after the [`create_lock`](Self::create_lock).

@@ -99,14 +99,15 @@ impl Core {
         }
     }
 
-    /// Calls `look` once the messages accepted so far are applied; at once when none is on its way, or the journal takes
+    /// Calls `look` once the messages and configurations accepted so far are applied; at once when none is on its way, or the journal takes
     /// none: nobody should wait for a disk that is full or broken to be told so.
     pub fn when_stored(
         &mut self,
         publisher: &mut Publisher,
         look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static,
     ) {
-        if self.failed || self.machine.in_flight() == 0 || self.shared.journal.admit().is_err() {
+        let is_settled = self.machine.in_flight() == 0 && self.updating.is_empty();
+        if self.failed || is_settled || self.shared.journal.admit().is_err() {
             return look(self, publisher);
         }
         let index = self.log.group().last_index();

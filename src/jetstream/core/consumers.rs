@@ -1,5 +1,6 @@
 //! The leader's side of the stream's consumers: inputs go in, deliveries, statuses and deltas come out.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use headwater_storage::Urgency;
@@ -88,14 +89,14 @@ impl Core {
             ConsumerChange::Create => {
                 let name = self.consumers.get(*id).map(|record| record.name.clone());
                 if let Some(name) = name {
-                    self.creating.remove(&name);
+                    self.created(*id);
                     self.take_up(*id);
                     self.advise_consumer(&name, "create", "CREATED", publisher);
                     self.with_consumer(*id, publisher, |live, _, outputs| live.consumer.tell_paused(outputs));
                     // Not at once: the answer tells of the consumer before its first delivery.
                     self.shared.queue(Job::deliver(self.log.id(), *id));
                 } else {
-                    self.creating.retain(|_, (creating, _)| creating != id);
+                    self.created(*id);
                 }
             }
             ConsumerChange::Update => self.consumer_updated(*id, publisher),
@@ -204,8 +205,8 @@ impl Core {
         for sequence in left.unreadable {
             tracing::error!(stream = %self.name, sequence, "a message could not be read for a delivery");
         }
-        if left.delete {
-            self.propose(&delete(id), Urgency::Lazy, publisher, None);
+        if left.delete && !self.deleting.contains(&id) {
+            self.propose_end(id, Urgency::Lazy, publisher, None);
         }
     }
 
@@ -407,7 +408,7 @@ impl Core {
     ) {
         let stored = if config.durable_name.is_empty() { &config.name } else { &config.durable_name };
         let mut name = stored.clone();
-        while name.is_empty() || (stored.is_empty() && self.consumers.id(&name).is_some()) {
+        while name.is_empty() || (stored.is_empty() && self.coming_id(&name).is_some()) {
             name = names::consumer();
         }
         // A name that the server makes up stands beside the configuration, not in it.
@@ -429,10 +430,15 @@ impl Core {
         self.creating.insert(name.clone(), (id, Arc::new(config)));
         let control = Control::Consumer { change: ConsumerChange::Create, id, body: body.encode_to_vec() };
         let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
-            core.creating.remove(&name);
+            core.created(id);
             done(core, publisher, outcome);
         });
         self.propose(&control, Urgency::Wake, publisher, Some(done));
+    }
+
+    /// A consumer's creation is no longer under way. Its name may be that of one that is.
+    fn created(&mut self, id: u64) {
+        self.creating.retain(|_, (creating, _)| *creating != id);
     }
 
     /// `done` is called once the pause is durable.
@@ -520,20 +526,47 @@ impl Core {
     }
 
     pub fn update_consumer(&mut self, name: &str, config: &ConsumerConfig, publisher: &mut Publisher, done: Done) {
-        let Some(id) = self.consumers.id(name).or_else(|| self.creating.get(name).map(|(id, _)| *id)) else {
+        let Some(id) = self.coming_id(name) else {
             return done(self, publisher, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
         };
+        let coming = Arc::new(config.clone());
+        self.updating_consumers.push((id, coming.clone()));
+        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+            core.updating_consumers.retain(|(_, other)| !Arc::ptr_eq(other, &coming));
+            done(core, publisher, outcome);
+        });
         let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
         self.propose(&control, Urgency::Wake, publisher, Some(done));
     }
 
     pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {
-        let Some(id) = self.consumers.id(name) else {
+        let Some(id) = self.coming_id(name) else {
             return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
         };
-        self.propose(&delete(id), Urgency::Wake, publisher, Some(done));
+        self.propose_end(id, Urgency::Wake, publisher, Some(done));
     }
 
+    fn propose_end(&mut self, id: u64, urgency: Urgency, publisher: &mut Publisher, done: Option<Done>) {
+        self.deleting.insert(id);
+        let ended = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+            core.deleting.remove(&id);
+            if let Some(done) = done {
+                done(core, publisher, outcome);
+            }
+        });
+        let control = Control::Consumer { change: ConsumerChange::Delete, id, body: Vec::new() };
+        self.propose(&control, urgency, publisher, Some(ended));
+    }
+
+    /// The consumer that has this name once what is on its way is applied.
+    fn coming_id(&self, name: &str) -> Option<u64> {
+        let is_kept = |id: &u64| !self.deleting.contains(id);
+        // One that is being created has taken the name from one that is being deleted.
+        let creating = self.creating.get(name).map(|(id, _)| *id).filter(is_kept);
+        creating.or_else(|| self.consumers.id(name).filter(is_kept))
+    }
+
+    /// As the consumer is now, even if its end is under way: for whoever asked before that.
     pub fn consumer_info(&mut self, name: &str, publisher: &mut Publisher) -> Option<ConsumerInfo> {
         let (id, record) = self.consumers.find(name)?;
         let (created, config, stored_name) = (record.created, record.config.clone(), record.name.clone());
@@ -552,12 +585,16 @@ impl Core {
         Some(info)
     }
 
-    /// Every consumer, those under way included, for checks.
+    /// Every consumer as it is once what is on its way is applied, for checks.
     pub fn consumer_configs(&self) -> Vec<(String, Arc<ConsumerConfig>)> {
-        let mut all: std::collections::BTreeMap<String, Arc<ConsumerConfig>> =
-            self.consumers.by_name().map(|(name, _, record)| (name.to_owned(), record.config.clone())).collect();
-        all.extend(self.creating.iter().map(|(name, (_, config))| (name.clone(), config.clone())));
-        all.into_iter().collect()
+        let updated: BTreeMap<u64, &Arc<ConsumerConfig>> =
+            self.updating_consumers.iter().map(|(id, config)| (*id, config)).collect();
+        let known = self.consumers.by_name().map(|(name, id, record)| (name, id, &record.config));
+        let creating = self.creating.iter().map(|(name, (id, config))| (name.as_str(), *id, config));
+        let coming = known.chain(creating).filter(|(_, id, _)| !self.deleting.contains(id));
+        let all: BTreeMap<&str, &Arc<ConsumerConfig>> =
+            coming.map(|(name, id, config)| (name, updated.get(&id).copied().unwrap_or(config))).collect();
+        all.into_iter().map(|(name, config)| (name.to_owned(), config.clone())).collect()
     }
 
     /// The stream ends: everybody who waits is told.
@@ -569,11 +606,9 @@ impl Core {
         }
     }
 
+    /// A consumer that is there, and whose end is not under way.
     pub fn id_of(&self, consumer: &str) -> Result<u64, ApiError> {
-        self.consumers.id(consumer).ok_or_else(|| error_codes::CONSUMER_NOT_FOUND.error())
+        let id = self.consumers.id(consumer).filter(|id| !self.deleting.contains(id));
+        id.ok_or_else(|| error_codes::CONSUMER_NOT_FOUND.error())
     }
-}
-
-fn delete(id: u64) -> Control {
-    Control::Consumer { change: ConsumerChange::Delete, id, body: Vec::new() }
 }

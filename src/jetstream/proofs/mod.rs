@@ -18,5 +18,6 @@ mod power_cuts;
 mod refusals;
 mod removal;
 mod replication;
+mod requests;
 mod stream_replica;
 mod unreadable;
