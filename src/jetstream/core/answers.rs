@@ -121,6 +121,19 @@ impl Core {
             let error = error_codes::STREAM_STORE_FAILED.with("the journal does not take the change");
             return done(self, publisher, Err(error));
         }
+        self.when_applied(publisher, done);
+    }
+
+    /// As [`after_commit`](Self::after_commit), for what nothing is to be written for.
+    pub fn when_applied(&mut self, publisher: &mut Publisher, done: Done) {
+        let refused = match (self.closed, self.failed) {
+            (true, _) => Some(error_codes::STREAM_NOT_FOUND.error()),
+            (_, true) => Some(error_codes::STREAM_STORE_FAILED.with("the journal has failed")),
+            _ => None,
+        };
+        if let Some(error) = refused {
+            return done(self, publisher, Err(error));
+        }
         let index = self.log.group().last_index();
         self.waiting.push_back(Waiting::Control { index, done });
         if self.log.in_flight() == 0 {

@@ -12,7 +12,9 @@ use crate::jetstream::advisory;
 use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
-use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
+use crate::jetstream::api::{
+    ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, Timestamp, error_codes, json, validate,
+};
 use crate::jetstream::consumer::End;
 use crate::jetstream::consumer::{
     Consumer, ConsumerState, Context, Outputs, PassBound, Progress, reply_subject::ReplyNumbers,
@@ -110,6 +112,15 @@ impl Core {
                 }
             }
             ConsumerChange::Delta => {}
+        }
+    }
+
+    /// The stream has another configuration, of which consumers depend on this and that.
+    pub(super) fn consumers_follow_stream(&mut self, before: &StreamConfig, publisher: &mut Publisher) {
+        let config = self.config();
+        if (before.retention, before.max_msg_size) != (config.retention, config.max_msg_size) {
+            let ids: Vec<u64> = self.live.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.consumer_updated(id, publisher));
         }
     }
 
@@ -529,6 +540,10 @@ impl Core {
         let Some(id) = self.coming_id(name) else {
             return done(self, publisher, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
         };
+        // Workers that make sure of their consumer whenever they start ask for what there is already.
+        if self.coming_consumer_config(id).is_some_and(|coming| **coming == *config) {
+            return self.when_applied(publisher, done);
+        }
         let coming = Arc::new(config.clone());
         self.updating_consumers.push((id, coming.clone()));
         let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
@@ -583,6 +598,13 @@ impl Core {
         info.created = Timestamp(created);
         info.config = Some(validate::with_dynamic_consumer(&config));
         Some(info)
+    }
+
+    fn coming_consumer_config(&self, id: u64) -> Option<&Arc<ConsumerConfig>> {
+        let updated = self.updating_consumers.iter().rev().find(|(updating, _)| *updating == id);
+        let creating = || self.creating.values().find(|(creating, _)| *creating == id).map(|(_, config)| config);
+        let known = || self.consumers.get(id).map(|record| &record.config);
+        updated.map(|(_, config)| config).or_else(creating).or_else(known)
     }
 
     /// Every consumer as it is once what is on its way is applied, for checks.

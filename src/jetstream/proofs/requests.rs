@@ -103,6 +103,24 @@ fn a_filter_that_an_update_is_about_to_set_is_taken() {
     assert_eq!(codes(&mut rig, &burst), [0, 10100]);
 }
 
+/// Each wrote an entry, and in an interest stream each read all of it.
+#[test]
+fn a_consumer_that_is_made_sure_of_writes_nothing() {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.create_stream(r#","retention":"interest""#);
+    let last_index = |rig: &Rig| rig.stream().lock().log.group().last_index();
+    let create = ("CONSUMER.DURABLE.CREATE.S.C", &*consumer(r#","description":"one""#));
+    assert_eq!(codes(&mut rig, &[create, create]), [0, 0]);
+    let before = last_index(&rig);
+    assert_eq!(codes(&mut rig, &[create, create]), [0, 0]);
+    assert_eq!(last_index(&rig), before);
+    let changed = consumer(r#","description":"two""#);
+    let burst = [("CONSUMER.DURABLE.CREATE.S.C", &*changed), create, create];
+    assert_eq!(codes(&mut rig, &burst), [0, 0, 0]);
+    assert_eq!(last_index(&rig), before + 2);
+    assert_eq!(rig.grant("CONSUMER.INFO.S.C", "")["config"]["description"], "one");
+}
+
 #[test]
 fn a_message_that_is_on_its_way_with_a_wider_filter_is_wanted() {
     let mut rig = Rig::start(&SimIo::new());
