@@ -80,16 +80,17 @@ impl StreamMachine {
         }
     }
 
-    /// Looks at every message. A message whose subject nobody wants goes too.
-    pub(super) fn remove_unneeded<S: MessageSource>(
-        &mut self,
-        source: &S,
-        interest: &dyn Interest,
-        effects: &mut Effects,
-    ) {
+    /// Consumers begin to count: removes what they have done with. What none of them ever wanted stays, as in the genuine
+    /// server: whoever changes the retention asks for nothing to be removed that nobody has seen.
+    pub(super) fn remove_done<S: MessageSource>(&mut self, source: &S, interest: &dyn Interest, effects: &mut Effects) {
         let mut next = stored_from(&self.content, 0).next();
         while let Some(sequence) = next {
-            self.remove_if_unneeded(sequence, source, interest, effects);
+            let is_done = source.inspect(sequence, |message| {
+                interest.wants(message.subject) && !interest.needs(sequence, message.subject)
+            });
+            if is_done == Ok(true) {
+                self.remove(sequence, source, effects);
+            }
             next = self.content.next_stored(sequence + 1);
         }
     }
