@@ -353,11 +353,21 @@ impl Core {
         Some(Listening { present: self.account.interest.any_match(&push.subject, listens), seen })
     }
 
-    pub fn pull(&mut self, consumer: &str, reply: &[u8], body: &[u8], publisher: &mut Publisher) -> bool {
-        let Some(id) = self.consumers.id(consumer) else { return false };
+    pub fn pull(
+        &mut self,
+        consumer: &str,
+        reply: &[u8],
+        body: &[u8],
+        level_is_met: bool,
+        publisher: &mut Publisher,
+    ) -> bool {
+        let Ok(id) = self.id_of(consumer) else { return false };
         let mut by_priority = false;
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
-            live.consumer.pull_request(reply, body, context, outputs);
+            match level_is_met || live.consumer.settings().is_push() {
+                true => live.consumer.pull_request(reply, body, context, outputs),
+                false => Consumer::refuse_api_level(reply, outputs),
+            }
             by_priority = live.consumer.settings().serves_by_priority();
         });
         if by_priority {

@@ -21,7 +21,7 @@ impl Request<'_> {
     pub(super) fn next_message(&self, stream: &str, consumer: &str) {
         let Some(reply) = self.reply else { return };
         match self.account.find(stream) {
-            Some(stream) if stream.pull(consumer, reply, self.body) => {}
+            Some(stream) if stream.pull(consumer, reply, self.body, self.check_level().is_ok()) => {}
             _ => self.no_responders(),
         }
     }
