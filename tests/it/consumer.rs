@@ -823,3 +823,13 @@ fn a_pull_that_needs_a_newer_server_is_told_so() {
         assert_eq!(text(&ask("1").await), "1");
     });
 }
+
+#[test]
+fn a_group_name_that_can_not_be_is_refused_before_anything_is_looked_for() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({})).await;
+        assert_eq!(js.refused("CONSUMER.UNPIN.S.C", json!({"group": "a b"})).await, 10162);
+        assert_eq!(js.refused("CONSUMER.UNPIN.T.C", json!({"group": "a b"})).await, 10162);
+        assert_eq!(js.refused("CONSUMER.UNPIN.S.C", json!({"group": "ab"})).await, 10014);
+    });
+}
