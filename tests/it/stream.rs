@@ -621,3 +621,27 @@ fn what_is_not_there_yet_is_refused_at_once() {
         assert_eq!(js.refused("STREAM.RESTORE.T", json!({"config": {"name": "T"}, "state": {}})).await, 10062);
     });
 }
+
+#[test]
+fn reading_a_message_is_not_counted_as_a_request() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({})).await;
+        js.publish("s.a", "x").await;
+        js.consumer("S", "C", json!({})).await;
+        let mut audit = js.subscribe("$JS.EVENT.ADVISORY.API").await;
+        let totals = async || {
+            let api = js.ok("INFO", Value::Null).await["api"].clone();
+            (api["total"].as_u64().unwrap(), api["errors"].as_u64().unwrap_or(0))
+        };
+        let (total, errors) = totals().await;
+        js.ok("STREAM.MSG.GET.S", json!({"seq": 1})).await;
+        js.ok("CONSUMER.RESET.S.C", Value::Null).await;
+        js.refused("CONSUMER.RESET.S.C", json!("x")).await;
+        assert_eq!(totals().await, (total + 1, errors), "only the request for the totals");
+        js.refused("STREAM.MSG.GET.S", json!({"seq": 9})).await;
+        assert_eq!(totals().await, (total + 3, errors + 1));
+        for subject in ["$JS.API.INFO", "$JS.API.INFO", "$JS.API.STREAM.MSG.GET.S", "$JS.API.INFO"] {
+            assert_eq!(audit.json().await["subject"], subject);
+        }
+    });
+}

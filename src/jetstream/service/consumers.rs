@@ -178,7 +178,7 @@ impl Request<'_> {
 
     pub(super) fn consumer_reset(&self, stream: &str, consumer: &str) {
         if let Err(error) = self.try_consumer_reset(stream, consumer) {
-            self.refuse::<ConsumerReset>(error);
+            self.unnoticed_answer().send::<ConsumerReset>(Err(error));
         }
     }
 
@@ -192,7 +192,7 @@ impl Request<'_> {
             [] => ResetRequest::default(),
             body => requests::read(body, false)?,
         };
-        let answer = self.answer();
+        let answer = self.unnoticed_answer();
         stream.reset_consumer(consumer, request.seq, move |_, publisher, outcome| answer.send_on(publisher, outcome));
         Ok(())
     }

@@ -15,7 +15,10 @@ use crate::jetstream::stream::{Control, Outcome};
 
 impl Request<'_> {
     pub(super) fn message_get(&self, name: &str) {
-        self.respond(self.message_get_reply(name));
+        match self.message_get_reply(name) {
+            Ok(message) => self.unnoticed_answer().send(Ok(message)),
+            Err(error) => self.refuse::<MessageReply>(error),
+        }
     }
 
     fn message_get_reply(&self, name: &str) -> Result<MessageReply, ApiError> {
