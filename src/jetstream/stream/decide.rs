@@ -126,7 +126,8 @@ impl StreamMachine {
         if size > room.account_bytes && !room.is_unwanted {
             return refuse(&error_codes::ACCOUNT_RESOURCES_EXCEEDED);
         }
-        let headers = self.headers_to_store(publish.headers, asked)?;
+        // What is not kept has no life to be limited: nobody looks at how long.
+        let headers = if room.is_unwanted { None } else { self.headers_to_store(publish.headers, asked)? };
         let rollup = asked.rollup.filter(|_| self.rules.allows_rollup).and_then(Rollup::parse);
         let (messages, bytes) = match self.rules.refuses_at_limits {
             _ if room.is_unwanted => (0, 0),

@@ -3,7 +3,7 @@
 use super::super::{Refusal, Room};
 use super::harness::{Harness, config};
 use crate::jetstream::api::StreamConfig;
-use crate::jetstream::api::stream_config::Discard;
+use crate::jetstream::api::stream_config::{Discard, Retention};
 
 #[test]
 fn expectations_are_checked_against_everything_accepted() {
@@ -278,6 +278,19 @@ fn what_a_roll_up_on_the_way_replaces_is_not_the_last_of_its_subject() {
     assert_eq!(harness.refusal("s.a", &expects("1")).0, 10071);
     harness.accept("s.a", &expects("0"), "x").unwrap();
     harness.accept("s.a", &expects("3"), "x").unwrap();
+}
+
+/// The genuine server looks at the life of a message when it stores it, and stores none that nobody wants.
+#[test]
+fn nobody_looks_at_the_life_of_a_message_that_nobody_wants() {
+    let mut harness = Harness::new(StreamConfig { retention: Retention::Interest, allow_msg_ttl: true, ..config() });
+    let mut block = Vec::new();
+    crate::protocol::headers::append(&mut block, "Nats-TTL", b"x");
+    let publish = super::super::Publish { subject: b"s.a", reply: Some(b"inbox"), headers: &block, payload: b"" };
+    let unwanted = Room { is_unwanted: true, ..Room::UNLIMITED };
+    assert_eq!(harness.machine.decide(&publish, 0, &unwanted, &harness.store).unwrap().sequence, 1);
+    harness.machine.take_back(1);
+    assert_eq!(harness.refusal("s.a", &[("Nats-TTL", "x")]).0, 10165);
 }
 
 /// nats.py purges many keys of a bucket with one message: `kv.purge("a.*")`.
