@@ -7,6 +7,7 @@ mod answers;
 mod apply;
 mod batches;
 mod checkpoints;
+mod consumer_changes;
 mod consumers;
 mod fast_batches;
 mod incomplete;

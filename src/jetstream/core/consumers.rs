@@ -1,27 +1,19 @@
 //! The leader's side of the stream's consumers: inputs go in, deliveries, statuses and deltas come out.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use headwater_storage::Urgency;
-use prost::Message as _;
 
-use super::{Answered, Cause, Core, Done};
+use super::{Answered, Cause, Core};
 use crate::account::{Subscription, Watch};
 use crate::jetstream::advisory;
 use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
-use crate::jetstream::api::{
-    ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, Timestamp, error_codes, json, validate,
-};
+use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, Timestamp, error_codes, validate};
 use crate::jetstream::consumer::End;
-use crate::jetstream::consumer::{
-    Consumer, ConsumerState, Context, Outputs, PassBound, Progress, reply_subject::ReplyNumbers,
-};
-use crate::jetstream::consumer_table::CreateBody;
+use crate::jetstream::consumer::{Consumer, Context, Outputs, PassBound, Progress, reply_subject::ReplyNumbers};
 use crate::jetstream::live::{Listeners, Listening, Live, Surroundings, settings};
-use crate::jetstream::names;
 use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
 use crate::jetstream::view::View;
 use crate::jetstream::workers::Job;
@@ -419,49 +411,6 @@ impl Core {
         has_flow_control
     }
 
-    /// Proposes a new consumer, whose start is decided here and now. Its name goes to `chosen` before `done` is called.
-    pub fn create_consumer(
-        &mut self,
-        mut config: ConsumerConfig,
-        publisher: &mut Publisher,
-        chosen: &OnceLock<String>,
-        done: Done,
-    ) {
-        let stored = if config.durable_name.is_empty() { &config.name } else { &config.durable_name };
-        let mut name = stored.clone();
-        while name.is_empty() || (stored.is_empty() && self.coming_id(&name).is_some()) {
-            name = names::consumer();
-        }
-        // A name that the server makes up stands beside the configuration, not in it.
-        if config.name.is_empty() && config.is_durable() {
-            config.name.clone_from(&name);
-        }
-        let id = self.consumers.next_id().max(self.creating.values().map(|(id, _)| id + 1).max().unwrap_or(0));
-        let state = ConsumerState::start(&config, &self.view());
-        let mut encoded = Vec::new();
-        state.encode(&mut encoded);
-        let body = CreateBody {
-            name: name.clone(),
-            config: json::write(&config).into(),
-            state: encoded.into(),
-            created: 0,
-            id: 0,
-        };
-        let _ = chosen.set(name.clone());
-        self.creating.insert(name.clone(), (id, Arc::new(config)));
-        let control = Control::Consumer { change: ConsumerChange::Create, id, body: body.encode_to_vec() };
-        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
-            core.created(id);
-            done(core, publisher, outcome);
-        });
-        self.propose(&control, Urgency::Wake, publisher, Some(done));
-    }
-
-    /// A consumer's creation is no longer under way. Its name may be that of one that is.
-    fn created(&mut self, id: u64) {
-        self.creating.retain(|_, (creating, _)| *creating != id);
-    }
-
     /// `done` is called once the pause is durable.
     pub fn pause_consumer(
         &mut self,
@@ -546,51 +495,6 @@ impl Core {
         Ok(())
     }
 
-    pub fn update_consumer(&mut self, name: &str, config: &ConsumerConfig, publisher: &mut Publisher, done: Done) {
-        let Some(id) = self.coming_id(name) else {
-            return done(self, publisher, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
-        };
-        // Workers that make sure of their consumer whenever they start ask for what there is already.
-        if self.coming_consumer_config(id).is_some_and(|coming| **coming == *config) {
-            return self.when_applied(publisher, done);
-        }
-        let coming = Arc::new(config.clone());
-        self.updating_consumers.push((id, coming.clone()));
-        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
-            core.updating_consumers.retain(|(_, other)| !Arc::ptr_eq(other, &coming));
-            done(core, publisher, outcome);
-        });
-        let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
-        self.propose(&control, Urgency::Wake, publisher, Some(done));
-    }
-
-    pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {
-        let Some(id) = self.coming_id(name) else {
-            return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
-        };
-        self.propose_end(id, Urgency::Wake, publisher, Some(done));
-    }
-
-    fn propose_end(&mut self, id: u64, urgency: Urgency, publisher: &mut Publisher, done: Option<Done>) {
-        self.deleting.insert(id);
-        let ended = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
-            core.deleting.remove(&id);
-            if let Some(done) = done {
-                done(core, publisher, outcome);
-            }
-        });
-        let control = Control::Consumer { change: ConsumerChange::Delete, id, body: Vec::new() };
-        self.propose(&control, urgency, publisher, Some(ended));
-    }
-
-    /// The consumer that has this name once what is on its way is applied.
-    fn coming_id(&self, name: &str) -> Option<u64> {
-        let is_kept = |id: &u64| !self.deleting.contains(id);
-        // One that is being created has taken the name from one that is being deleted.
-        let creating = self.creating.get(name).map(|(id, _)| *id).filter(is_kept);
-        creating.or_else(|| self.consumers.id(name).filter(is_kept))
-    }
-
     /// As the consumer is now, even if its end is under way: for whoever asked before that.
     pub fn consumer_info(&mut self, name: &str, publisher: &mut Publisher) -> Option<ConsumerInfo> {
         let (id, record) = self.consumers.find(name)?;
@@ -610,25 +514,6 @@ impl Core {
         Some(info)
     }
 
-    fn coming_consumer_config(&self, id: u64) -> Option<&Arc<ConsumerConfig>> {
-        let updated = self.updating_consumers.iter().rev().find(|(updating, _)| *updating == id);
-        let creating = || self.creating.values().find(|(creating, _)| *creating == id).map(|(_, config)| config);
-        let known = || self.consumers.get(id).map(|record| &record.config);
-        updated.map(|(_, config)| config).or_else(creating).or_else(known)
-    }
-
-    /// Every consumer as it is once what is on its way is applied, for checks.
-    pub fn consumer_configs(&self) -> Vec<(String, Arc<ConsumerConfig>)> {
-        let updated: BTreeMap<u64, &Arc<ConsumerConfig>> =
-            self.updating_consumers.iter().map(|(id, config)| (*id, config)).collect();
-        let known = self.consumers.by_name().map(|(name, id, record)| (name, id, &record.config));
-        let creating = self.creating.iter().map(|(name, (id, config))| (name.as_str(), *id, config));
-        let coming = known.chain(creating).filter(|(_, id, _)| !self.deleting.contains(id));
-        let all: BTreeMap<&str, &Arc<ConsumerConfig>> =
-            coming.map(|(name, id, config)| (name, updated.get(&id).copied().unwrap_or(config))).collect();
-        all.into_iter().map(|(name, config)| (name.to_owned(), config.clone())).collect()
-    }
-
     /// The stream ends: everybody who waits is told.
     pub fn end_consumers(&mut self, end: End, publisher: &mut Publisher) {
         for (_, mut live) in std::mem::take(&mut self.live) {
@@ -636,11 +521,5 @@ impl Core {
             live.consumer.end(end, &mut outputs);
             self.carry_out_of(&live, &outputs, publisher);
         }
-    }
-
-    /// A consumer that is there, and whose end is not under way.
-    pub fn id_of(&self, consumer: &str) -> Result<u64, ApiError> {
-        let id = self.consumers.id(consumer).filter(|id| !self.deleting.contains(id));
-        id.ok_or_else(|| error_codes::CONSUMER_NOT_FOUND.error())
     }
 }
