@@ -123,9 +123,9 @@ impl JetStreamAccount {
         held_back.remove(&name)
     }
 
-    /// Of all streams, those that are held back included.
+    /// Of all streams, those that are held back included, as they are about to be.
     fn configs(&self) -> Vec<Arc<StreamConfig>> {
-        let mut configs: Vec<_> = self.streams.read().values().map(|stream| stream.config()).collect();
+        let mut configs: Vec<_> = self.streams.read().values().map(|stream| stream.coming_config()).collect();
         configs.extend(self.held_back.read().values().map(|stream| stream.config.clone()));
         configs
     }

@@ -13,7 +13,7 @@ use tracing::error;
 
 use super::api::{ConsumerConfig, json};
 use super::consumer::{ConsumerState, Filter, delta};
-use super::stream::{ConsumerChange, Consumers, Interest};
+use super::stream::{ConsumerChange, Consumers, Interest, LostInterest};
 
 /// One consumer.
 pub struct ConsumerRecord {
@@ -135,21 +135,22 @@ impl ConsumerTable {
         Ok(())
     }
 
-    fn update(&mut self, id: u64, body: &[u8]) -> Result<(), MalformedConsumer> {
+    fn update(&mut self, id: u64, body: &[u8]) -> Result<Option<LostInterest>, MalformedConsumer> {
         let config: ConsumerConfig = json::read(body, false).map_err(|_| MalformedConsumer)?;
-        if let Some(record) = self.records.get_mut(&id) {
-            record.filter = Filter::new(config.filters());
-            record.config = Arc::new(config);
-        }
-        Ok(())
+        let Some(record) = self.records.get_mut(&id) else { return Ok(None) };
+        let filter = Filter::new(config.filters());
+        let before = (record.filter != filter || config.direct).then(|| record.interest()).flatten();
+        record.filter = filter;
+        record.config = Arc::new(config);
+        Ok(before)
     }
 
     /// What the consumer had not done is not done by its end: a work queue keeps it for the next consumer. Whether
     /// anybody still wants it is for the stream to say.
-    fn delete(&mut self, id: u64) {
-        if let Some(record) = self.records.remove(&id) {
-            self.names.remove(&record.name);
-        }
+    fn delete(&mut self, id: u64) -> Option<LostInterest> {
+        let record = self.records.remove(&id)?;
+        self.names.remove(&record.name);
+        record.interest()
     }
 
     fn delta(
@@ -194,6 +195,15 @@ impl ConsumerRecord {
     fn has_interest(&self) -> bool {
         !self.config.direct
     }
+
+    /// What it would no longer need if it were not there.
+    fn interest(&self) -> Option<LostInterest> {
+        self.has_interest().then(|| LostInterest {
+            filters: self.filter.as_slice().to_vec(),
+            from: self.state.ack_floor().stream + 1,
+            below: self.state.exhausted().collect(),
+        })
+    }
 }
 
 impl Interest for ConsumerTable {
@@ -218,21 +228,27 @@ impl Interest for ConsumerTable {
 }
 
 impl Consumers for ConsumerTable {
-    fn apply(&mut self, change: ConsumerChange, id: u64, body: &[u8], time: i64, acked: &mut Vec<RangeInclusive<u64>>) {
+    fn apply(
+        &mut self,
+        change: ConsumerChange,
+        id: u64,
+        body: &[u8],
+        time: i64,
+        acked: &mut Vec<RangeInclusive<u64>>,
+    ) -> Option<LostInterest> {
         let applied = match change {
-            ConsumerChange::Create => {
-                CreateBody::decode(body).map_err(|_| MalformedConsumer).and_then(|body| self.create(id, body, time))
-            }
+            ConsumerChange::Create => CreateBody::decode(body)
+                .map_err(|_| MalformedConsumer)
+                .and_then(|body| self.create(id, body, time))
+                .map(|()| None),
             ConsumerChange::Update => self.update(id, body),
-            ConsumerChange::Delete => {
-                self.delete(id);
-                Ok(())
-            }
-            ConsumerChange::Delta => self.delta(id, body, acked),
+            ConsumerChange::Delete => Ok(self.delete(id)),
+            ConsumerChange::Delta => self.delta(id, body, acked).map(|()| None),
         };
-        if let Err(problem) = applied {
+        applied.unwrap_or_else(|problem| {
             // The record's checksum was right, so this was written by us: every replica skips it alike.
             error!(consumer = id, ?change, %problem, "an entry of a consumer can not be applied");
-        }
+            None
+        })
     }
 }

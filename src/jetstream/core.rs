@@ -7,6 +7,7 @@ mod answers;
 mod apply;
 mod batches;
 mod checkpoints;
+mod consumer_changes;
 mod consumers;
 mod fast_batches;
 mod incomplete;
@@ -19,13 +20,13 @@ pub use consumers::Delivered;
 
 use answers::{Duplicate, Waiting};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use headwater_storage::{AppendClass, AppendError, MemoryLog, Urgency};
 
-use super::api::{ApiError, PubAck, StreamConfig, error_codes};
+use super::api::{ApiError, ConsumerConfig, PubAck, StreamConfig, error_codes};
 use super::consumer::Outputs;
 use super::consumer_table::ConsumerTable;
 use super::group_log::GroupLog;
@@ -60,7 +61,13 @@ pub struct Core {
     pub live: BTreeMap<u64, Live>,
     pub store: Store,
     /// Consumers whose creation is under way: names and numbers are taken.
-    pub creating: BTreeMap<String, (u64, Arc<super::api::ConsumerConfig>)>,
+    creating: BTreeMap<String, (u64, Arc<ConsumerConfig>)>,
+    /// Consumers whose end is under way: to whoever asks from now on they are gone.
+    deleting: BTreeSet<u64>,
+    /// Configurations that consumers are about to have, in their order.
+    updating_consumers: Vec<(u64, Arc<ConsumerConfig>)>,
+    /// Configurations that the stream is about to have, in their order.
+    updating: Vec<Arc<StreamConfig>>,
     waiting: VecDeque<Waiting>,
     pub_ack: PubAck,
     /// Set once the stream is deleted: nothing is taken any more.
@@ -154,6 +161,9 @@ impl Core {
             live: BTreeMap::new(),
             store,
             creating: BTreeMap::new(),
+            deleting: BTreeSet::new(),
+            updating_consumers: Vec::new(),
+            updating: Vec::new(),
             waiting: VecDeque::new(),
             closed: false,
             suspended: false,
@@ -182,6 +192,11 @@ impl Core {
 
     pub fn config(&self) -> &Arc<StreamConfig> {
         self.machine.config()
+    }
+
+    /// The configuration once what is on its way is applied.
+    pub fn coming_config(&self) -> &Arc<StreamConfig> {
+        self.updating.last().unwrap_or_else(|| self.config())
     }
 
     pub fn is_memory(&self) -> bool {
@@ -224,6 +239,18 @@ impl Core {
             }
             Err(problem) => tracing::error!(stream = %self.name, %problem, "the stream can not be led"),
         }
+    }
+
+    /// Gives the stream another configuration, which has been checked.
+    pub fn update_stream(&mut self, config: StreamConfig, publisher: &mut Publisher, done: Done) {
+        let coming = Arc::new(config.clone());
+        self.updating.push(coming.clone());
+        let done = Box::new(move |core: &mut Self, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
+            core.updating.retain(|other| !Arc::ptr_eq(other, &coming));
+            done(core, publisher, outcome);
+        });
+        let control = Control::Update { config: Box::new(config) };
+        self.propose(&control, Urgency::Wake, publisher, Some(done));
     }
 
     /// Appends a control entry; `done` is called when it is applied, or at once when it cannot be appended.

@@ -148,6 +148,8 @@ impl<'a> MetaGuard<'a> {
             Ok(index) => self.meta.waiting.push_back((index, Waiting::Delete { answer })),
             Err(error) => return Err((error, answer)),
         }
+        // To whoever asks from now on it is gone: one of the same name, or with its subjects, may follow in the log.
+        self.node.conceal(stream);
         Ok(())
     }
 

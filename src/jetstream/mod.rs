@@ -26,6 +26,7 @@ mod node;
 #[cfg(test)]
 mod proofs;
 mod replica;
+mod selection;
 mod service;
 mod shared;
 mod store;

@@ -14,6 +14,7 @@ use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInf
 use super::consumer::reply_subject::ReplyNumbers;
 use super::core::{Core, Delivered};
 use super::messages::Message;
+use super::selection::{Batch, BatchBound, Selection};
 use super::stream::{Control, Outcome};
 use crate::account::{Account, InternalMessage, InternalSubscriptionId};
 use crate::router::Publisher;
@@ -38,51 +39,6 @@ pub struct StreamTotals {
     pub messages: u64,
     pub bytes: u64,
     pub consumers: u64,
-}
-
-/// Which message a request asks for.
-#[derive(Clone, Debug)]
-pub enum Selection {
-    Sequence(u64),
-    /// The first at or above the sequence whose subject matches; an empty filter matches every one.
-    Next {
-        from: u64,
-        filter: String,
-    },
-    /// The first stored at or after the time.
-    AtTime {
-        time: Timestamp,
-        filter: String,
-    },
-    Last(String),
-}
-
-impl Selection {
-    pub fn of(request: &MessageGetRequest) -> Self {
-        if let Some(time) = request.start_time {
-            return Self::AtTime { time, filter: request.next_by_subj.clone() };
-        }
-        if !request.next_by_subj.is_empty() {
-            return Self::Next { from: request.seq, filter: request.next_by_subj.clone() };
-        }
-        if request.seq > 0 { Self::Sequence(request.seq) } else { Self::Last(request.last_by_subj.clone()) }
-    }
-
-    /// As a batch goes on: missing messages are stepped over.
-    pub fn stepping(self) -> Self {
-        match self {
-            Self::Sequence(from) => Self::Next { from, filter: String::new() },
-            other => other,
-        }
-    }
-
-    /// What follows a message that was found.
-    pub fn after(self, sequence: u64) -> Self {
-        match self {
-            Self::Next { filter, .. } | Self::AtTime { filter, .. } => Self::Next { from: sequence + 1, filter },
-            other => other,
-        }
-    }
 }
 
 impl Replica {
@@ -134,6 +90,11 @@ impl Replica {
 
     pub fn config(&self) -> Arc<StreamConfig> {
         self.core.lock().config().clone()
+    }
+
+    /// The configuration once what is on its way is applied: what a request that comes now is held against.
+    pub fn coming_config(&self) -> Arc<StreamConfig> {
+        self.core.lock().coming_config().clone()
     }
 
     pub fn created(&self) -> i64 {
@@ -231,6 +192,15 @@ impl Replica {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
 
+    /// Proposes another configuration, which has been checked; `done` as in [`propose`](Self::propose).
+    pub fn update(
+        &self,
+        config: StreamConfig,
+        done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
+    ) {
+        self.with(|core, publisher| core.update_stream(config, publisher, Box::new(done)));
+    }
+
     /// Calls `look` once the messages accepted so far are stored, or will not be. The core is locked then.
     pub fn when_stored(&self, look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static) {
         self.with(|core, publisher| core.when_stored(publisher, look));
@@ -269,72 +239,27 @@ impl Replica {
     }
 
     pub fn has_consumer(&self, name: &str) -> bool {
-        self.core.lock().consumers.id(name).is_some()
-    }
-
-    pub fn message(&self, sequence: u64) -> Option<Message> {
-        let core = self.core.lock();
-        if !core.machine.is_stored(sequence) {
-            return None;
-        }
-        core.store.message(sequence).ok()
+        self.core.lock().id_of(name).is_ok()
     }
 
     pub fn select(&self, selection: &Selection) -> Option<Message> {
         let core = self.core.lock();
-        let (machine, store) = (&core.machine, &core.store);
-        let next = |from: u64, filter: &str| match filter {
-            "" => machine.next_matching::<_, &[u8]>(from, &[], store),
-            filter => machine.next_matching(from, &[filter.as_bytes()], store),
-        };
-        let sequence = match selection {
-            Selection::Sequence(sequence) => Some(*sequence).filter(|sequence| machine.is_stored(*sequence)),
-            Selection::Next { from, filter } => next(*from, filter),
-            Selection::AtTime { time, filter } => {
-                let from = machine.sequence_at_time(time.0, store);
-                next(from, filter)
-            }
-            Selection::Last(subject) => machine.last_matching(&[subject.as_bytes()], store),
-        }?;
-        store.message(sequence).ok()
+        core.store.message(selection.find(&core)?).ok()
     }
 
-    /// How many messages a batch of this selection could send.
-    pub fn count_from(&self, selection: &Selection) -> u64 {
-        let core = self.core.lock();
-        let (from, filter) = match selection {
-            Selection::Sequence(from) => (*from, ""),
-            Selection::Next { from, filter } => (*from, filter.as_str()),
-            Selection::AtTime { time, filter } => (core.machine.sequence_at_time(time.0, &core.store), filter.as_str()),
-            Selection::Last(_) => return 1,
-        };
-        match filter {
-            "" => core.machine.count_matching::<_, &[u8]>(from, &[], &core.store),
-            filter => core.machine.count_matching(from, &[filter.as_bytes()], &core.store),
-        }
+    /// The messages from a selection on (T-62).
+    pub fn batch(&self, selection: Selection, bound: BatchBound) -> Batch {
+        Batch::from_on(&self.core.lock(), selection, bound)
     }
 
     /// The last message of each matching subject up to a point, and that point (T-63).
-    pub fn multi_last(&self, request: &MessageGetRequest, results_max: usize) -> Result<(Vec<u64>, u64), DirectStatus> {
-        let core = self.core.lock();
-        let machine = &core.machine;
-        let mut up_to = request.up_to_seq;
-        if let Some(time) = request.up_to_time {
-            up_to = machine.sequence_at_time(time.0, &core.store);
-            if up_to <= machine.first_sequence() {
-                return Err(DirectStatus::NO_RESULTS);
-            }
-            up_to -= 1;
-        }
-        if up_to == 0 {
-            up_to = machine.last_sequence();
-        }
-        let filters: Vec<&[u8]> = request.multi_last.iter().map(String::as_bytes).collect();
-        let mut sequences = machine
-            .last_per_subject(&filters, up_to, results_max, &core.store)
-            .map_err(|_| DirectStatus::TOO_MANY_RESULTS)?;
-        sequences.retain(|sequence| *sequence >= request.seq);
-        Ok((sequences, up_to))
+    pub fn multi_last(
+        &self,
+        request: &MessageGetRequest,
+        results_max: usize,
+        bound: BatchBound,
+    ) -> Result<(Batch, u64), DirectStatus> {
+        Batch::multi_last(&self.core.lock(), request, results_max, bound)
     }
 
     // Consumers.
@@ -349,7 +274,10 @@ impl Replica {
     }
 
     pub fn consumer_info(&self, name: &str) -> Option<ConsumerInfo> {
-        self.with(|core, publisher| core.consumer_info(name, publisher))
+        self.with(|core, publisher| {
+            core.id_of(name).ok()?;
+            core.consumer_info(name, publisher)
+        })
     }
 
     /// What comes of it leaves when the publisher is dropped, after the [`create_lock`](Self::create_lock).
@@ -418,9 +346,9 @@ impl Replica {
         self.with(|core, publisher| core.unpin_consumer(name, group, publisher))
     }
 
-    /// HOT PATH: a pull request. False when there is no such consumer.
-    pub fn pull(&self, consumer: &str, reply: &[u8], body: &[u8]) -> bool {
-        self.with(|core, publisher| core.pull(consumer, reply, body, publisher))
+    /// HOT PATH: a pull request, and whether this server has the API level that it needs. False when there is no such consumer.
+    pub fn pull(&self, consumer: &str, reply: &[u8], body: &[u8], level_is_met: bool) -> bool {
+        self.with(|core, publisher| core.pull(consumer, reply, body, level_is_met, publisher))
     }
 
     /// HOT PATH: an acknowledgement. False when there is no such consumer, or it takes none.

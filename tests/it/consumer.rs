@@ -805,3 +805,31 @@ fn priority_groups_pin_one_client() {
         assert!(stale.starts_with("423"), "{stale}");
     });
 }
+
+#[test]
+fn a_pull_that_needs_a_newer_server_is_told_so() {
+    with_jetstream(|js| async move {
+        filled(&js, json!({}), 1).await;
+        js.consumer("S", "C", json!({})).await;
+        let ask = async |level: &str| {
+            let mut headers = async_nats::HeaderMap::new();
+            headers.insert("Nats-Required-Api-Level", level);
+            let (subject, reply) = ("$JS.API.CONSUMER.MSG.NEXT.S.C", js.client.new_inbox());
+            let mut inbox = js.subscribe(&reply).await;
+            js.client.publish_with_reply_and_headers(subject, reply, headers, "1".into()).await.unwrap();
+            inbox.next().await
+        };
+        assert_eq!(ask("99").await.status.unwrap().as_u16(), 412);
+        assert_eq!(text(&ask("1").await), "1");
+    });
+}
+
+#[test]
+fn a_group_name_that_can_not_be_is_refused_before_anything_is_looked_for() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({})).await;
+        assert_eq!(js.refused("CONSUMER.UNPIN.S.C", json!({"group": "a b"})).await, 10162);
+        assert_eq!(js.refused("CONSUMER.UNPIN.T.C", json!({"group": "a b"})).await, 10162);
+        assert_eq!(js.refused("CONSUMER.UNPIN.S.C", json!({"group": "ab"})).await, 10014);
+    });
+}

@@ -318,11 +318,53 @@ fn direct_get_answers_with_the_message_itself() {
             (strings(&["1", "2"]), 204, "0".into())
         );
         assert_eq!(batch(json!({"multi_last": ["t"]})).await.1, 404);
+        assert_eq!(batch(json!({"multi_last": ["s.*"], "seq": 9})).await, (strings(&[]), 204, "0".into()));
 
         js.stream("N", json!({})).await;
         let request = async_nats::Request::new().payload(r#"{"seq":1}"#.into());
         let nobody = js.client.send_request("$JS.API.DIRECT.GET.N", request).await.unwrap_err();
         assert_eq!(nobody.kind(), async_nats::RequestErrorKind::NoResponders);
+    });
+}
+
+/// A message that was overwritten while the ones before it were sent ended the answer, without an end of the batch.
+#[test]
+fn what_is_overwritten_while_it_is_read_is_no_gap_in_a_batch() {
+    const SUBJECTS: usize = 200;
+    with_jetstream(|js| async move {
+        js.stream("S", json!({"allow_direct": true, "max_msgs_per_subject": 1})).await;
+        for number in 0..SUBJECTS {
+            js.publish(&format!("s.{number}"), "x").await;
+        }
+        let publisher = js.clone();
+        let overwriting = tokio::spawn(async move {
+            loop {
+                for number in 1..SUBJECTS {
+                    publisher.client.publish(format!("s.{number}"), "y".into()).await.unwrap();
+                }
+                publisher.publish("s.0", "y").await;
+            }
+        });
+        for round in 0..60 {
+            let reply = js.client.new_inbox();
+            let mut inbox = js.subscribe(&reply).await;
+            let body = match round % 2 {
+                0 => json!({"multi_last": ["s.*"]}),
+                _ => json!({"seq": 1, "batch": 1000}),
+            };
+            js.client.publish_with_reply("$JS.API.DIRECT.GET.S", reply, body.to_string().into()).await.unwrap();
+            let mut messages = 0;
+            let end = loop {
+                let message = inbox.next().await;
+                match message.status {
+                    None => messages += 1,
+                    Some(_) => break message,
+                }
+            };
+            let status = end.status.unwrap().as_u16();
+            assert_eq!((messages, status, header(&end, "Nats-Num-Pending")), (SUBJECTS, 204, "0"), "{body}");
+        }
+        overwriting.abort();
     });
 }
 
@@ -577,5 +619,29 @@ fn what_is_not_there_yet_is_refused_at_once() {
         assert_eq!(js.refused("STREAM.SNAPSHOT.S", json!({"deliver_subject": "to"})).await, 10064);
         assert_eq!(js.refused("STREAM.SNAPSHOT.NONE", json!({"deliver_subject": "to"})).await, 10059);
         assert_eq!(js.refused("STREAM.RESTORE.T", json!({"config": {"name": "T"}, "state": {}})).await, 10062);
+    });
+}
+
+#[test]
+fn reading_a_message_is_not_counted_as_a_request() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({})).await;
+        js.publish("s.a", "x").await;
+        js.consumer("S", "C", json!({})).await;
+        let mut audit = js.subscribe("$JS.EVENT.ADVISORY.API").await;
+        let totals = async || {
+            let api = js.ok("INFO", Value::Null).await["api"].clone();
+            (api["total"].as_u64().unwrap(), api["errors"].as_u64().unwrap_or(0))
+        };
+        let (total, errors) = totals().await;
+        js.ok("STREAM.MSG.GET.S", json!({"seq": 1})).await;
+        js.ok("CONSUMER.RESET.S.C", Value::Null).await;
+        js.refused("CONSUMER.RESET.S.C", json!("x")).await;
+        assert_eq!(totals().await, (total + 1, errors), "only the request for the totals");
+        js.refused("STREAM.MSG.GET.S", json!({"seq": 9})).await;
+        assert_eq!(totals().await, (total + 3, errors + 1));
+        for subject in ["$JS.API.INFO", "$JS.API.INFO", "$JS.API.STREAM.MSG.GET.S", "$JS.API.INFO"] {
+            assert_eq!(audit.json().await["subject"], subject);
+        }
     });
 }

@@ -7,6 +7,7 @@ use super::json::{self, Decode, Decoder, Fields, Json};
 use super::stream_config::{Placement, StreamConfig};
 use super::stream_info::StreamState;
 use super::time::{DurationNs, Timestamp};
+use super::validate;
 
 /// Reads a body; what is wrong with it becomes error 10025. `strict` refuses unknown fields.
 pub fn read<T: Fields>(body: &[u8], strict: bool) -> Result<T, ApiError> {
@@ -238,7 +239,7 @@ impl UnpinRequest {
     /// Reads the body and checks what can be told without the consumer.
     ///
     /// # Errors
-    /// When it is not JSON, an empty body included, or names no group.
+    /// When it is not JSON, an empty body included, or names no group or none that there can be.
     pub fn read(body: &[u8]) -> Result<Self, ApiError> {
         if body.is_empty() {
             return Err(error_codes::INVALID_JSON.with("unexpected end of JSON input"));
@@ -246,6 +247,7 @@ impl UnpinRequest {
         let request: Self = read(body, false)?;
         match request.group.as_str() {
             "" => Err(error_codes::INVALID_JSON.with("consumer group not specified")),
+            group if !validate::is_valid_group_name(group) => Err(error_codes::CONSUMER_INVALID_GROUP_NAME.error()),
             _ => Ok(request),
         }
     }

@@ -106,6 +106,11 @@ impl ConsumerState {
         self.pending.redelivered() + self.exhausted.len()
     }
 
+    /// The messages below the ack floor that the stream still keeps for this consumer.
+    pub fn exhausted(&self) -> impl Iterator<Item = u64> + '_ {
+        self.exhausted.keys().copied()
+    }
+
     /// True while the message, which must match the filter, may not leave a stream that keeps what consumers need.
     pub fn needs(&self, stream: u64) -> bool {
         if self.exhausted.contains_key(&stream) {

@@ -99,14 +99,15 @@ impl Core {
         }
     }
 
-    /// Calls `look` once the messages accepted so far are applied; at once when none is on its way, or the journal takes
+    /// Calls `look` once the messages and configurations accepted so far are applied; at once when none is on its way, or the journal takes
     /// none: nobody should wait for a disk that is full or broken to be told so.
     pub fn when_stored(
         &mut self,
         publisher: &mut Publisher,
         look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static,
     ) {
-        if self.failed || self.machine.in_flight() == 0 || self.shared.journal.admit().is_err() {
+        let is_settled = self.machine.in_flight() == 0 && self.updating.is_empty();
+        if self.failed || is_settled || self.shared.journal.admit().is_err() {
             return look(self, publisher);
         }
         let index = self.log.group().last_index();
@@ -118,6 +119,19 @@ impl Core {
     pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
         if self.failed || !self.unlogged.is_empty() {
             let error = error_codes::STREAM_STORE_FAILED.with("the journal does not take the change");
+            return done(self, publisher, Err(error));
+        }
+        self.when_applied(publisher, done);
+    }
+
+    /// As [`after_commit`](Self::after_commit), for what nothing is to be written for.
+    pub fn when_applied(&mut self, publisher: &mut Publisher, done: Done) {
+        let refused = match (self.closed, self.failed) {
+            (true, _) => Some(error_codes::STREAM_NOT_FOUND.error()),
+            (_, true) => Some(error_codes::STREAM_STORE_FAILED.with("the journal has failed")),
+            _ => None,
+        };
+        if let Some(error) = refused {
             return done(self, publisher, Err(error));
         }
         let index = self.log.group().last_index();

@@ -199,6 +199,7 @@ impl Core {
     }
 
     pub(super) fn apply_control(&mut self, control: &Control, time: i64, publisher: &mut Publisher) -> Outcome {
+        let before = self.config().clone();
         self.machine.apply_control(control, time, &self.store, &mut self.consumers, &mut self.effects);
         let cause = if matches!(control, Control::Purge { .. }) { Cause::Purge } else { Cause::Other };
         let outcome = self.after_effects(cause, publisher);
@@ -210,6 +211,7 @@ impl Core {
             if !self.config().allow_batched {
                 self.forget_fast_batches();
             }
+            self.consumers_follow_stream(&before, publisher);
         }
         self.follow_consumer(control, publisher);
         outcome

@@ -1,24 +1,19 @@
 //! The leader's side of the stream's consumers: inputs go in, deliveries, statuses and deltas come out.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use headwater_storage::Urgency;
-use prost::Message as _;
 
-use super::{Answered, Cause, Core, Done};
+use super::{Answered, Cause, Core};
 use crate::account::{Subscription, Watch};
 use crate::jetstream::advisory;
 use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
-use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, Timestamp, error_codes, json, validate};
+use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, Timestamp, error_codes, validate};
 use crate::jetstream::consumer::End;
-use crate::jetstream::consumer::{
-    Consumer, ConsumerState, Context, Outputs, PassBound, Progress, reply_subject::ReplyNumbers,
-};
-use crate::jetstream::consumer_table::CreateBody;
+use crate::jetstream::consumer::{Consumer, Context, Outputs, PassBound, Progress, reply_subject::ReplyNumbers};
 use crate::jetstream::live::{Listeners, Listening, Live, Surroundings, settings};
-use crate::jetstream::names;
 use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
 use crate::jetstream::view::View;
 use crate::jetstream::workers::Job;
@@ -88,14 +83,14 @@ impl Core {
             ConsumerChange::Create => {
                 let name = self.consumers.get(*id).map(|record| record.name.clone());
                 if let Some(name) = name {
-                    self.creating.remove(&name);
+                    self.created(*id);
                     self.take_up(*id);
                     self.advise_consumer(&name, "create", "CREATED", publisher);
                     self.with_consumer(*id, publisher, |live, _, outputs| live.consumer.tell_paused(outputs));
                     // Not at once: the answer tells of the consumer before its first delivery.
                     self.shared.queue(Job::deliver(self.log.id(), *id));
                 } else {
-                    self.creating.retain(|_, (creating, _)| creating != id);
+                    self.created(*id);
                 }
             }
             ConsumerChange::Update => self.consumer_updated(*id, publisher),
@@ -109,6 +104,15 @@ impl Core {
                 }
             }
             ConsumerChange::Delta => {}
+        }
+    }
+
+    /// The stream has another configuration, of which consumers depend on this and that.
+    pub(super) fn consumers_follow_stream(&mut self, before: &StreamConfig, publisher: &mut Publisher) {
+        let config = self.config();
+        if (before.retention, before.max_msg_size) != (config.retention, config.max_msg_size) {
+            let ids: Vec<u64> = self.live.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.consumer_updated(id, publisher));
         }
     }
 
@@ -204,8 +208,8 @@ impl Core {
         for sequence in left.unreadable {
             tracing::error!(stream = %self.name, sequence, "a message could not be read for a delivery");
         }
-        if left.delete {
-            self.propose(&delete(id), Urgency::Lazy, publisher, None);
+        if left.delete && !self.deleting.contains(&id) {
+            self.propose_end(id, Urgency::Lazy, publisher, None);
         }
     }
 
@@ -341,11 +345,21 @@ impl Core {
         Some(Listening { present: self.account.interest.any_match(&push.subject, listens), seen })
     }
 
-    pub fn pull(&mut self, consumer: &str, reply: &[u8], body: &[u8], publisher: &mut Publisher) -> bool {
-        let Some(id) = self.consumers.id(consumer) else { return false };
+    pub fn pull(
+        &mut self,
+        consumer: &str,
+        reply: &[u8],
+        body: &[u8],
+        level_is_met: bool,
+        publisher: &mut Publisher,
+    ) -> bool {
+        let Ok(id) = self.id_of(consumer) else { return false };
         let mut by_priority = false;
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
-            live.consumer.pull_request(reply, body, context, outputs);
+            match level_is_met || live.consumer.settings().is_push() {
+                true => live.consumer.pull_request(reply, body, context, outputs),
+                false => Consumer::refuse_api_level(reply, outputs),
+            }
             by_priority = live.consumer.settings().serves_by_priority();
         });
         if by_priority {
@@ -395,44 +409,6 @@ impl Core {
         });
         self.deliver(id, publisher);
         has_flow_control
-    }
-
-    /// Proposes a new consumer, whose start is decided here and now. Its name goes to `chosen` before `done` is called.
-    pub fn create_consumer(
-        &mut self,
-        mut config: ConsumerConfig,
-        publisher: &mut Publisher,
-        chosen: &OnceLock<String>,
-        done: Done,
-    ) {
-        let stored = if config.durable_name.is_empty() { &config.name } else { &config.durable_name };
-        let mut name = stored.clone();
-        while name.is_empty() || (stored.is_empty() && self.consumers.id(&name).is_some()) {
-            name = names::consumer();
-        }
-        // A name that the server makes up stands beside the configuration, not in it.
-        if config.name.is_empty() && config.is_durable() {
-            config.name.clone_from(&name);
-        }
-        let id = self.consumers.next_id().max(self.creating.values().map(|(id, _)| id + 1).max().unwrap_or(0));
-        let state = ConsumerState::start(&config, &self.view());
-        let mut encoded = Vec::new();
-        state.encode(&mut encoded);
-        let body = CreateBody {
-            name: name.clone(),
-            config: json::write(&config).into(),
-            state: encoded.into(),
-            created: 0,
-            id: 0,
-        };
-        let _ = chosen.set(name.clone());
-        self.creating.insert(name.clone(), (id, Arc::new(config)));
-        let control = Control::Consumer { change: ConsumerChange::Create, id, body: body.encode_to_vec() };
-        let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
-            core.creating.remove(&name);
-            done(core, publisher, outcome);
-        });
-        self.propose(&control, Urgency::Wake, publisher, Some(done));
     }
 
     /// `done` is called once the pause is durable.
@@ -495,7 +471,11 @@ impl Core {
         let name = name.to_owned();
         let answer = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
             let info = core.consumer_info(&name, publisher);
-            done(core, publisher, outcome.map(|_| ConsumerReset { info, reset_seq }));
+            let reply = outcome.and_then(|_| match info {
+                Some(info) => Ok(ConsumerReset { info: Some(info), reset_seq }),
+                None => Err(error_codes::CONSUMER_NOT_FOUND.error()),
+            });
+            done(core, publisher, reply);
         };
         self.after_commit(publisher, Box::new(answer));
         self.deliver(id, publisher);
@@ -515,21 +495,7 @@ impl Core {
         Ok(())
     }
 
-    pub fn update_consumer(&mut self, name: &str, config: &ConsumerConfig, publisher: &mut Publisher, done: Done) {
-        let Some(id) = self.consumers.id(name).or_else(|| self.creating.get(name).map(|(id, _)| *id)) else {
-            return done(self, publisher, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
-        };
-        let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
-        self.propose(&control, Urgency::Wake, publisher, Some(done));
-    }
-
-    pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {
-        let Some(id) = self.consumers.id(name) else {
-            return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
-        };
-        self.propose(&delete(id), Urgency::Wake, publisher, Some(done));
-    }
-
+    /// As the consumer is now, even if its end is under way: for whoever asked before that.
     pub fn consumer_info(&mut self, name: &str, publisher: &mut Publisher) -> Option<ConsumerInfo> {
         let (id, record) = self.consumers.find(name)?;
         let (created, config, stored_name) = (record.created, record.config.clone(), record.name.clone());
@@ -548,14 +514,6 @@ impl Core {
         Some(info)
     }
 
-    /// Every consumer, those under way included, for checks.
-    pub fn consumer_configs(&self) -> Vec<(String, Arc<ConsumerConfig>)> {
-        let mut all: std::collections::BTreeMap<String, Arc<ConsumerConfig>> =
-            self.consumers.by_name().map(|(name, _, record)| (name.to_owned(), record.config.clone())).collect();
-        all.extend(self.creating.iter().map(|(name, (_, config))| (name.clone(), config.clone())));
-        all.into_iter().collect()
-    }
-
     /// The stream ends: everybody who waits is told.
     pub fn end_consumers(&mut self, end: End, publisher: &mut Publisher) {
         for (_, mut live) in std::mem::take(&mut self.live) {
@@ -564,12 +522,4 @@ impl Core {
             self.carry_out_of(&live, &outputs, publisher);
         }
     }
-
-    pub fn id_of(&self, consumer: &str) -> Result<u64, ApiError> {
-        self.consumers.id(consumer).ok_or_else(|| error_codes::CONSUMER_NOT_FOUND.error())
-    }
-}
-
-fn delete(id: u64) -> Control {
-    Control::Consumer { change: ConsumerChange::Delete, id, body: Vec::new() }
 }

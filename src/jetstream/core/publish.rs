@@ -233,9 +233,10 @@ impl Core {
     }
 
     /// True when no consumer of a stream that keeps what consumers need wants such a message (T-41). One that is being
-    /// created may want it.
+    /// created or changed may want it, and so may the stream.
     fn is_unwanted(&self, subject: &[u8]) -> bool {
-        self.config().retention == Retention::Interest && self.creating.is_empty() && !self.consumers.wants(subject)
+        let is_settled = self.creating.is_empty() && self.updating_consumers.is_empty() && self.updating.is_empty();
+        self.config().retention == Retention::Interest && is_settled && !self.consumers.wants(subject)
     }
 
     fn publish_to_memory(&mut self, messages: &[InternalMessage<'_>], publisher: &mut Publisher) {

@@ -117,9 +117,20 @@ impl Node {
         }
     }
 
+    /// A stream's deletion is under way: its account has it no more.
+    pub fn conceal(&self, group: GroupId) {
+        let Some(replica) = self.replica(group) else { return };
+        if let Some(account) = self.account(replica.account().name())
+            && account.find(replica.name()).is_some_and(|found| found.group() == group)
+        {
+            account.remove(replica.name());
+        }
+    }
+
     /// An entry of the meta group says that a stream is gone. The names of its account and its own, if it was here.
     /// Its records are still there.
     pub fn remove_stream(&self, group: GroupId) -> Option<(String, String)> {
+        self.conceal(group);
         let Some(replica) = self.replicas.write().remove(&group) else {
             let held_back = self.accounts().iter().find_map(|account| account.forget_held_back(group))?;
             return Some((held_back.account.clone(), held_back.name().to_owned()));
@@ -134,11 +145,6 @@ impl Node {
             core.fail(&gone, publisher);
             core.let_go();
         });
-        if let Some(account) = self.account(replica.account().name())
-            && account.find(replica.name()).is_some_and(|found| found.group() == group)
-        {
-            account.remove(replica.name());
-        }
         Some((replica.account().name().to_owned(), replica.name().to_owned()))
     }
 

@@ -19,5 +19,6 @@ mod power_cuts;
 mod refusals;
 mod removal;
 mod replication;
+mod requests;
 mod stream_replica;
 mod unreadable;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::super::{Limits, Node, NodeOptions, Replica};
 use crate::account::{Account, InternalMessage, InternalSubscriber};
+use crate::jetstream::selection::Selection;
 use crate::protocol::headers;
 use crate::router::Publisher;
 
@@ -232,7 +233,7 @@ impl Rig {
     }
 
     pub fn payload(&self, sequence: u64) -> Option<Vec<u8>> {
-        self.stream().message(sequence).map(|message| message.payload().to_vec())
+        self.stream().select(&Selection::Sequence(sequence)).map(|message| message.payload().to_vec())
     }
 
     /// True when the consumer has done with the message.

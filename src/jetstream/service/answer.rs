@@ -22,7 +22,14 @@ pub struct Answer {
     node: Arc<Node>,
     account: Arc<JetStreamAccount>,
     reply: Option<Box<[u8]>>,
-    audit: Option<Audit>,
+    notice: Notice,
+}
+
+/// Whether anybody is to know of the request.
+enum Notice {
+    None,
+    Counted,
+    Audited(Audit),
 }
 
 struct Audit {
@@ -32,43 +39,50 @@ struct Audit {
 }
 
 impl Answer {
-    pub fn new(request: &Request<'_>) -> Self {
-        let audited = request.account.account().has_interest(AUDIT_SUBJECT);
-        let quoted = &request.body[..request.body.len().min(AUDIT_BYTES_MAX)];
+    /// An answer that is neither counted nor audited.
+    pub fn unnoticed(request: &Request<'_>) -> Self {
         Self {
             node: request.node.clone(),
             account: request.account.clone(),
             reply: request.reply.map(Into::into),
-            audit: audited.then(|| Audit {
-                subject: request.subject.to_owned(),
-                request: String::from_utf8_lossy(quoted).into_owned(),
-                client: request.client.cloned(),
-            }),
+            notice: Notice::None,
         }
+    }
+
+    pub fn new(request: &Request<'_>) -> Self {
+        let audited = request.account.account().has_interest(AUDIT_SUBJECT);
+        let quoted = &request.body[..request.body.len().min(AUDIT_BYTES_MAX)];
+        let audit = || Audit {
+            subject: request.subject.to_owned(),
+            request: String::from_utf8_lossy(quoted).into_owned(),
+            client: request.client.cloned(),
+        };
+        let notice = if audited { Notice::Audited(audit()) } else { Notice::Counted };
+        Self { notice, ..Self::unnoticed(request) }
     }
 
     /// Sends the reply and flushes it.
     pub fn send<B: Body>(self, outcome: Result<B, ApiError>) {
-        if outcome.is_err() {
-            self.account.count_error();
-        }
+        self.count(outcome.is_err());
         self.send_bytes(&responses::encode(outcome));
     }
 
     /// As [`send`](Self::send), for a body that goes with an error.
     pub fn send_with<B: Body>(self, body: B, error: Option<ApiError>) {
-        if error.is_some() {
-            self.account.count_error();
-        }
+        self.count(error.is_some());
         self.send_bytes(&responses::encode_with(body, error));
     }
 
     /// As [`send`](Self::send) while a stream is locked: the reply leaves with what else the publisher holds.
     pub fn send_on<B: Body>(self, publisher: &mut Publisher, outcome: Result<B, ApiError>) {
-        if outcome.is_err() {
+        self.count(outcome.is_err());
+        self.publish(publisher, &responses::encode(outcome));
+    }
+
+    fn count(&self, is_error: bool) {
+        if is_error && !matches!(self.notice, Notice::None) {
             self.account.count_error();
         }
-        self.publish(publisher, &responses::encode(outcome));
     }
 
     fn send_bytes(self, response: &[u8]) {
@@ -81,7 +95,7 @@ impl Answer {
         if let Some(reply) = &self.reply {
             publisher.publish(reply, None, &[], &[response]);
         }
-        if let Some(audit) = &self.audit {
+        if let Notice::Audited(audit) = &self.notice {
             let quoted = &response[..response.len().min(AUDIT_BYTES_MAX)];
             let body = AuditBody {
                 server: self.node.server_name(),

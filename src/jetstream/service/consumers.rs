@@ -21,7 +21,7 @@ impl Request<'_> {
     pub(super) fn next_message(&self, stream: &str, consumer: &str) {
         let Some(reply) = self.reply else { return };
         match self.account.find(stream) {
-            Some(stream) if stream.pull(consumer, reply, self.body) => {}
+            Some(stream) if stream.pull(consumer, reply, self.body, self.check_level().is_ok()) => {}
             _ => self.no_responders(),
         }
     }
@@ -63,7 +63,11 @@ impl Request<'_> {
         let checked = self.check_consumer(name, request, Some(&stream))?;
         let answer = self.answer();
         let done = move |core: &mut Core, publisher: &mut Publisher, outcome: Result<String, ApiError>| {
-            let reply = outcome.map(|name| ConsumerCreated(core.consumer_info(&name, publisher)));
+            // What ended it meanwhile was asked for later, and has its own answer.
+            let reply = outcome.and_then(|name| {
+                let info = core.consumer_info(&name, publisher);
+                info.map(|info| ConsumerCreated(Some(info))).ok_or_else(|| error_codes::CONSUMER_DOES_NOT_EXIST.error())
+            });
             answer.send_on(publisher, reply);
         };
         let replies = match checked {
@@ -174,7 +178,7 @@ impl Request<'_> {
 
     pub(super) fn consumer_reset(&self, stream: &str, consumer: &str) {
         if let Err(error) = self.try_consumer_reset(stream, consumer) {
-            self.refuse::<ConsumerReset>(error);
+            self.unnoticed_answer().send::<ConsumerReset>(Err(error));
         }
     }
 
@@ -188,7 +192,7 @@ impl Request<'_> {
             [] => ResetRequest::default(),
             body => requests::read(body, false)?,
         };
-        let answer = self.answer();
+        let answer = self.unnoticed_answer();
         stream.reset_consumer(consumer, request.seq, move |_, publisher, outcome| answer.send_on(publisher, outcome));
         Ok(())
     }

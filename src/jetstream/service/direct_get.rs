@@ -5,7 +5,8 @@ use crate::jetstream::api::Timestamp;
 use crate::jetstream::api::message_get::{DirectStatus, MessageGetRequest};
 use crate::jetstream::messages::Message;
 use crate::jetstream::no_responders;
-use crate::jetstream::replica::{Replica, Selection};
+use crate::jetstream::replica::Replica;
+use crate::jetstream::selection::{Batch, BatchBound, Selection};
 use crate::protocol::headers;
 use crate::router::Publisher;
 
@@ -97,54 +98,33 @@ impl<'a> Sender<'a> {
     }
 
     fn batch(&mut self, request: &MessageGetRequest) {
-        let mut selection = Selection::of(request).stepping();
-        let mut pending = self.stream.count_from(&selection);
         let wanted = usize::try_from(request.batch).unwrap_or(0).min(BATCH_MAX);
-        let bytes_max = self.bytes_max(request);
-        let (mut last_sequence, mut bytes, mut sent) = (0, 0, 0);
-        while sent < wanted && bytes < bytes_max {
-            let Some(message) = self.stream.select(&selection) else {
-                if sent == 0 {
-                    return self.status(DirectStatus::MESSAGE_NOT_FOUND);
-                }
-                break;
-            };
-            // Counted only where it is told with each message.
-            pending = pending.saturating_sub(u64::from(!request.no_hdr));
-            self.message(&message, request.no_hdr, Some(BatchPosition { pending, last_sequence }));
-            last_sequence = message.sequence();
-            bytes += message.len();
-            sent += 1;
-            selection = selection.after(last_sequence);
+        let bound = BatchBound { messages: wanted, bytes: self.bytes_max(request) };
+        let batch = self.stream.batch(Selection::of(request), bound);
+        if batch.messages.is_empty() && wanted > 0 {
+            return self.status(DirectStatus::MESSAGE_NOT_FOUND);
         }
-        self.end_of_batch(pending, last_sequence, None);
+        self.send_batch(&batch, request.no_hdr, None);
     }
 
     fn multi_last(&mut self, request: &MessageGetRequest) {
-        let found = self.stream.multi_last(request, RESULTS_MAX);
-        let (sequences, up_to) = match found {
-            Ok(found) => found,
-            Err(status) => return self.status(status),
-        };
-        if sequences.is_empty() {
-            return self.status(DirectStatus::NO_RESULTS);
-        }
         let wanted = usize::try_from(request.batch).ok().filter(|batch| *batch > 0).unwrap_or(usize::MAX);
-        let bytes_max = self.bytes_max(request);
-        let (mut pending, mut last_sequence, mut bytes) = (sequences.len() as u64, 0, 0);
-        for sequence in sequences.into_iter().take(wanted) {
-            let Some(message) = self.stream.message(sequence) else {
-                return self.status(DirectStatus::MESSAGE_NOT_FOUND);
-            };
-            pending -= 1;
-            self.message(&message, false, Some(BatchPosition { pending, last_sequence }));
-            last_sequence = sequence;
-            bytes += message.len();
-            if bytes >= bytes_max {
-                break;
-            }
+        let bound = BatchBound { messages: wanted, bytes: self.bytes_max(request) };
+        match self.stream.multi_last(request, RESULTS_MAX, bound) {
+            Ok((batch, up_to)) => self.send_batch(&batch, false, Some(up_to)),
+            Err(status) => self.status(status),
         }
-        self.end_of_batch(pending, last_sequence, Some(up_to));
+    }
+
+    fn send_batch(&mut self, batch: &Batch, no_headers: bool, up_to: Option<u64>) {
+        let (mut pending, mut last_sequence) = (batch.total, 0);
+        for message in &batch.messages {
+            // Counted only where it is told with each message.
+            pending = pending.saturating_sub(u64::from(!no_headers));
+            self.message(message, no_headers, Some(BatchPosition { pending, last_sequence }));
+            last_sequence = message.sequence();
+        }
+        self.end_of_batch(pending, last_sequence, up_to);
     }
 
     fn bytes_max(&self, request: &MessageGetRequest) -> usize {

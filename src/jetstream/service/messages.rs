@@ -10,12 +10,15 @@ use crate::jetstream::api::responses::{MessageDeleted, MessageReply, StoredMessa
 use crate::jetstream::api::{ApiError, Timestamp, error_codes};
 use crate::jetstream::core::Core;
 use crate::jetstream::messages::Message;
-use crate::jetstream::replica::Selection;
+use crate::jetstream::selection::Selection;
 use crate::jetstream::stream::{Control, Outcome};
 
 impl Request<'_> {
     pub(super) fn message_get(&self, name: &str) {
-        self.respond(self.message_get_reply(name));
+        match self.message_get_reply(name) {
+            Ok(message) => self.unnoticed_answer().send(Ok(message)),
+            Err(error) => self.refuse::<MessageReply>(error),
+        }
     }
 
     fn message_get_reply(&self, name: &str) -> Result<MessageReply, ApiError> {

@@ -132,6 +132,12 @@ impl Request<'_> {
         Answer::new(self)
     }
 
+    /// As [`answer`](Self::answer), for what the genuine server answers behind the back of its API: it counts no such
+    /// request, and no audit tells of it.
+    pub fn unnoticed_answer(&self) -> Answer {
+        Answer::unnoticed(self)
+    }
+
     pub fn respond<B: Body>(&self, outcome: Result<B, ApiError>) {
         self.answer().send(outcome);
     }

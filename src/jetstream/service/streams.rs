@@ -73,7 +73,7 @@ impl Request<'_> {
         // New subjects first, and old ones are left before the answer goes out: whoever has the answer publishes to what
         // the stream has now, and another stream may have taken what it had before.
         self.node.subscribe_to(&stream, &config);
-        stream.propose(Control::Update { config: Box::new(config) }, move |core, publisher, outcome| {
+        stream.update(config, move |core, publisher, outcome| {
             if outcome.is_ok() {
                 node.follow_subjects(&of_answer, core.config());
             }

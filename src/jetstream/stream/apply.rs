@@ -194,7 +194,7 @@ impl StreamMachine {
         self.expiry.age_changed(old.age_max, self.rules.age_max, self.content.first);
         self.enforce_limits(source, effects);
         if self.rules.retention == Retention::Interest && old.retention != Retention::Interest && !interest.is_empty() {
-            self.remove_unneeded(source, interest, effects);
+            self.remove_done(source, interest, effects);
         }
     }
 }

@@ -26,8 +26,25 @@ pub trait Interest {
 /// The consumers as entries change them.
 pub trait Consumers: Interest {
     /// Applies a consumer entry. Appends to `acked` the sequences that the consumer has done with by it; those of
-    /// messages that are long gone do no harm.
-    fn apply(&mut self, change: ConsumerChange, id: u64, body: &[u8], time: i64, acked: &mut Vec<RangeInclusive<u64>>);
+    /// messages that are long gone do no harm. Gives the interest that ends with the entry, if one does.
+    fn apply(
+        &mut self,
+        change: ConsumerChange,
+        id: u64,
+        body: &[u8],
+        time: i64,
+        acked: &mut Vec<RangeInclusive<u64>>,
+    ) -> Option<LostInterest>;
+}
+
+/// What a consumer needed before it was deleted or its filter changed. Everything else is as needed as before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LostInterest {
+    /// Empty for every subject.
+    pub filters: Vec<Box<[u8]>>,
+    /// It had done with what is below this, except for `below`.
+    pub from: u64,
+    pub below: Vec<u64>,
 }
 
 /// No consumers at all, as while a stream is rebuilt for inspection.
@@ -53,5 +70,14 @@ impl Interest for NoConsumers {
 }
 
 impl Consumers for NoConsumers {
-    fn apply(&mut self, _: ConsumerChange, _: u64, _: &[u8], _: i64, _: &mut Vec<RangeInclusive<u64>>) {}
+    fn apply(
+        &mut self,
+        _: ConsumerChange,
+        _: u64,
+        _: &[u8],
+        _: i64,
+        _: &mut Vec<RangeInclusive<u64>>,
+    ) -> Option<LostInterest> {
+        None
+    }
 }

@@ -6,7 +6,7 @@ use super::super::api::error::ErrorTemplate;
 use super::super::api::{ApiError, error_codes};
 use super::content::{SEQUENCE_MAX, message_bytes};
 use super::fast_reply::is_of_fast_batch;
-use super::in_flight::Accepted;
+use super::in_flight::{Accepted, OfSubject};
 use super::machine::StreamMachine;
 use super::publish_headers::{PublishHeaders, REQUEST_INFO, Rollup, TTL, Ttl};
 use super::source::MessageSource;
@@ -126,15 +126,17 @@ impl StreamMachine {
         if size > room.account_bytes && !room.is_unwanted {
             return refuse(&error_codes::ACCOUNT_RESOURCES_EXCEEDED);
         }
-        let headers = self.headers_to_store(publish.headers, asked)?;
+        // What is not kept has no life to be limited: nobody looks at how long.
+        let headers = if room.is_unwanted { None } else { self.headers_to_store(publish.headers, asked)? };
+        let rollup = asked.rollup.filter(|_| self.rules.allows_rollup).and_then(Rollup::parse);
         let (messages, bytes) = match self.rules.refuses_at_limits {
             _ if room.is_unwanted => (0, 0),
-            true => self.check_limits(publish, asked, size, source)?,
+            true => self.check_limits(publish, rollup, size, source)?,
             false => (1, size as i64),
         };
         let sequence = self.next_sequence;
         let id = asked.message_id.unwrap_or_default();
-        self.in_flight.push(&Accepted { sequence, subject: publish.subject, id, messages, bytes });
+        self.in_flight.push(&Accepted { sequence, subject: publish.subject, id, messages, bytes, rollup });
         self.next_sequence += 1;
         self.proposed_time = time;
         Ok(Accept { sequence, time, headers })
@@ -187,9 +189,9 @@ impl StreamMachine {
         };
         let filter = asked.expected_last_subject_sequence_subject.unwrap_or(subject);
         let last = if subject::is_literal(filter) {
-            match self.in_flight.of_subject(filter).last {
-                0 => self.last_of_subject(filter, source),
-                last => Some(last),
+            match self.in_flight.of_subject(filter) {
+                OfSubject { last: 0, replaces_stored: false, .. } => self.last_of_subject(filter, source),
+                OfSubject { last, .. } => Some(last),
             }
         } else {
             self.in_flight.last_matching(filter).or_else(|| self.last_matching(&[filter], source))
@@ -285,33 +287,55 @@ impl StreamMachine {
     fn check_limits<S: MessageSource>(
         &mut self,
         publish: &Publish<'_>,
-        asked: &PublishHeaders<'_>,
+        rollup: Option<Rollup>,
         size: u64,
         source: &S,
-    ) -> Result<(i8, i64), Refusal> {
-        let subject_is_full = match self.rules.per_subject_max {
-            None => false,
-            Some(max) => {
-                let applied = self.subjects.get(publish.subject).map_or(0, |state| state.messages);
-                applied + self.in_flight.of_subject(publish.subject).messages >= max
-            }
-        };
-        if subject_is_full && self.rules.refuses_at_subject_limit && asked.rollup.is_none() {
+    ) -> Result<(i32, i64), Refusal> {
+        let subject_is_full =
+            self.rules.per_subject_max.is_some_and(|max| self.coming_of_subject(publish.subject) >= max);
+        if subject_is_full && self.rules.refuses_at_subject_limit && rollup.is_none() {
             return refuse_store("maximum messages per subject exceeded");
         }
-        let messages = self.content.messages.saturating_add_signed(self.in_flight.messages());
+        let (messages, bytes) = self.in_flight.totals(self.content.messages, self.content.bytes);
         if !subject_is_full && self.rules.messages_max.is_some_and(|max| messages >= max) {
             return refuse_store("maximum messages exceeded");
         }
-        let Some(bytes_max) = self.rules.bytes_max else {
-            return Ok((i8::from(!subject_is_full), size as i64));
-        };
-        let pushed_out = if subject_is_full { self.oldest_bytes(publish.subject, source) } else { 0 };
-        let bytes = self.content.bytes.saturating_add_signed(self.in_flight.bytes());
-        if bytes + size > bytes_max && pushed_out < size {
-            return refuse_store("maximum bytes exceeded");
+        let mut pushed_out = 0;
+        if let Some(bytes_max) = self.rules.bytes_max {
+            pushed_out = if subject_is_full { self.oldest_bytes(publish.subject, source) } else { 0 };
+            if bytes + size > bytes_max && pushed_out < size {
+                return refuse_store("maximum bytes exceeded");
+            }
         }
-        Ok((i8::from(!subject_is_full), size as i64 - pushed_out as i64))
+        match rollup {
+            Some(Rollup::All) => Ok((1, size as i64)),
+            Some(Rollup::Subject) => Ok(self.added_by_rollup(publish.subject, size, source)),
+            None => Ok((i32::from(!subject_is_full), size as i64 - pushed_out as i64)),
+        }
+    }
+
+    /// What a message that replaces all of its subject adds. Bytes that it would take a search to know count as if they
+    /// stayed: until the roll-up is applied, which is soon, less is taken than there is room for.
+    fn added_by_rollup<S: MessageSource>(&mut self, subject: &[u8], size: u64, source: &S) -> (i32, i64) {
+        let messages = self.coming_of_subject(subject).min(self.rules.per_subject_max.unwrap_or(u64::MAX));
+        let messages = i32::try_from(messages).map_or(1, |replaced| 1 - replaced);
+        if self.rules.bytes_max.is_none() {
+            return (messages, size as i64);
+        }
+        let stored = self.subjects.get(subject).filter(|_| !self.in_flight.replaces_all());
+        let replaced = match stored.map_or(0, |state| state.messages) {
+            0 => self.in_flight.bytes_of_subject(subject),
+            1 => self.oldest_bytes(subject, source) as i64 + self.in_flight.bytes_of_subject(subject),
+            _ => 0,
+        };
+        (messages, size as i64 - replaced.max(0))
+    }
+
+    /// How many messages a subject has once what is on the way is applied.
+    fn coming_of_subject(&mut self, subject: &[u8]) -> u64 {
+        let OfSubject { messages, replaces_stored, .. } = self.in_flight.of_subject(subject);
+        let stored = self.subjects.get(subject).filter(|_| !replaces_stored);
+        stored.map_or(0, |state| state.messages) + messages
     }
 
     /// What the oldest message of a subject counts for; 0 when there is none that can be read.

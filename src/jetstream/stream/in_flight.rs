@@ -10,6 +10,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
+use super::publish_headers::Rollup;
 use crate::protocol::subject;
 
 /// More than this may not be on the way at once; publishes beyond are refused (P-18).
@@ -36,6 +37,8 @@ pub struct InFlight {
     /// What applying all of them will add.
     messages: i64,
     bytes: i64,
+    /// The latest entry that replaces everything before it.
+    replacement: Option<Replacement>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,7 +47,17 @@ struct Entry {
     text_at: u64,
     subject_len: u32,
     id_len: u32,
-    messages: i8,
+    messages: i32,
+    rollup: Option<Rollup>,
+    bytes: i64,
+}
+
+/// What the stream will hold once a roll-up of everything, and what came after it, is applied.
+#[derive(Clone, Copy)]
+struct Replacement {
+    /// The number of the roll-up.
+    number: u64,
+    messages: i64,
     bytes: i64,
 }
 
@@ -52,6 +65,9 @@ struct Entry {
 struct BySubject {
     /// The number of the latest entry.
     latest: u64,
+    /// The number of the latest entry that replaces all of the subject before it.
+    replaced_by: Option<u64>,
+    /// How many there are from that one on.
     count: u32,
 }
 
@@ -61,9 +77,11 @@ pub struct Accepted<'a> {
     pub subject: &'a [u8],
     /// Empty when there is none.
     pub id: &'a [u8],
-    /// What it will add to the number of messages and bytes, beside what it will push out.
-    pub messages: i8,
+    /// What it will add to the number of messages and bytes, less what it will push out. Of a roll-up of everything: what
+    /// there will be.
+    pub messages: i32,
     pub bytes: i64,
+    pub rollup: Option<Rollup>,
 }
 
 /// What is on the way for one subject.
@@ -71,6 +89,8 @@ pub struct Accepted<'a> {
 pub struct OfSubject {
     pub messages: u64,
     pub last: u64,
+    /// What is stored of the subject now will be gone.
+    pub replaces_stored: bool,
 }
 
 impl InFlight {
@@ -86,6 +106,7 @@ impl InFlight {
             hasher: foldhash::fast::RandomState::default(),
             messages: 0,
             bytes: 0,
+            replacement: None,
         }
     }
 
@@ -97,14 +118,26 @@ impl InFlight {
         self.entries.len() + count <= IN_FLIGHT_MAX
     }
 
-    /// What applying everything will add to the number of messages.
-    pub fn messages(&self) -> i64 {
-        self.messages
+    /// How many messages and bytes there will be, of so many, once everything is applied.
+    pub fn totals(&self, messages: u64, bytes: u64) -> (u64, u64) {
+        let clamp = |number: i64| u64::try_from(number).unwrap_or(0);
+        match self.replacement {
+            Some(replacement) => (clamp(replacement.messages), clamp(replacement.bytes)),
+            None => (messages.saturating_add_signed(self.messages), bytes.saturating_add_signed(self.bytes)),
+        }
     }
 
-    /// What applying everything will add to the bytes.
-    pub fn bytes(&self) -> i64 {
-        self.bytes
+    /// What is stored now will be gone.
+    pub fn replaces_all(&self) -> bool {
+        self.replacement.is_some()
+    }
+
+    /// What the entries of a subject will add to its bytes; of those that replace everything before them, what they hold.
+    /// Looks at every entry: rare.
+    pub fn bytes_of_subject(&self, subject: &[u8]) -> i64 {
+        let from = self.replacement.map_or(self.left, |replacement| replacement.number) - self.left;
+        let entries = self.entries.range(from as usize..);
+        entries.filter(|entry| self.subject_text(entry) == subject).map(|entry| entry.bytes).sum()
     }
 
     pub fn push(&mut self, accepted: &Accepted<'_>) {
@@ -114,6 +147,7 @@ impl InFlight {
             subject_len: accepted.subject.len() as u32,
             id_len: accepted.id.len() as u32,
             messages: accepted.messages,
+            rollup: accepted.rollup,
             bytes: accepted.bytes,
         };
         self.text.extend_from_slice(accepted.subject);
@@ -122,6 +156,7 @@ impl InFlight {
         self.bytes += accepted.bytes;
         self.entries.push_back(entry);
         let number = self.left + self.entries.len() as u64 - 1;
+        self.add_to_replacement(number);
         if self.tracks_subjects {
             self.track_subject(number);
         }
@@ -150,6 +185,8 @@ impl InFlight {
             self.bytes -= entry.bytes;
         }
         self.text.truncate(text_len);
+        self.replacement = None;
+        (self.left..self.left + len as u64).for_each(|number| self.add_to_replacement(number));
         // What was the latest entry of a subject before is not known any more.
         self.subjects.clear();
         self.tracks_subjects = false;
@@ -172,10 +209,15 @@ impl InFlight {
         }
         let hash = self.hasher.hash_one(subject);
         let found = self.subjects.find(hash, |by_subject| self.subject_of(by_subject.latest) == subject);
-        found.map_or(OfSubject::default(), |by_subject| OfSubject {
+        let all_replaced = self.replacement.is_some();
+        let Some(by_subject) = found else {
+            return OfSubject { replaces_stored: all_replaced, ..OfSubject::default() };
+        };
+        OfSubject {
             messages: u64::from(by_subject.count),
-            last: self.entry(by_subject.latest).sequence,
-        })
+            last: if by_subject.count == 0 { 0 } else { self.entry(by_subject.latest).sequence },
+            replaces_stored: all_replaced || by_subject.replaced_by.is_some_and(|number| number >= self.left),
+        }
     }
 
     /// The latest sequence on the way whose subject matches a filter with wildcards. Looks at every entry: rare.
@@ -198,8 +240,22 @@ impl InFlight {
         self.entries.back().map(|entry| self.id_text(entry))
     }
 
+    fn add_to_replacement(&mut self, number: u64) {
+        let Entry { messages, bytes, rollup, .. } = *self.entry(number);
+        let messages = i64::from(messages);
+        if rollup == Some(Rollup::All) {
+            self.replacement = Some(Replacement { number, messages, bytes });
+        } else if let Some(replacement) = &mut self.replacement {
+            replacement.messages += messages;
+            replacement.bytes += bytes;
+        }
+    }
+
     fn pop(&mut self) {
         let number = self.left;
+        if self.replacement.is_some_and(|replacement| replacement.number == number) {
+            self.replacement = None;
+        }
         let entry = self.entries[0];
         if self.tracks_subjects {
             self.untrack_subject(number);
@@ -233,11 +289,23 @@ impl InFlight {
         // The table is taken out so that the entries can be looked at meanwhile.
         let mut subjects = std::mem::take(&mut self.subjects);
         let subject = self.subject_of(number);
+        let rollup = self.entry(number).rollup;
+        if rollup == Some(Rollup::All) {
+            for by_subject in subjects.iter_mut() {
+                (by_subject.replaced_by, by_subject.count) = (Some(number), 0);
+            }
+        }
+        let mut by_subject = BySubject { latest: number, replaced_by: rollup.map(|_| number), count: 1 };
         match subjects.find_mut(hash, |by_subject| self.subject_of(by_subject.latest) == subject) {
-            Some(by_subject) => *by_subject = BySubject { latest: number, count: by_subject.count + 1 },
+            Some(before) => {
+                if rollup.is_none() {
+                    (by_subject.replaced_by, by_subject.count) = (before.replaced_by, before.count + 1);
+                }
+                *before = by_subject;
+            }
             None => {
                 let rehash = |by_subject: &BySubject| self.hasher.hash_one(self.subject_of(by_subject.latest));
-                subjects.insert_unique(hash, BySubject { latest: number, count: 1 }, rehash);
+                subjects.insert_unique(hash, by_subject, rehash);
             }
         }
         self.subjects = subjects;
@@ -248,10 +316,11 @@ impl InFlight {
         let mut subjects = std::mem::take(&mut self.subjects);
         let subject = self.subject_of(number);
         if let Ok(mut found) = subjects.find_entry(hash, |other| self.subject_of(other.latest) == subject) {
-            if found.get().count == 1 {
+            let by_subject = found.get_mut();
+            if by_subject.latest == number {
                 found.remove();
-            } else {
-                found.get_mut().count -= 1;
+            } else if by_subject.replaced_by.is_none_or(|replaced_by| number >= replaced_by) {
+                by_subject.count -= 1;
             }
         }
         self.subjects = subjects;
@@ -302,7 +371,43 @@ mod tests {
 
     fn push(in_flight: &mut InFlight, sequence: u64, subject: &str, id: &str) {
         let (subject, id) = (subject.as_bytes(), id.as_bytes());
-        in_flight.push(&Accepted { sequence, subject, id, messages: 1, bytes: 10 });
+        in_flight.push(&Accepted { sequence, subject, id, messages: 1, bytes: 10, rollup: None });
+    }
+
+    fn of_subject(messages: u64, last: u64) -> OfSubject {
+        OfSubject { messages, last, replaces_stored: false }
+    }
+
+    #[test]
+    fn what_a_roll_up_replaces_does_not_count() {
+        let mut in_flight = InFlight::new();
+        push(&mut in_flight, 5, "a", "");
+        push(&mut in_flight, 6, "b", "");
+        assert_eq!(in_flight.of_subject(b"a").messages, 1);
+        let rollup =
+            Accepted { sequence: 7, subject: b"a", id: b"", messages: 0, bytes: 0, rollup: Some(Rollup::Subject) };
+        in_flight.push(&rollup);
+        push(&mut in_flight, 8, "a", "");
+        assert_eq!(in_flight.of_subject(b"a"), OfSubject { messages: 2, last: 8, replaces_stored: true });
+        assert_eq!(in_flight.of_subject(b"b"), of_subject(1, 6));
+        assert_eq!(in_flight.totals(100, 1000), (103, 1030));
+        in_flight.push(&Accepted { sequence: 9, messages: 1, bytes: 10, rollup: Some(Rollup::All), ..rollup });
+        push(&mut in_flight, 10, "c", "");
+        assert_eq!(in_flight.totals(100, 1000), (2, 20));
+        assert_eq!(in_flight.bytes_of_subject(b"a"), 10);
+        assert_eq!(in_flight.of_subject(b"a"), OfSubject { messages: 1, last: 9, replaces_stored: true });
+        assert_eq!(in_flight.of_subject(b"b"), OfSubject { messages: 0, last: 0, replaces_stored: true });
+        assert_eq!(in_flight.of_subject(b"d"), OfSubject { messages: 0, last: 0, replaces_stored: true });
+        in_flight.take_back(10);
+        assert_eq!(in_flight.totals(100, 1000), (1, 10));
+        assert_eq!(in_flight.of_subject(b"a"), OfSubject { messages: 1, last: 9, replaces_stored: true });
+        in_flight.take_back(9);
+        assert_eq!(in_flight.of_subject(b"b"), of_subject(1, 6));
+        in_flight.applied(7);
+        assert_eq!(in_flight.of_subject(b"a"), of_subject(1, 8));
+        assert_eq!(in_flight.totals(100, 1000), (101, 1010));
+        in_flight.applied(8);
+        assert_eq!(in_flight.of_subject(b"a"), OfSubject::default());
     }
 
     #[test]
@@ -310,18 +415,18 @@ mod tests {
         let mut in_flight = InFlight::new();
         push(&mut in_flight, 5, "a.b", "x");
         push(&mut in_flight, 6, "a.c", "");
-        assert_eq!(in_flight.of_subject(b"a.b"), OfSubject { messages: 1, last: 5 });
+        assert_eq!(in_flight.of_subject(b"a.b"), of_subject(1, 5));
         push(&mut in_flight, 7, "a.b", "y");
-        assert_eq!(in_flight.of_subject(b"a.b"), OfSubject { messages: 2, last: 7 });
+        assert_eq!(in_flight.of_subject(b"a.b"), of_subject(2, 7));
         assert_eq!(in_flight.of_subject(b"a"), OfSubject::default());
         assert_eq!(in_flight.last_matching(b"a.*"), Some(7));
         assert_eq!(in_flight.last_matching(b"*.c"), Some(6));
         assert_eq!(in_flight.last_matching(b"b.>"), None);
         assert_eq!((in_flight.find_id(b"x"), in_flight.find_id(b"z")), (Some(5), None));
         assert_eq!(in_flight.last_id(), Some(&b"y"[..]));
-        assert_eq!((in_flight.messages(), in_flight.bytes()), (3, 30));
+        assert_eq!((in_flight.messages, in_flight.bytes), (3, 30));
         in_flight.applied(5);
-        assert_eq!(in_flight.of_subject(b"a.b"), OfSubject { messages: 1, last: 7 });
+        assert_eq!(in_flight.of_subject(b"a.b"), of_subject(1, 7));
         assert_eq!(in_flight.find_id(b"x"), None);
         in_flight.applied(7);
         assert_eq!(in_flight.len(), 0);
@@ -338,10 +443,10 @@ mod tests {
         push(&mut in_flight, 7, "b", "");
         in_flight.take_back(6);
         in_flight.take_back(8);
-        assert_eq!(in_flight.of_subject(b"a"), OfSubject { messages: 1, last: 5 });
+        assert_eq!(in_flight.of_subject(b"a"), of_subject(1, 5));
         assert_eq!(in_flight.of_subject(b"b"), OfSubject::default());
         assert_eq!((in_flight.find_id(b"y"), in_flight.last_id()), (None, Some(&b"x"[..])));
-        assert_eq!((in_flight.len(), in_flight.messages(), in_flight.bytes()), (1, 1, 10));
+        assert_eq!((in_flight.len(), in_flight.messages, in_flight.bytes), (1, 1, 10));
         push(&mut in_flight, 6, "b", "y");
         assert_eq!((in_flight.find_id(b"y"), in_flight.of_subject(b"b").last), (Some(6), 6));
         in_flight.applied(6);
@@ -360,8 +465,8 @@ mod tests {
         }
         assert_eq!(in_flight.len(), 10);
         assert!(in_flight.text.len() < 3 * TEXT_SLACK);
-        assert_eq!(in_flight.of_subject(subject.as_bytes()), OfSubject { messages: 10, last: 5000 });
+        assert_eq!(in_flight.of_subject(subject.as_bytes()), of_subject(10, 5000));
         in_flight.clear();
-        assert!(in_flight.len() == 0 && in_flight.messages() == 0);
+        assert!(in_flight.len() == 0 && in_flight.messages == 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::consumers::{Consumers, Interest};
+use super::consumers::{Consumers, Interest, LostInterest};
 use super::control::ConsumerChange;
 use super::effects::Effects;
 use super::machine::StreamMachine;
@@ -23,20 +23,39 @@ impl StreamMachine {
         effects: &mut Effects,
     ) {
         let mut acked = Vec::new();
-        consumers.apply(change, id, body, time, &mut acked);
+        let lost = consumers.apply(change, id, body, time, &mut acked);
         if self.rules.retention == Retention::Limits {
             return;
         }
         for range in acked {
             self.acked(range, source, consumers, effects);
         }
-        let may_lose_interest = matches!(change, ConsumerChange::Update | ConsumerChange::Delete);
-        if may_lose_interest && self.rules.retention == Retention::Interest {
+        if let Some(lost) = lost.filter(|_| self.rules.retention == Retention::Interest) {
             if consumers.is_empty() {
                 self.remove_all(self.content.last + 1, effects);
             } else {
-                self.remove_unneeded(source, consumers, effects);
+                self.interest_lost(&lost, source, consumers, effects);
             }
+        }
+    }
+
+    /// Removes what only that interest has kept. A stream may be long, and what the others need is none of this.
+    fn interest_lost<S: MessageSource>(
+        &mut self,
+        lost: &LostInterest,
+        source: &S,
+        interest: &dyn Interest,
+        effects: &mut Effects,
+    ) {
+        for sequence in &lost.below {
+            if self.content.is_stored(*sequence) {
+                self.remove_if_unneeded(*sequence, source, interest, effects);
+            }
+        }
+        let mut from = lost.from;
+        while let Some(sequence) = self.next_matching(from, &lost.filters, source) {
+            self.remove_if_unneeded(sequence, source, interest, effects);
+            from = sequence + 1;
         }
     }
 
@@ -61,16 +80,17 @@ impl StreamMachine {
         }
     }
 
-    /// Looks at every message. A message whose subject nobody wants goes too.
-    pub(super) fn remove_unneeded<S: MessageSource>(
-        &mut self,
-        source: &S,
-        interest: &dyn Interest,
-        effects: &mut Effects,
-    ) {
+    /// Consumers begin to count: removes what they have done with. What none of them ever wanted stays, as in the genuine
+    /// server: whoever changes the retention asks for nothing to be removed that nobody has seen.
+    pub(super) fn remove_done<S: MessageSource>(&mut self, source: &S, interest: &dyn Interest, effects: &mut Effects) {
         let mut next = stored_from(&self.content, 0).next();
         while let Some(sequence) = next {
-            self.remove_if_unneeded(sequence, source, interest, effects);
+            let is_done = source.inspect(sequence, |message| {
+                interest.wants(message.subject) && !interest.needs(sequence, message.subject)
+            });
+            if is_done == Ok(true) {
+                self.remove(sequence, source, effects);
+            }
             next = self.content.next_stored(sequence + 1);
         }
     }

@@ -6,7 +6,7 @@ use super::content::message_bytes;
 use super::decide::Accept;
 use super::in_flight::{Accepted, OfSubject};
 use super::machine::StreamMachine;
-use super::publish_headers::{MARKER_REASON, ROLLUP, TTL};
+use super::publish_headers::{MARKER_REASON, ROLLUP, Rollup, TTL};
 use super::source::{MessageSource, MessageView};
 use crate::protocol::headers;
 
@@ -39,7 +39,8 @@ impl StreamMachine {
         headers::append(&mut block, ROLLUP, b"sub");
         let bytes = message_bytes(self.rules.storage, subject.len(), block.len(), 0) as i64;
         let accept = Accept { sequence: self.next_sequence, time: self.message_time(now), headers: None };
-        self.in_flight.push(&Accepted { sequence: accept.sequence, subject: &subject, id: b"", messages: 0, bytes });
+        let (sequence, rollup) = (accept.sequence, Some(Rollup::Subject));
+        self.in_flight.push(&Accepted { sequence, subject: &subject, id: b"", messages: 0, bytes, rollup });
         self.next_sequence += 1;
         self.proposed_time = accept.time;
         Some(Marker { accept, subject, headers: block })

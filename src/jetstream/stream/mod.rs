@@ -47,7 +47,7 @@ pub use batch::{
     Abandoned, BatchBudget, BatchLimits, Commit, OpenBatches, StagedMessage, Step, without_required_level,
 };
 pub use checkpoint::MalformedCheckpoint;
-pub use consumers::{Consumers, Interest, NoConsumers};
+pub use consumers::{Consumers, Interest, LostInterest, NoConsumers};
 pub use content::message_bytes;
 pub use control::{ConsumerChange, Control, MESSAGE, MESSAGE_OF_BATCH, MalformedControl};
 pub use decide::{Accept, Publish, Refusal, Room};

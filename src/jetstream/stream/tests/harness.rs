@@ -1,12 +1,13 @@
 //! A leader and its log in memory: publishes are decided on and appended at once, applied when the test says so.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::super::{
-    Accept, ConsumerChange, Consumers, Control, Effects, Interest, MessageEntry, MessageSource, MessageView, Outcome,
-    Publish, Refusal, Room, StreamMachine, Unreadable,
+    Accept, ConsumerChange, Consumers, Control, Effects, Interest, LostInterest, MessageEntry, MessageSource,
+    MessageView, Outcome, Publish, Refusal, Room, StreamMachine, Unreadable,
 };
 use crate::jetstream::api::StreamConfig;
 use crate::jetstream::api::time::SECOND;
@@ -47,12 +48,14 @@ pub struct Store {
     pub damaged: BTreeSet<u64>,
     /// Tables have the subjects, also those of damaged messages.
     pub subjects_known: bool,
+    pub reads: Cell<u64>,
 }
 
 impl MessageSource for Store {
     type Message = Arc<Stored>;
 
     fn read(&self, sequence: u64) -> Result<Self::Message, Unreadable> {
+        self.reads.set(self.reads.get() + 1);
         if self.damaged.contains(&sequence) {
             return Err(Unreadable::Damaged);
         }
@@ -89,18 +92,31 @@ impl Interest for FakeConsumers {
 }
 
 impl Consumers for FakeConsumers {
-    fn apply(&mut self, change: ConsumerChange, id: u64, body: &[u8], _: i64, acked: &mut Vec<RangeInclusive<u64>>) {
+    fn apply(
+        &mut self,
+        change: ConsumerChange,
+        id: u64,
+        body: &[u8],
+        _: i64,
+        acked: &mut Vec<RangeInclusive<u64>>,
+    ) -> Option<LostInterest> {
         let filter = String::from_utf8_lossy(body).into_owned();
+        let lost =
+            |filter: String| LostInterest { filters: vec![filter.into_bytes().into()], from: 0, below: Vec::new() };
         match change {
             ConsumerChange::Create => drop(self.0.insert(id, (filter, BTreeSet::new()))),
-            ConsumerChange::Update => self.0.get_mut(&id).unwrap().0 = filter,
-            ConsumerChange::Delete => drop(self.0.remove(&id)),
+            ConsumerChange::Update => {
+                let before = std::mem::replace(&mut self.0.get_mut(&id).unwrap().0, filter.clone());
+                return (before != filter).then(|| lost(before));
+            }
+            ConsumerChange::Delete => return self.0.remove(&id).map(|(filter, _)| lost(filter)),
             ConsumerChange::Delta => {
                 let sequence = u64::from_le_bytes(body.try_into().unwrap());
                 self.0.get_mut(&id).unwrap().1.insert(sequence);
                 acked.push(sequence..=sequence);
             }
         }
+        None
     }
 }
 

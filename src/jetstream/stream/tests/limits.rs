@@ -230,7 +230,7 @@ fn a_work_queue_gives_every_message_away_once() {
 }
 
 #[test]
-fn limits_to_interest_drops_what_nobody_needs() {
+fn limits_to_interest_drops_what_consumers_have_done_with() {
     let mut harness = Harness::new(config());
     harness.consumer(ConsumerChange::Create, 1, b"s.a");
     for subject in ["s.a", "s.b", "s.a"] {
@@ -240,7 +240,30 @@ fn limits_to_interest_drops_what_nobody_needs() {
     assert_eq!(harness.sequences(), [1, 2, 3]);
     let config = StreamConfig { retention: Retention::Interest, ..config() };
     harness.control(Control::Update { config: Box::new(config) });
-    assert_eq!(harness.sequences(), [3]);
+    assert_eq!(harness.sequences(), [2, 3], "nobody has seen 2");
+}
+
+/// Any update of a consumer, and any deletion, read the whole stream.
+#[test]
+fn a_consumer_that_changes_costs_only_what_it_needed() {
+    let mut harness = Harness::new(StreamConfig { retention: Retention::Interest, ..config() });
+    harness.consumer(ConsumerChange::Create, 1, b"s.a");
+    harness.consumer(ConsumerChange::Create, 2, b"s.rare");
+    for _ in 0..1000 {
+        harness.put("s.a");
+    }
+    harness.put("s.rare");
+    harness.store.reads.set(0);
+    harness.consumer(ConsumerChange::Update, 1, b"s.a");
+    harness.consumer(ConsumerChange::Update, 2, b"s.rare");
+    assert_eq!(harness.store.reads.get(), 0, "nothing has changed");
+    harness.consumer(ConsumerChange::Delete, 2, b"");
+    let reads = harness.store.reads.get();
+    assert!(reads < 100, "{reads} messages were read to find one");
+    assert_eq!(harness.sequences(), (1..=1000).collect::<Vec<_>>());
+    harness.consumer(ConsumerChange::Create, 3, b"s.b");
+    harness.consumer(ConsumerChange::Update, 1, b"s.b");
+    assert_eq!(harness.sequences(), [0; 0], "nobody needs them any more");
 }
 
 /// A message that could not be read counted as infinitely old, and as needed by nobody: a disk that refused reads for a

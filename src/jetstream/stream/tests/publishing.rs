@@ -3,7 +3,7 @@
 use super::super::{Refusal, Room};
 use super::harness::{Harness, config};
 use crate::jetstream::api::StreamConfig;
-use crate::jetstream::api::stream_config::Discard;
+use crate::jetstream::api::stream_config::{Discard, Retention};
 
 #[test]
 fn expectations_are_checked_against_everything_accepted() {
@@ -216,6 +216,81 @@ fn discard_new_counts_what_is_on_the_way() {
     harness.accept("s.a", &[], "x").unwrap();
     harness.accept("s.a", &[], "x").unwrap();
     assert_eq!(harness.refusal("s.a", &[]), (10077, "maximum bytes exceeded".to_owned()));
+}
+
+/// What a roll-up on its way replaces was counted with it: the message behind it was refused though there was room.
+#[test]
+fn discard_new_does_not_count_what_a_roll_up_on_the_way_replaces() {
+    let rolls_up = |value| [("Nats-Rollup", value)];
+    let limited = StreamConfig { discard: Discard::New, max_msgs: 3, ..config() };
+    let mut harness = Harness::new(limited.clone());
+    harness.put("s.a");
+    harness.accept("s.b", &[], "x").unwrap();
+    harness.accept("s.a", &rolls_up("all"), "x").unwrap();
+    harness.accept("s.c", &[], "x").unwrap();
+    harness.accept("s.a", &[], "x").unwrap();
+    assert_eq!(harness.refusal("s.c", &[]).0, 10077);
+    harness.apply_all();
+    assert_eq!(harness.sequences(), [3, 4, 5]);
+
+    let mut harness = Harness::new(StreamConfig { max_msgs: 4, ..limited.clone() });
+    harness.put("s.a");
+    harness.put("s.a");
+    harness.accept("s.a", &[], "x").unwrap();
+    harness.accept("s.a", &rolls_up("sub"), "x").unwrap();
+    for subject in ["s.a", "s.b", "s.c"] {
+        harness.accept(subject, &[], "x").unwrap();
+    }
+    assert_eq!(harness.refusal("s.d", &[]).0, 10077);
+    harness.apply_all();
+    assert_eq!(harness.sequences(), [4, 5, 6, 7]);
+
+    let per_subject = StreamConfig { max_msgs_per_subject: 1, discard_new_per_subject: true, ..limited.clone() };
+    let mut harness = Harness::new(per_subject);
+    harness.put("s.a");
+    harness.accept("s.b", &rolls_up("all"), "x").unwrap();
+    harness.accept("s.a", &[], "x").unwrap();
+    assert_eq!(harness.refusal("s.b", &[]).0, 10077);
+    harness.apply_all();
+    assert_eq!(harness.sequences(), [2, 3]);
+
+    for value in ["sub", "all"] {
+        let mut harness = Harness::new(StreamConfig { max_msgs: -1, max_bytes: 240, ..limited.clone() });
+        // 133 bytes; a roll-up has 77.
+        harness.publish("s.a", &[], &"x".repeat(100)).unwrap();
+        for _ in 0..5 {
+            harness.accept("s.a", &rolls_up(value), &"x".repeat(10)).unwrap();
+        }
+        harness.accept("s.b", &[], &"x".repeat(100)).unwrap();
+        assert_eq!(harness.refusal("s.c", &[]).1, "maximum bytes exceeded");
+        harness.apply_all();
+        assert_eq!(harness.sequences(), [6, 7]);
+        assert_eq!(harness.machine.bytes(), 210);
+    }
+}
+
+#[test]
+fn what_a_roll_up_on_the_way_replaces_is_not_the_last_of_its_subject() {
+    let mut harness = Harness::new(config());
+    harness.put("s.a");
+    harness.accept("s.b", &[("Nats-Rollup", "all")], "x").unwrap();
+    let expects = |last| [("Nats-Expected-Last-Subject-Sequence", last)];
+    assert_eq!(harness.refusal("s.a", &expects("1")).0, 10071);
+    harness.accept("s.a", &expects("0"), "x").unwrap();
+    harness.accept("s.a", &expects("3"), "x").unwrap();
+}
+
+/// The genuine server looks at the life of a message when it stores it, and stores none that nobody wants.
+#[test]
+fn nobody_looks_at_the_life_of_a_message_that_nobody_wants() {
+    let mut harness = Harness::new(StreamConfig { retention: Retention::Interest, allow_msg_ttl: true, ..config() });
+    let mut block = Vec::new();
+    crate::protocol::headers::append(&mut block, "Nats-TTL", b"x");
+    let publish = super::super::Publish { subject: b"s.a", reply: Some(b"inbox"), headers: &block, payload: b"" };
+    let unwanted = Room { is_unwanted: true, ..Room::UNLIMITED };
+    assert_eq!(harness.machine.decide(&publish, 0, &unwanted, &harness.store).unwrap().sequence, 1);
+    harness.machine.take_back(1);
+    assert_eq!(harness.refusal("s.a", &[("Nats-TTL", "x")]).0, 10165);
 }
 
 /// nats.py purges many keys of a bucket with one message: `kv.purge("a.*")`.
