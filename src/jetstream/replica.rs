@@ -192,13 +192,14 @@ impl Replica {
         self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
     }
 
-    /// Proposes another configuration, which has been checked; `done` as in [`propose`](Self::propose).
+    /// Proposes another configuration, which has been checked; `done` as in [`propose`](Self::propose). What is published
+    /// meanwhile leaves with the publisher.
     pub fn update(
         &self,
         config: StreamConfig,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
-    ) {
-        self.with(|core, publisher| core.update_stream(config, publisher, Box::new(done)));
+    ) -> Publisher {
+        self.with_unflushed(|core, publisher| core.update_stream(config, publisher, Box::new(done)))
     }
 
     /// Calls `look` once the messages accepted so far are stored, or will not be. The core is locked then.

@@ -73,7 +73,7 @@ impl Request<'_> {
         // New subjects first, and old ones are left before the answer goes out: whoever has the answer publishes to what
         // the stream has now, and another stream may have taken what it had before.
         self.node.subscribe_to(&stream, &config);
-        stream.update(config, move |core, publisher, outcome| {
+        let replies = stream.update(config, move |core, publisher, outcome| {
             if outcome.is_ok() {
                 node.follow_subjects(&of_answer, core.config());
             }
@@ -82,6 +82,9 @@ impl Request<'_> {
             answer.send_on(publisher, reply);
             core.shared.queue(Job::updated(of_answer.group()));
         });
+        // A reply may reach this service again.
+        drop(meta);
+        drop(replies);
         Ok(())
     }
 

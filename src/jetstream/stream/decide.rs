@@ -2,6 +2,8 @@
 //! Whether a publish is accepted, and as which sequence: the checks of section 4.3, in the order of a single genuine
 //! server (P-21). Only the leader decides; what it accepts is beyond doubt and not checked again.
 
+use headwater_storage::format::record::RECORD_BYTES_MAX;
+
 use super::super::api::error::ErrorTemplate;
 use super::super::api::{ApiError, error_codes};
 use super::content::{SEQUENCE_MAX, message_bytes};
@@ -11,6 +13,10 @@ use super::machine::StreamMachine;
 use super::publish_headers::{PublishHeaders, REQUEST_INFO, Rollup, TTL, Ttl};
 use super::source::MessageSource;
 use crate::protocol::{headers, subject};
+
+/// Headers and payload of a message. A subject of any length that a connection takes, and headers that are added, fit into
+/// the rest of a record.
+const MESSAGE_BYTES_MAX: usize = RECORD_BYTES_MAX - 128 * 1024;
 
 /// Larger header blocks are refused (P-17).
 pub(super) const HEADER_BYTES_MAX: usize = u16::MAX as usize;
@@ -244,7 +250,8 @@ impl StreamMachine {
 
     pub(super) fn check_message_size(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
         let size = publish.headers.len() + publish.payload.len();
-        if self.rules.message_size_max.is_some_and(|max| size > max) {
+        // More than a record holds is refused whatever the configuration lets in.
+        if size > MESSAGE_BYTES_MAX || self.rules.message_size_max.is_some_and(|max| size > max) {
             return refuse(&error_codes::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
         }
         Ok(())
@@ -302,8 +309,9 @@ impl StreamMachine {
         }
         let mut pushed_out = 0;
         if let Some(bytes_max) = self.rules.bytes_max {
-            pushed_out = if subject_is_full { self.oldest_bytes(publish.subject, source) } else { 0 };
-            if bytes + size > bytes_max && pushed_out < size {
+            let is_tight = bytes + size > bytes_max;
+            pushed_out = if subject_is_full { self.bytes_pushed_out(publish.subject, is_tight, source) } else { 0 };
+            if is_tight && pushed_out < size {
                 return refuse_store("maximum bytes exceeded");
             }
         }
@@ -329,6 +337,19 @@ impl StreamMachine {
             _ => 0,
         };
         (messages, size as i64 - replaced.max(0))
+    }
+
+    /// What the next message of a full subject pushes out. Those on their way push out one each, too: which one the next
+    /// will be takes a search to know, which is made when it matters and only where there is one message per subject.
+    fn bytes_pushed_out<S: MessageSource>(&mut self, subject: &[u8], search: bool, source: &S) -> u64 {
+        match self.in_flight.of_subject(subject).messages {
+            0 => self.oldest_bytes(subject, source),
+            _ if search && self.rules.per_subject_max == Some(1) => {
+                let coming = self.oldest_bytes(subject, source) as i64 + self.in_flight.bytes_of_subject(subject);
+                coming.max(0) as u64
+            }
+            _ => 0,
+        }
     }
 
     /// How many messages a subject has once what is on the way is applied.

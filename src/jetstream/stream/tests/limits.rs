@@ -3,7 +3,8 @@
 use super::super::{ConsumerChange, Control, Outcome, StreamMachine};
 use super::harness::{Harness, config};
 use crate::jetstream::api::StreamConfig;
-use crate::jetstream::api::stream_config::{Retention, StorageType};
+use crate::jetstream::api::error_codes;
+use crate::jetstream::api::stream_config::{Discard, Retention, StorageType};
 use crate::jetstream::api::time::SECOND;
 
 #[test]
@@ -493,4 +494,33 @@ fn a_damaged_message_that_went_needs_no_room() {
     }
     assert_eq!(harness.sequences(), (2..=61).collect::<Vec<_>>());
     assert_eq!(harness.machine.state(&harness.store, false, 0).bytes, 60 * 34);
+}
+
+/// Each message on its way was counted as if it pushed out the one stored, which only the first of them does: a bucket with
+/// a limit took twice what it may hold.
+#[test]
+fn messages_on_their_way_push_out_one_message_each() {
+    let limits = StreamConfig { discard: Discard::New, max_bytes: 1000, max_msgs_per_subject: 1, ..config() };
+    let mut harness = Harness::new(limits);
+    let text = |bytes: usize| "x".repeat(bytes - 33);
+    harness.accept("s.a", &[], &text(900)).unwrap();
+    harness.apply_all();
+    harness.accept("s.a", &[], &text(40)).unwrap();
+    harness.accept("s.a", &[], &text(40)).unwrap();
+    harness.accept("s.b", &[], &text(900)).unwrap();
+    assert!(harness.accept("s.c", &[], &text(900)).is_err());
+    // As large as what it replaces, and hence accepted.
+    harness.accept("s.a", &[], &text(40)).unwrap();
+    harness.apply_all();
+    assert!(harness.shape().1 <= 1000, "{:?}", harness.shape());
+    assert_eq!(harness.sequences().len(), 2);
+}
+
+/// More than a record holds took the stream out of service, where the configuration allowed payloads of that size.
+#[test]
+fn a_message_that_no_record_could_hold_is_refused() {
+    let mut harness = Harness::new(config());
+    let refusal = harness.accept("s.a", &[], &"x".repeat(64 * 1024 * 1024 + 1)).unwrap_err();
+    assert_eq!(refusal, error_codes::STREAM_MESSAGE_EXCEEDS_MAXIMUM.error().into());
+    assert!(harness.accept("s.a", &[], &"x".repeat(64 * 1024 * 1024)).is_ok());
 }
