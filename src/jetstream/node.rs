@@ -54,6 +54,9 @@ pub struct Node {
     strays: Mutex<Vec<Arc<Replica>>>,
     failure: OnceLock<JournalError>,
     full: AtomicBool,
+    /// There is another worker for those who come by while one waits for the disk. With a single one each message would be
+    /// written by itself, however many clients there are.
+    may_write_here: bool,
     stopped: AtomicBool,
     stopping: Mutex<bool>,
 }
@@ -111,6 +114,7 @@ impl Node {
             strays: Mutex::default(),
             failure: OnceLock::new(),
             full: AtomicBool::new(false),
+            may_write_here: has_several_workers(),
             stopped: AtomicBool::new(false),
             stopping: Mutex::new(false),
         });
@@ -223,7 +227,7 @@ impl Node {
     /// The end of a burst of messages or requests. With `lone` a client waits for a single one, and it may be written and
     /// answered on this thread. No lock may be held.
     pub fn end_of_burst(&self, lone: bool) {
-        if lone { self.shared.journal.wake_or_write() } else { self.shared.journal.wake() }
+        if lone && self.may_write_here { self.shared.journal.wake_or_write() } else { self.shared.journal.wake() }
     }
 
     /// Whoever publishes to the account's streams is not read until the queue is shorter.
@@ -391,6 +395,11 @@ impl Node {
         self.shared.stop();
         self.shared.journal.clone().close();
     }
+}
+
+/// Whether connections are served by more than one thread. Who has no runtime is a test, and alone.
+fn has_several_workers() -> bool {
+    tokio::runtime::Handle::try_current().map_or(true, |runtime| runtime.metrics().num_workers() > 1)
 }
 
 /// Between two looks at who listens to push consumers.

@@ -174,8 +174,8 @@ pub(crate) fn end_turn(shared: &Shared, here: bool) {
         && !queue.full
         && shared.completion.is_idle();
     let quick = |writer: &mut Writer| {
-        let since = writer.last_write.map(|last| last.elapsed());
-        let alone = writer.in_flight.is_none() && is_alone(writer.record_count, since, writer.write_average);
+        // After a fuller batch, others are likely to come by while this thread waits for the disk: it should serve them.
+        let alone = writer.in_flight.is_none() && writer.record_count <= LONE_RECORDS_MAX;
         lone && alone && writer.write_average <= QUICK_WRITE
     };
     let Some(mut writer) = queue.writer.take_if(quick) else {
@@ -196,14 +196,6 @@ pub(crate) fn end_turn(shared: &Shared, here: bool) {
     if queue.writer_sleeps && !(rests && queue.writer_has_alarm) {
         shared.writer_wake.notify_all();
     }
-}
-
-/// Whether nobody else is likely to come by while this thread waits for the disk. After a fuller batch others are, and this
-/// thread should serve them. And who is there right after the last write, sooner than a client could have answered, was
-/// there while it lasted: where one thread serves all clients, nothing but this tells that there is more than one.
-fn is_alone(last_record_count: u32, since_last_write: Option<Duration>, write_average: Duration) -> bool {
-    let waited = since_last_write.is_some_and(|since| since < write_average / 4);
-    last_record_count <= LONE_RECORDS_MAX && !waited
 }
 
 /// Who tells the sink about a batch.
@@ -468,19 +460,5 @@ fn finish(shared: &Shared, in_flight: InFlight, completed: Completed) {
         shared.sink().durable(&batch);
     } else {
         shared.completion.push(batch);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_waited_during_the_last_write_is_not_alone() {
-        let write = Duration::from_micros(80);
-        let alone = |records, since| is_alone(records, since, write);
-        assert!(alone(0, None) && alone(1, Some(Duration::from_micros(60))) && alone(2, Some(Duration::from_secs(1))));
-        assert!(!alone(1, Some(Duration::from_micros(3))));
-        assert!(!alone(3, None) && !alone(40, Some(Duration::from_secs(1))));
     }
 }
