@@ -221,23 +221,18 @@ impl Core {
         self.watch_expiry();
     }
 
-    /// Takes the lead, unless the stream has it. A full disk may not have room even for that.
+    /// Takes the lead, unless the stream has it.
     pub fn take_lead(&mut self) {
-        if self.closed || self.log.is_leader() {
+        if self.closed {
             return;
         }
-        if self.is_memory() {
+        if !self.is_memory() {
+            if let Err(problem) = self.log.take_lead(&self.shared.journal) {
+                tracing::error!(stream = %self.name, %problem, "the stream can not be led");
+            }
+        } else if !self.log.is_leader() {
             self.log.lead(None);
             self.log.on_remembered();
-            return;
-        }
-        let shared = self.shared.clone();
-        match shared.journal.append(AppendClass::Control) {
-            Ok(mut appender) => {
-                self.log.lead(Some(&mut appender));
-                appender.finish(Urgency::Lazy);
-            }
-            Err(problem) => tracing::error!(stream = %self.name, %problem, "the stream can not be led"),
         }
     }
 

@@ -10,7 +10,9 @@ use headwater_raft::{
     Append, CheckpointBody, EntryKind, Group, GroupConfig, GroupState, NodeId, PeerId, ProposeError, RestartError,
     Settings, TermLog,
 };
-use headwater_storage::{Appender, GroupId, Location, RecordHeader, RecordKind};
+use headwater_storage::{
+    AppendClass, AppendError, Appender, GroupId, Journal, Location, RecordHeader, RecordKind, Urgency,
+};
 
 const TAG_EMPTY: u8 = 0xf1;
 const TAG_MEMBERSHIP: u8 = 0xf2;
@@ -98,6 +100,16 @@ impl GroupLog {
             }
             self.written();
         }
+    }
+
+    /// Takes the lead of a group in the journal, unless it has it. A full disk may not have room even for that.
+    pub fn take_lead(&mut self, journal: &Journal) -> Result<(), AppendError> {
+        if !self.is_leader() {
+            let mut appender = journal.append(AppendClass::Control)?;
+            self.lead(Some(&mut appender));
+            appender.finish(Urgency::Lazy);
+        }
+        Ok(())
     }
 
     /// Reserves the place of the next entry; it must be written before anything else happens to the group.

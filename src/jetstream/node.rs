@@ -144,16 +144,8 @@ impl Node {
     }
 
     fn lead_meta(&self) {
-        let mut meta = self.meta.lock();
-        if meta.log.is_leader() {
-            return;
-        }
-        match self.shared.journal.append(AppendClass::Control) {
-            Ok(mut appender) => {
-                meta.log.lead(Some(&mut appender));
-                appender.finish(Urgency::Lazy);
-            }
-            Err(problem) => tracing::error!(%problem, "the list of streams can not be led"),
+        if let Err(problem) = self.meta.lock().log.take_lead(&self.shared.journal) {
+            tracing::error!(%problem, "the list of streams can not be led");
         }
     }
 

@@ -347,7 +347,8 @@ impl Replica {
         self.with(|core, publisher| core.unpin_consumer(name, group, publisher))
     }
 
-    /// HOT PATH: a pull request, and whether this server has the API level that it needs. False when there is no such consumer.
+    /// HOT PATH: a pull request, and whether this server has the API level that it needs. False when there is no such
+    /// consumer.
     pub fn pull(&self, consumer: &str, reply: &[u8], body: &[u8], level_is_met: bool) -> bool {
         self.with(|core, publisher| core.pull(consumer, reply, body, level_is_met, publisher))
     }

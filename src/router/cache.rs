@@ -4,8 +4,9 @@
 //! already decided, and every target carries the bytes that its deliveries begin with.
 //!
 //! A cache belongs to one publisher and forgets everything when the account's generation moves. It is bounded
-//! by entries and by targets, and all caches together by what they keep of wide matches. A subject enters the map only when it is seen for the second time, so that the
-//! one-time reply subjects of responders don't wash the useful entries out.
+//! by entries and by targets, and all caches together by what they keep of wide matches. A subject enters the map
+//! only when it is seen for the second time, so that the one-time reply subjects of responders don't wash the
+//! useful entries out.
 
 use super::wide::Keeping;
 use crate::account::{Account, InternalSubscriber, Outbound, Permissions, Sink, Subscription};

@@ -99,8 +99,8 @@ impl Core {
         }
     }
 
-    /// Calls `look` once the messages and configurations accepted so far are applied; at once when none is on its way, or the journal takes
-    /// none: nobody should wait for a disk that is full or broken to be told so.
+    /// Calls `look` once the messages and configurations accepted so far are applied; at once when none is on its way, or
+    /// the journal takes none: nobody should wait for a disk that is full or broken to be told so.
     pub fn when_stored(
         &mut self,
         publisher: &mut Publisher,

@@ -49,7 +49,7 @@ impl Core {
 
     /// Messages whose bytes are to be overwritten now.
     pub fn to_erase(&self) -> SequenceSet {
-        self.releases.to_erase()
+        self.releases.to_erase().clone()
     }
 
     /// Their bytes are gone: their space may go, too.

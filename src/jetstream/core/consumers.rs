@@ -81,16 +81,14 @@ impl Core {
         let Control::Consumer { change, id, .. } = control else { return };
         match change {
             ConsumerChange::Create => {
+                self.created(*id);
                 let name = self.consumers.get(*id).map(|record| record.name.clone());
                 if let Some(name) = name {
-                    self.created(*id);
                     self.take_up(*id);
                     self.advise_consumer(&name, "create", "CREATED", publisher);
                     self.with_consumer(*id, publisher, |live, _, outputs| live.consumer.tell_paused(outputs));
                     // Not at once: the answer tells of the consumer before its first delivery.
                     self.shared.queue(Job::deliver(self.log.id(), *id));
-                } else {
-                    self.created(*id);
                 }
             }
             ConsumerChange::Update => self.consumer_updated(*id, publisher),

@@ -78,8 +78,8 @@ impl Releases {
     }
 
     /// What may be overwritten now.
-    pub fn to_erase(&self) -> SequenceSet {
-        self.erasing.erase.clone()
+    pub fn to_erase(&self) -> &SequenceSet {
+        &self.erasing.erase
     }
 
     /// These were overwritten: what may be released now that they are.
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn what_is_to_be_erased_is_released_when_it_is_and_remembered_until_then() {
         let set = |sequences: &[u64]| sequences.iter().copied().collect::<SequenceSet>();
-        let listed = |set: SequenceSet| set.iter().collect::<Vec<_>>();
+        let listed = |set: &SequenceSet| set.iter().collect::<Vec<_>>();
         let mut releases = Releases::default();
         let mut effects = removed(&[3, 4], None);
         effects.erase.extend([3, 4]);
@@ -168,16 +168,16 @@ mod tests {
         releases.note(&removed(&[7], None));
         releases.checkpoint_begun();
         assert!(releases.checkpoint_durable().is_empty());
-        assert_eq!((listed(releases.to_erase()), listed(releases.erasures())), (vec![3, 4], vec![3, 4]));
+        assert_eq!((listed(releases.to_erase()), listed(&releases.erasures())), (vec![3, 4], vec![3, 4]));
         assert!(!releases.has_erasures());
         // One could not be opened just then.
         assert!(releases.erased(&set(&[3])).is_empty());
-        assert_eq!(listed(releases.erasures()), [4]);
+        assert_eq!(listed(&releases.erasures()), [4]);
         releases.note(&removed(&[9], None));
         releases.checkpoint_begun();
         assert!(releases.checkpoint_durable().is_empty());
         let released = releases.erased(&set(&[4]));
-        assert_eq!(listed(released.sequences), [3, 4, 7, 9]);
+        assert_eq!(listed(&released.sequences), [3, 4, 7, 9]);
         assert!(releases.erasures().is_empty());
         releases.erase_again(&set(&[11]));
         assert_eq!(listed(releases.to_erase()), [11]);

@@ -3,11 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use headwater_storage::{GroupId, JournalOptions, RealIo, RecordHeader, RecordKind, SimIo, Urgency};
+use headwater_storage::{GroupId, Journal, JournalOptions, RealIo, RecordHeader, RecordKind, SimIo, Urgency};
 
 use crate::support::*;
 
 const GROUP: GroupId = GroupId(5);
+
+/// A journal whose requests for checkpoints and notices of space can be looked at.
+fn watched(io: &SimIo) -> (Journal, Arc<Watch>) {
+    let journal = open(io, manual()).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    (journal, watch)
+}
 
 #[test]
 fn a_stream_with_a_limit_lives_in_a_few_files_for_ever() {
@@ -62,7 +70,7 @@ fn survivors_of_sparse_segments_move_together() {
     journal.drive();
     let stats = journal.stats();
     assert!(stats.segments_compacted > 3 && stats.segments < before / 2, "{before} segments before: {stats:?}");
-    let check = |journal: &headwater_storage::Journal| {
+    let check = |journal: &Journal| {
         let mut cursor = journal.scan(GROUP, 1);
         let mut found = Vec::new();
         while let Some(record) = cursor.next().unwrap() {
@@ -140,9 +148,7 @@ fn a_removed_group_never_comes_back() {
 #[test]
 fn a_group_without_checkpoint_is_asked_for_one() {
     let io = SimIo::new();
-    let journal = open(&io, manual()).journal;
-    let watch = Arc::new(Watch::default());
-    journal.start(watch.clone());
+    let (journal, watch) = watched(&io);
     append(&journal, 5, 1, 0, b"an entry that holds its segment");
     for index in 1..=1500 {
         append(&journal, 6, index, index, &payload(index));
@@ -163,9 +169,7 @@ fn a_group_without_checkpoint_is_asked_for_one() {
 #[test]
 fn a_checkpoint_that_could_not_be_written_is_asked_for_again() {
     let io = SimIo::new();
-    let journal = open(&io, manual()).journal;
-    let watch = Arc::new(Watch::default());
-    journal.start(watch.clone());
+    let (journal, watch) = watched(&io);
     append(&journal, 5, 1, 0, b"an entry that holds its segment");
     for index in 1..=1500 {
         append(&journal, 6, index, index, &payload(index));
@@ -195,11 +199,9 @@ fn a_checkpoint_that_could_not_be_written_is_asked_for_again() {
 #[test]
 fn a_purge_gives_space_back_once_a_checkpoint_is_wanted() {
     let io = SimIo::new();
-    let journal = open(&io, manual()).journal;
-    let watch = Arc::new(Watch::default());
-    journal.start(watch.clone());
+    let (journal, watch) = watched(&io);
     let mut index = 0;
-    let mut fill = |journal: &headwater_storage::Journal| {
+    let mut fill = |journal: &Journal| {
         for _ in 0..1500 {
             index += 1;
             append(journal, 5, index, index, &payload(index));
@@ -247,9 +249,7 @@ fn a_purge_gives_space_back_once_a_checkpoint_is_wanted() {
 #[test]
 fn nobody_is_asked_for_a_checkpoint_of_a_group_that_is_gone() {
     let io = SimIo::new();
-    let journal = open(&io, manual()).journal;
-    let watch = Arc::new(Watch::default());
-    journal.start(watch.clone());
+    let (journal, watch) = watched(&io);
     append(&journal, 5, 1, 1, b"short-lived");
     journal.want_checkpoint(GROUP);
     let mut appender = journal.append(headwater_storage::AppendClass::Control).unwrap();
@@ -326,7 +326,7 @@ fn an_erased_message_is_gone_from_disk_and_stays_valid() {
         assert!(found(&io, "secret 7!"));
         journal.erase_message(GROUP, 7).unwrap();
         assert!(!found(&io, "secret 7!"));
-        let check = |journal: &headwater_storage::Journal| {
+        let check = |journal: &Journal| {
             let record = journal.read_message(GROUP, 7).unwrap();
             assert!(record.is_erased() && record.payload().is_empty() && record.subject().is_empty());
             assert_eq!(journal.read_message(GROUP, 6).unwrap().payload(), b"secret 6!");
@@ -437,7 +437,7 @@ fn compaction_of_a_jumble_of_live_and_dead_keeps_what_lives() {
             }
         }
     }
-    let check = |journal: &headwater_storage::Journal| {
+    let check = |journal: &Journal| {
         for group in 0..GROUPS {
             let id = GroupId(group + 2);
             for sequence in &live[group as usize] {
