@@ -312,6 +312,7 @@ impl Core {
         // What is open takes from a budget that other streams share, and nothing would end it any more.
         self.batches.clear();
         self.forget_fast_batches();
+        self.store.rest(i64::MAX);
     }
 
     /// The stream is gone: the account holds that much less. Connections that published to it may keep the handle for as
@@ -319,6 +320,7 @@ impl Core {
     pub fn let_go(&mut self) {
         self.set_counted(0);
         self.cache = MatchCache::default();
+        self.store.rest(i64::MAX);
         if self.is_memory() {
             self.store = Store::Memory(MemoryLog::new());
         }
@@ -394,6 +396,9 @@ impl Core {
         self.forget_idle_fast_batches(now);
         self.log_unlogged(publisher);
         self.consumer_timers(now, publisher);
+        if let Some(at) = self.store.rest(now) {
+            self.set_timer(at);
+        }
     }
 }
 

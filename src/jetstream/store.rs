@@ -32,14 +32,24 @@ pub struct FileStore {
 struct Reading {
     /// A pass of deliveries is under way; otherwise nothing is kept, since whoever reads holds on to the bytes.
     in_pass: bool,
-    /// Reads ahead while sequences follow each other.
+    /// Reads on while sequences follow each other.
     cursor: Option<Box<MessageCursor>>,
     /// Sequence of the message read last.
     last: u64,
+    /// Others that have read much: of consumers that take turns.
+    resting: Vec<Resting>,
+    /// When a pass ended last that left something to read on from.
+    used_at: i64,
     /// The run that ends with `last`, oldest first.
     recent: VecDeque<Place>,
     /// Where the messages of the run lie, in the order of reading: whole segments, or batches of the memory tail.
     windows: Vec<Bytes>,
+}
+
+/// A cursor that waits for its consumer, behind the message `last`.
+struct Resting {
+    last: u64,
+    cursor: Box<MessageCursor>,
 }
 
 /// Where a verified message lies.
@@ -106,6 +116,20 @@ impl Reading {
         self.windows.clear();
     }
 
+    /// Goes on elsewhere: where another cursor stands, if one does.
+    fn turn_to(&mut self, sequence: u64) {
+        self.clear();
+        let found = self.resting.iter().position(|resting| resting.last + 1 == sequence);
+        let found = found.map(|at| self.resting.swap_remove(at).cursor);
+        let left = std::mem::replace(&mut self.cursor, found);
+        if let Some(cursor) = left.filter(|cursor| cursor.reads_ahead()) {
+            if self.resting.len() == RESTING_MAX {
+                self.resting.remove(0);
+            }
+            self.resting.push(Resting { last: self.last, cursor });
+        }
+    }
+
     /// Keeps only the message read last, so that the next pass goes on with the cursor.
     fn keep_last(&mut self) {
         let Some(last) = self.recent.pop_back() else { return };
@@ -117,6 +141,12 @@ impl Reading {
 
 /// What one pass of deliveries reads.
 const RECENT_MAX: usize = 512;
+
+/// Cursors of a stream besides the one in use.
+const RESTING_MAX: usize = 4;
+
+/// Nanoseconds after which what is kept to read on from is let go, so that the files may be recycled.
+const REST: i64 = 500_000_000;
 
 impl FileStore {
     pub fn new(journal: Journal, group: GroupId) -> Self {
@@ -144,8 +174,7 @@ impl FileStore {
     /// Reads a message that is not among the recent ones, and says where it is among them now.
     fn read_in_pass(&self, reading: &mut Reading, sequence: u64) -> Result<usize, Unreadable> {
         if sequence != reading.last + 1 {
-            reading.cursor = None;
-            reading.clear();
+            reading.turn_to(sequence);
         }
         if !self.read_on(reading, sequence) {
             let record = self.look_up(sequence)?;
@@ -172,7 +201,7 @@ impl FileStore {
 
     /// Reads the message when it is the one after the last: then a cursor is quicker than a look-up.
     fn read_on(&self, reading: &mut Reading, sequence: u64) -> bool {
-        if reading.recent.is_empty() {
+        if reading.recent.is_empty() && reading.cursor.is_none() {
             return false;
         }
         let mut cursor = reading.cursor.take().unwrap_or_else(|| Box::new(self.journal.scan(self.group, sequence)));
@@ -185,15 +214,36 @@ impl FileStore {
         true
     }
 
-    /// Lets go of what was read, so that its files may be recycled; `idle` also of the place to read on from.
-    fn forget(&mut self, idle: bool) {
+    /// Lets go of what was read, so that its files may be recycled; `idle` also of the place to read on from, unless
+    /// somebody who has read much is likely to.
+    fn forget(&mut self, idle: bool, now: i64) -> Option<i64> {
         let reading = self.reading.get_mut();
         reading.in_pass = false;
-        if idle {
-            *reading = Reading::default();
-        } else {
-            reading.keep_last();
+        let rests = reading.cursor.as_mut().is_some_and(|cursor| cursor.rest());
+        match (idle, rests) {
+            (false, _) => reading.keep_last(),
+            (true, true) => reading.clear(),
+            (true, false) => *reading = Reading { resting: std::mem::take(&mut reading.resting), ..Reading::default() },
         }
+        if !rests && reading.resting.is_empty() {
+            return None;
+        }
+        reading.used_at = now;
+        Some(now + REST)
+    }
+
+    /// Lets go of places that nobody has read on from for a while. When to look again, if any are left.
+    fn forget_places(&mut self, now: i64) -> Option<i64> {
+        let reading = self.reading.get_mut();
+        let at = reading.used_at + REST;
+        if reading.cursor.is_none() && reading.resting.is_empty() {
+            return None;
+        }
+        if at > now {
+            return Some(at);
+        }
+        *reading = Reading::default();
+        None
     }
 }
 
@@ -209,10 +259,19 @@ impl Store {
         }
     }
 
-    /// The end of a pass of deliveries; `idle` when no other follows.
-    pub fn end_pass(&mut self, idle: bool) {
-        if let Self::File(file) = self {
-            file.forget(idle);
+    /// The end of a pass of deliveries; `idle` when no other follows. When [`rest`](Self::rest) is to be called, if it is.
+    pub fn end_pass(&mut self, idle: bool, now: i64) -> Option<i64> {
+        match self {
+            Self::File(file) => file.forget(idle, now),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Lets go of what is kept for deliveries that do not come. When to ask again, if anything is left.
+    pub fn rest(&mut self, now: i64) -> Option<i64> {
+        match self {
+            Self::File(file) => file.forget_places(now),
+            Self::Memory(_) => None,
         }
     }
 
@@ -291,5 +350,115 @@ impl MessageView for Message {
 
     fn time(&self) -> i64 {
         Message::time(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, mpsc};
+
+    use headwater_storage::{
+        AppendClass, DurableBatch, DurableSink, Io, JournalError, JournalOptions, RecordHeader, RecordKind, SimIo,
+        Urgency,
+    };
+
+    use super::*;
+
+    const GROUP: GroupId = GroupId(5);
+    const COUNT: u64 = 4000;
+
+    struct Told(mpsc::Sender<u64>);
+
+    impl DurableSink for Told {
+        fn durable(&self, batch: &DurableBatch) {
+            // Nobody listens any more once all is written.
+            for (_, index) in batch.groups() {
+                let _ = self.0.send(*index);
+            }
+        }
+
+        fn failed(&self, error: &JournalError, _: &[GroupId]) {
+            panic!("{error}");
+        }
+
+        fn checkpoint_wanted(&self, _: GroupId) {}
+
+        fn space(&self, _: bool) {}
+    }
+
+    /// A stream whose messages are not in memory.
+    fn filled() -> (Journal, Store) {
+        let io: Arc<dyn Io> = Arc::new(SimIo::new());
+        let options =
+            JournalOptions { segment_bytes: Some(256 * 1024), tail_bytes_max: 4096, ..JournalOptions::default() };
+        let journal = Journal::open(io, Path::new("journal"), options, &mut |_| {}).expect("it opens").journal;
+        let (sender, told) = mpsc::channel();
+        journal.start(Arc::new(Told(sender)));
+        for sequence in 1..=COUNT {
+            let payload = format!("message {sequence}");
+            let mut appender = journal.append(AppendClass::Message).expect("it takes messages");
+            let mut header = RecordHeader::of_payload(GROUP, RecordKind::Message, payload.len());
+            (header.index, header.term, header.sequence, header.subject_len) = (sequence, 1, sequence, 1);
+            appender.record(&header, &[b"s", payload.as_bytes()]);
+            appender.finish(Urgency::Wake);
+        }
+        while told.recv().expect("it is written") < COUNT {}
+        (journal.clone(), Store::file(journal, GROUP))
+    }
+
+    fn pass(store: &mut Store, sequences: std::ops::RangeInclusive<u64>, now: i64) -> Option<i64> {
+        store.begin_pass();
+        for sequence in sequences {
+            let payload = store.inspect(sequence, |message| message.payload.to_vec()).expect("it is there");
+            assert_eq!(payload, format!("message {sequence}").into_bytes());
+        }
+        store.end_pass(true, now)
+    }
+
+    fn resting(store: &mut Store) -> (bool, Vec<u64>) {
+        let Store::File(file) = store else { unreachable!() };
+        let reading = file.reading.get_mut();
+        (reading.cursor.is_some(), reading.resting.iter().map(|resting| resting.last).collect())
+    }
+
+    #[test]
+    fn consumers_that_take_turns_read_on_where_each_was() {
+        let (journal, mut store) = filled();
+        assert_eq!(pass(&mut store, 1..=500, 7), Some(7 + REST));
+        assert_eq!(pass(&mut store, 2001..=2500, 8), Some(8 + REST));
+        assert_eq!(resting(&mut store), (true, vec![500]));
+        assert_eq!(pass(&mut store, 501..=1000, 9), Some(9 + REST));
+        assert_eq!(resting(&mut store), (true, vec![2500]));
+        pass(&mut store, 2501..=COUNT, 10);
+        assert_eq!(resting(&mut store), (true, vec![1000]));
+        // Somewhere else, and little: that is not worth a place, and the others keep theirs.
+        pass(&mut store, 100..=110, 11);
+        assert_eq!(resting(&mut store), (false, vec![1000, COUNT]));
+        drop(store);
+        journal.close();
+    }
+
+    #[test]
+    fn places_that_nobody_reads_on_from_are_let_go() {
+        let (journal, mut store) = filled();
+        pass(&mut store, 1..=500, 7);
+        pass(&mut store, 2001..=2500, 8);
+        assert_eq!(store.rest(9), Some(8 + REST));
+        assert_eq!(resting(&mut store), (true, vec![500]));
+        assert_eq!(store.rest(8 + REST), None);
+        assert_eq!(resting(&mut store), (false, vec![]));
+        pass(&mut store, 501..=600, 9 + REST);
+        drop(store);
+        journal.close();
+    }
+
+    #[test]
+    fn whoever_reads_little_leaves_nothing_behind() {
+        let (journal, mut store) = filled();
+        assert_eq!(pass(&mut store, 1..=20, 7), None);
+        assert_eq!(resting(&mut store), (false, vec![]));
+        drop(store);
+        journal.close();
     }
 }

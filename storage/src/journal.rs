@@ -9,6 +9,7 @@
 //!
 //! Pointers of a group: `checkpoint <= durable <= appended`. A record is readable as soon as it is appended.
 
+mod ahead;
 mod checkpoint;
 mod compact;
 mod completion;
@@ -112,6 +113,9 @@ impl Journal {
         threads.push(spawn("journal-maintain", move || Maintenance::run(&shared)));
         let shared = self.shared.clone();
         threads.push(spawn("journal-complete", move || shared.completion.run(&shared)));
+        self.shared.ahead.begin();
+        let shared = self.shared.clone();
+        threads.push(spawn("journal-ahead", move || shared.ahead.run(&shared)));
     }
 
     /// Takes the queue's lock for one burst of records.
@@ -330,6 +334,8 @@ impl Journal {
         shared.ask(|errands| errands.stopping = true);
         join(threads.next());
         shared.completion.stop();
+        join(threads.next());
+        shared.ahead.stop();
         join(threads.next());
         *shared.directory_lock.lock() = None;
     }

@@ -20,7 +20,7 @@ use crate::jetstream::workers::Job;
 use crate::router::Publisher;
 
 /// What one pass delivers while the stream is locked: the client works on it while the next one is read.
-const PASS: PassBound = PassBound { messages: 128, bytes: PASS_BYTES_MAX };
+const PASS: PassBound = PassBound { messages: 256, bytes: PASS_BYTES_MAX };
 /// For a push consumer that the workers serve: it is far behind, and fewer, larger writes cost a quarter less.
 const LONG_PASS: PassBound = PassBound { messages: 512, bytes: PASS_BYTES_MAX };
 /// However large messages are, little waits for the client's socket.
@@ -288,7 +288,9 @@ impl Core {
             progress = live.consumer.deliver(bound, context, outputs);
         });
         let idle = input != Input::Taken || progress.blocked.is_some();
-        self.store.end_pass(idle);
+        if let Some(at) = self.store.end_pass(idle, self.shared.now()) {
+            self.set_timer(at);
+        }
         if idle { Delivered::Idle } else { Delivered::More }
     }
 

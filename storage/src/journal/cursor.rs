@@ -3,17 +3,29 @@
 //! Reads a group's messages in order of sequence. Locations are looked up in windows, bytes come in large pieces, every
 //! record outside the memory tail is checked.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::ahead::{Permit, SPAN_BYTES_MAX, WINDOWS_MAX, Window};
 use super::read::is_replaced;
 use super::replay::SegmentReader;
 use super::shared::Shared;
-use super::sources::{Slot, SubjectFilter, Verdicts};
+use super::sources::{Slot, Source, SubjectFilter, Verdicts};
 use super::{Journal, Record};
 use crate::error::ReadError;
 use crate::format::record::{GroupId, RECORD_HEADER_BYTES, RecordHeader, RecordRef};
+use crate::location::Location;
 use bytes::Bytes;
+
+/// Messages looked up at once.
+const SLOTS: usize = 512;
+
+/// Of a cursor that reads ahead. These take 16 bytes each, and two or three windows are there at a time.
+const SLOTS_AHEAD: usize = 4096;
+
+/// A cursor that has read as many messages is likely to read on where it is.
+const WORTH_KEEPING: usize = 128;
 
 /// A position in a group's messages. It knows nothing of removals, and may go on after it reached the end.
 pub struct MessageCursor {
@@ -23,6 +35,14 @@ pub struct MessageCursor {
     next: u64,
     window: Vec<Slot>,
     at: usize,
+    /// So many of the window, from the first on, were found sound.
+    sound: usize,
+    /// So many were there in the windows before it.
+    passed: usize,
+    /// The window is not in memory.
+    is_far: bool,
+    /// What comes after the window, for a cursor that has used up a whole one.
+    ahead: Option<Box<ReadAhead>>,
     reader: Option<SegmentReader>,
     segment: u32,
     /// Entries from this index on were replaced.
@@ -64,6 +84,12 @@ impl<'w> Placed<'w> {
     }
 }
 
+/// Windows that are looked up, and most times being read.
+struct ReadAhead {
+    permit: Permit,
+    windows: VecDeque<(Source, Option<Arc<Window>>)>,
+}
+
 impl Journal {
     /// A cursor over the messages of a group from a sequence on.
     pub fn scan(&self, group: GroupId, from: u64) -> MessageCursor {
@@ -73,6 +99,10 @@ impl Journal {
             next: from,
             window: Vec::new(),
             at: 0,
+            sound: 0,
+            passed: 0,
+            is_far: false,
+            ahead: None,
             reader: None,
             segment: 0,
             index_limit: u64::MAX,
@@ -89,11 +119,26 @@ impl Journal {
 }
 
 impl MessageCursor {
+    /// True when others may have to do without for this cursor's sake.
+    pub fn reads_ahead(&self) -> bool {
+        self.ahead.is_some()
+    }
+
+    /// Whoever reads with it pauses. False when the cursor is not worth keeping meanwhile: it has not read much, or as many
+    /// others as may be kept are.
+    pub fn rest(&mut self) -> bool {
+        if self.ahead.is_none() && self.is_far && self.passed + self.at >= WORTH_KEEPING {
+            self.begin_ahead();
+        }
+        self.ahead.is_some()
+    }
+
     /// Continues at a sequence.
     pub fn seek(&mut self, from: u64) {
         self.next = from;
-        self.at = 0;
+        (self.at, self.sound, self.passed) = (0, 0, 0);
         self.window.clear();
+        self.ahead = None;
     }
 
     /// The next message, or `None` at the end. After an error the cursor stands behind the message.
@@ -131,7 +176,7 @@ impl MessageCursor {
             match self.load(slot)? {
                 Loaded::Window => {
                     let reader = self.reader.as_mut().ok_or(ReadError::NotFound)?;
-                    return reader.borrow(&self.shared, slot.offset).map(Some);
+                    return reader.borrow(&self.shared, slot.offset, self.at <= self.sound).map(Some);
                 }
                 Loaded::Spare => {
                     let record = self.spare.as_ref().ok_or(ReadError::NotFound)?;
@@ -158,7 +203,7 @@ impl MessageCursor {
     #[inline]
     fn load(&mut self, slot: Slot) -> Result<Loaded, ReadError> {
         if let Some(reader) = self.reader.as_mut()
-            && let Ok(Placed { header, .. }) = reader.borrow(&self.shared, slot.offset)
+            && let Ok(Placed { header, .. }) = reader.borrow(&self.shared, slot.offset, self.at <= self.sound)
             && header.sequence == slot.sequence
             && header.group == self.group
             && !is_replaced(header, self.index_limit)
@@ -183,16 +228,66 @@ impl MessageCursor {
     }
 
     fn refill(&mut self, filter: Option<SubjectFilter<'_>>) -> Option<()> {
-        let source = self.shared.clone().source(self.group, self.next, filter, &mut self.verdicts)?;
+        let used_up = self.window.len();
+        if let Some((source, window)) = self.ahead.as_mut().and_then(|ahead| ahead.windows.pop_front()) {
+            let checked = window.and_then(|window| window.take());
+            self.take(source);
+            self.sound = checked.as_ref().map_or(0, |checked| checked.sound);
+            if let (Some(reader), Some(checked)) = (&mut self.reader, checked) {
+                reader.accept(checked);
+            }
+        } else {
+            let source = self.shared.clone().source(self.group, self.next, SLOTS, filter, &mut self.verdicts)?;
+            self.next = source.next;
+            self.take(source);
+            // Whoever has come to the end reads no further ahead until there is much again.
+            self.ahead = None;
+            if used_up >= SLOTS {
+                self.begin_ahead();
+            }
+        }
+        self.passed += used_up;
+        self.read_ahead(filter);
+        Some(())
+    }
+
+    fn take(&mut self, source: Source) {
+        self.is_far = self.is_far(&source);
         if self.segment != source.segment.number || self.reader.is_none() {
             self.segment = source.segment.number;
             self.reader = Some(SegmentReader::new(source.segment));
         }
         self.window = source.slots;
-        self.at = 0;
-        self.next = source.next;
+        (self.at, self.sound) = (0, 0);
         self.index_limit = source.index_limit;
-        Some(())
+    }
+
+    /// What begins in memory is left to whoever reads it.
+    fn is_far(&self, source: &Source) -> bool {
+        let location = |slot: &Slot| Location { segment: source.segment.number, offset: slot.offset };
+        source.slots.first().is_some_and(|first| self.shared.tail.batch(location(first)).is_none())
+    }
+
+    fn begin_ahead(&mut self) {
+        let permit = Permit::of(&self.shared);
+        self.ahead = permit.map(|permit| Box::new(ReadAhead { permit, windows: VecDeque::new() }));
+    }
+
+    /// Has what comes next read, unless that is in memory.
+    fn read_ahead(&mut self, filter: Option<SubjectFilter<'_>>) {
+        while self.ahead.as_ref().is_some_and(|ahead| ahead.windows.len() < WINDOWS_MAX) {
+            let next = self.shared.source(self.group, self.next, SLOTS_AHEAD, filter, &mut self.verdicts);
+            let Some(mut source) = next else { return };
+            source.limit_span(SPAN_BYTES_MAX);
+            self.next = source.next;
+            let is_far = self.is_far(&source);
+            let Some(ahead) = &mut self.ahead else { return };
+            let window = is_far.then(|| {
+                let offsets = source.slots.iter().map(|slot| slot.offset).collect();
+                ahead.permit.read(source.segment.clone(), offsets)
+            });
+            ahead.windows.push_back((source, window));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ahead::Checked;
 use super::patience::{Patience, is_refused};
 use super::shared::Shared;
 use super::{Journal, Placed, Record};
@@ -174,6 +175,8 @@ pub(crate) struct SegmentReader {
     /// The window holds bytes that this process encoded or has checked.
     trusted: bool,
     whole: bool,
+    /// The window came with records that were found sound.
+    prepared: bool,
     /// The record checked last.
     verified: Option<Verified>,
 }
@@ -187,19 +190,27 @@ struct Verified {
 
 impl SegmentReader {
     pub(crate) fn new(segment: Arc<Segment>) -> Self {
-        Self { segment, window: Bytes::new(), start: 0, trusted: false, whole: false, verified: None }
+        Self { segment, window: Bytes::new(), start: 0, trusted: false, whole: false, prepared: false, verified: None }
     }
 
     /// The record at an offset, with a share of the window's bytes.
     pub(crate) fn read(&mut self, shared: &Shared, offset: u32) -> Result<Record, ReadError> {
-        let placed = self.borrow(shared, offset)?;
+        let placed = self.borrow(shared, offset, false)?;
         Ok(Record { header: *placed.header, bytes: placed.window.slice(placed.range()), erased: placed.erased })
     }
 
-    /// The record at an offset, borrowed. Asked twice in a row, it is there at once.
+    /// Goes on in what was read ahead.
+    pub(crate) fn accept(&mut self, checked: Checked) {
+        (self.window, self.start, self.whole) = (checked.bytes, checked.start, checked.whole);
+        (self.trusted, self.prepared, self.verified) = (false, true, None);
+    }
+
+    /// The record at an offset, borrowed. Asked twice in a row, it is there at once. `is_sound` when it is one of those that
+    /// the window came with.
     #[inline]
-    pub(crate) fn borrow(&mut self, shared: &Shared, offset: u32) -> Result<Placed<'_>, ReadError> {
-        if self.verified.as_ref().is_none_or(|verified| verified.offset != offset) && !self.check(offset) {
+    pub(crate) fn borrow(&mut self, shared: &Shared, offset: u32, is_sound: bool) -> Result<Placed<'_>, ReadError> {
+        let is_sound = is_sound && self.prepared && !(self.whole && self.segment.has_lost_pages());
+        if self.verified.as_ref().is_none_or(|verified| verified.offset != offset) && !self.check(offset, is_sound) {
             self.load(shared, offset)?;
         }
         match &self.verified {
@@ -213,6 +224,7 @@ impl SegmentReader {
     /// Brings the whole record at `offset` into the window, verified.
     fn load(&mut self, shared: &Shared, offset: u32) -> Result<(), ReadError> {
         let location = Location { segment: self.segment.number, offset };
+        self.prepared = false;
         if self.whole && self.segment.is_mappable() && !shared.lacks_pages(&self.segment) {
             return self.failed(offset);
         }
@@ -223,13 +235,13 @@ impl SegmentReader {
         } else {
             self.read_around(shared, offset)?;
         }
-        if self.check(offset) {
+        if self.check(offset, false) {
             return Ok(());
         }
         if self.whole && shared.lacks_pages(&self.segment) {
             // The file itself knows more about what is missing.
             self.read_around(shared, offset)?;
-            if self.check(offset) {
+            if self.check(offset, false) {
                 return Ok(());
             }
         }
@@ -253,12 +265,12 @@ impl SegmentReader {
         Ok(())
     }
 
-    /// Whether the window holds the record at `offset`, and it is sound.
-    fn check(&mut self, offset: u32) -> bool {
+    /// Whether the window holds the record at `offset`, and it is sound, which may be known already.
+    fn check(&mut self, offset: u32, is_sound: bool) -> bool {
         self.verified = None;
         let Some(at) = offset.checked_sub(self.start) else { return false };
         let Some(rest) = self.window.get(at as usize..).filter(|rest| !rest.is_empty()) else { return false };
-        let record = if self.trusted { parse(rest) } else { verify(rest, self.segment.seed) };
+        let record = if self.trusted || is_sound { parse(rest) } else { verify(rest, self.segment.seed) };
         if let Ok(record) = record {
             self.verified = Some(Verified { offset, header: record.header, erased: record.is_erased() });
         }

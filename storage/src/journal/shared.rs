@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{error, warn};
 
+use super::ahead::Ahead;
 use super::completion::{Completion, Failure};
 use super::maintenance::Maintenance;
 use super::pool::Pool;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Mutex<Pool>,
     pub(crate) sink: OnceLock<Arc<dyn DurableSink>>,
     pub(crate) completion: Completion,
+    pub(crate) ahead: Ahead,
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) errands: Mutex<Errands>,
     pub(crate) errands_wake: Condvar,

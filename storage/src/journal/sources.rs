@@ -13,9 +13,6 @@ use crate::format::footer::Section;
 use crate::format::record::GroupId;
 use crate::segment::Segment;
 
-/// Messages looked up at once.
-const WINDOW: usize = 512;
-
 /// Chooses messages by subject.
 pub type SubjectFilter<'f> = &'f dyn Fn(&[u8]) -> bool;
 
@@ -42,12 +39,27 @@ pub(super) struct Source {
     pub(super) index_limit: u64,
 }
 
+impl Source {
+    /// Ends the window where offsets fall, or where they leave a span of the segment.
+    pub(super) fn limit_span(&mut self, span_bytes_max: u32) {
+        let Some(first) = self.slots.first().map(|slot| slot.offset) else { return };
+        let limit = first.saturating_add(span_bytes_max);
+        let rises = |at: usize| self.slots[at].offset >= self.slots[at - 1].offset;
+        if let Some(end) = (1..self.slots.len()).find(|at| !rises(*at) || self.slots[*at].offset > limit) {
+            self.next = self.slots[end].sequence;
+            self.slots.truncate(end);
+        }
+    }
+}
+
 /// What a window is to hold.
 struct Wanted<'w> {
     /// The first sequence, which is there.
     from: u64,
     /// From here on another segment has to be asked.
     limit: u64,
+    /// As many messages, at most.
+    count_max: usize,
     filter: Option<SubjectFilter<'w>>,
     verdicts: &'w mut Verdicts,
 }
@@ -105,11 +117,12 @@ impl Journal {
 }
 
 impl Shared {
-    /// The next window of messages from `from` on. `None` when there are none.
+    /// The next window of up to `count_max` messages from `from` on. `None` when there are none.
     pub(super) fn source(
         &self,
         group: GroupId,
         from: u64,
+        count_max: usize,
         filter: Option<SubjectFilter<'_>>,
         verdicts: &mut Verdicts,
     ) -> Option<Source> {
@@ -134,7 +147,7 @@ impl Shared {
             if live.contains(&best) {
                 let others = sealed.iter().map(|(next, _)| *next).chain(after);
                 let limit = limit_of(others, best);
-                match self.live_source(group, Wanted { from: best, limit, filter, verdicts }) {
+                match self.live_source(group, Wanted { from: best, limit, count_max, filter, verdicts }) {
                     Some(source) => return Some(source),
                     // Sealed in between: look again.
                     None => continue,
@@ -147,7 +160,7 @@ impl Shared {
             };
             let others = sealed.iter().filter(|(_, other)| other.segment.number != span.segment.number);
             let limit = limit_of(others.map(|(next, _)| *next).chain(live.iter().copied()).chain(after), best);
-            match self.sealed_source(span, Wanted { from: best, limit, filter, verdicts }) {
+            match self.sealed_source(span, Wanted { from: best, limit, count_max, filter, verdicts }) {
                 Some(source) => return Some(source),
                 // The footer cannot be read: pass over what it alone knows.
                 None if limit == u64::MAX => return None,
@@ -166,7 +179,7 @@ impl Shared {
         let others = spans.iter().enumerate().filter(|(other, _)| *other != at);
         let limit = wanted.limit.min(limit_of(others.filter_map(|(_, other)| other.next_sequence(from)), from));
         let number = (span.segment.number, false);
-        let window = span.window(from, WINDOW);
+        let window = span.window(from, wanted.count_max);
         let next = window.last().map_or(limit, |(sequence, ..)| sequence + 1).min(limit);
         let keep = |slot: &(u64, u32, u32)| {
             let text = || span.subjects.subject(slot.2);
@@ -188,10 +201,10 @@ impl Shared {
 }
 
 fn source_in(section: &Section, span: &Arc<SealedSpan>, wanted: &mut Wanted<'_>) -> Option<Source> {
-    let Wanted { from, limit, filter, .. } = *wanted;
+    let Wanted { from, limit, count_max, filter, .. } = *wanted;
     let number = (span.segment.number, true);
     let (_, first) = next_message(section, from)?;
-    let mut slots = Vec::with_capacity(WINDOW.min(section.message_count() - first));
+    let mut slots = Vec::with_capacity(count_max.min(section.message_count() - first));
     let mut next = limit.min(span.numbers.last_sequence.saturating_add(1));
     let any = filter.is_none_or(|filter| {
         let subjects = 0..section.subject_count() as u32;
@@ -211,7 +224,7 @@ fn source_in(section: &Section, span: &Arc<SealedSpan>, wanted: &mut Wanted<'_>)
         if sequence >= limit {
             break;
         }
-        if slots.len() == WINDOW {
+        if slots.len() == count_max {
             next = sequence;
             break;
         }

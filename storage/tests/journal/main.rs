@@ -1,5 +1,6 @@
 //! The journal from outside: one binary, a module for each behaviour.
 
+mod ahead;
 mod basics;
 mod cursors;
 mod damage;

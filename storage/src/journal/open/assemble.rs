@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{info, warn};
 
 use super::super::Journal;
+use super::super::ahead::Ahead;
 use super::super::completion::Completion;
 use super::super::maintenance::Maintenance;
 use super::super::pool::prepare;
@@ -87,6 +88,7 @@ impl Opening {
             pool: Mutex::new(self.pool),
             sink: std::sync::OnceLock::new(),
             completion: Completion::default(),
+            ahead: Ahead::default(),
             maintenance: Mutex::new(Maintenance::default()),
             errands: Mutex::new(errands),
             errands_wake: Condvar::new(),
