@@ -24,6 +24,10 @@ pub fn opening(loaded: &Loaded) {
     if options.payload_bytes_max > PAYLOAD_BYTES_SENSIBLE {
         tracing::warn!("Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance");
     }
+    let clients_max = headwater::process::clients_max();
+    if clients_max < options.connections_max as usize {
+        tracing::info!("  Clients:  {clients_max} at most, for want of open files (ulimit -n, LimitNOFILE)");
+    }
     if options.jetstream.enabled && options.store_dir.is_none() {
         tracing::warn!("Temporary storage directory used, data could be lost on system reboot");
     }

@@ -8,7 +8,7 @@ use files::Files;
 use headwater::cli::{self, Start};
 use headwater::config::{self, Change, Flags, Loaded};
 use headwater::logging::{Logger, Severity};
-use headwater::process::release_program_pages;
+use headwater::process::{raise_descriptor_limit, release_program_pages};
 use headwater::server::{Server, runtime};
 use headwater::signals::{Signal, Signals};
 use std::fmt::Display;
@@ -37,7 +37,10 @@ fn serve(flags: &Flags, loaded: Loaded) -> ExitCode {
         }
     };
     let code = match logger.install() {
-        Ok(()) => run(flags, loaded, &logger),
+        Ok(()) => {
+            raise_descriptor_limit();
+            run(flags, loaded, &logger)
+        }
         Err(error) => fatal(&logger, error),
     };
     logger.flush(LOG_FLUSH);

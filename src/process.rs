@@ -1,7 +1,9 @@
 //! What the process leaves for others to find: its pid and the ports it listens on (F-12, appendix D 6).
 
+mod descriptors;
 mod program_pages;
 
+pub use descriptors::{clients_max, raise_descriptor_limit};
 pub use program_pages::release_program_pages;
 
 use std::collections::BTreeSet;

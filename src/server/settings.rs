@@ -4,6 +4,7 @@ use crate::account::{AccountLimits, GLOBAL, PermissionRules, ResponseRule, SYSTE
 use crate::auth::{AuthSettings, AuthSettingsError, ConnectionType, Directory, UserIdentity, UserSettings};
 use crate::config::{self, Options, WriteTimeout};
 use crate::connection::{CertificateFiles, HandshakeFirst, Hub, Settings, TlsSettings, Trace};
+use crate::process::clients_max;
 use crate::protocol::connect::Secret;
 
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +18,7 @@ pub fn connections(options: &Options) -> Settings {
         control_line_bytes_max: options.control_line_bytes_max as usize,
         payload_bytes_max: options.payload_bytes_max as usize,
         pending_bytes_max: usize::try_from(options.pending_bytes_max).unwrap_or(usize::MAX),
-        connections_max: options.connections_max as usize,
+        connections_max: (options.connections_max as usize).min(clients_max()),
         subscriptions_max: options.subscriptions_max.map(|max| max as usize),
         subscription_tokens_max: options.subscription_tokens_max.map(usize::from),
         closed_connections_max: options.closed_clients_max as usize,

@@ -84,7 +84,14 @@ pub(crate) fn as_final(error: io::Error) -> io::Error {
     io::Error::other(error)
 }
 
-/// True for "no space left" in its variants (ENOSPC, EDQUOT).
+/// True for "no space left" in its variants (ENOSPC, EDQUOT), and where a file could not be opened because too many are
+/// open: nothing was written, and the same may be tried again later.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) || is_no_descriptor(error)
+}
+
+/// True when the process or the system has no descriptor left for another open file (EMFILE, ENFILE).
+pub(crate) fn is_no_descriptor(error: &io::Error) -> bool {
+    let codes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }

@@ -8,6 +8,7 @@ mod core;
 mod crash;
 #[cfg(target_os = "linux")]
 mod cut_files;
+mod descriptors;
 mod fast_batch;
 mod floods;
 mod fuzz;

@@ -7,16 +7,22 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::lost_pages::{self, Watch};
-use super::{Io, IoFile, LostPages, OpenMode};
+use super::{Io, IoFile, LostPages, OpenMode, is_no_descriptor};
 use crate::aligned::{ALIGNMENT, AlignedBuffer};
 
 /// The block size when the device tells nothing better.
 const BLOCK_BYTES_DEFAULT: u32 = 4096;
 const BLOCK_BYTES_MIN: u32 = 512;
+
+/// How long a directory that is to be synced may find no descriptor: its names have changed by then, which can not be taken
+/// back, and an error is final.
+const DESCRIPTOR_WAIT: Duration = Duration::from_secs(10);
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(5);
 
 /// The real file system, probed once for what a directory supports.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +96,16 @@ impl Io for RealIo {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let deadline = Instant::now() + DESCRIPTOR_WAIT;
+        let directory = loop {
+            match File::open(path) {
+                Err(error) if is_no_descriptor(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(DESCRIPTOR_PAUSE);
+                }
+                opened => break opened?,
+            }
+        };
+        directory.sync_all()
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {

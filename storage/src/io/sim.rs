@@ -60,6 +60,7 @@ struct Disk {
     bytes_read: u64,
     open_files: usize,
     open_files_max: usize,
+    no_descriptors: bool,
     bad_sectors: Vec<(u64, std::ops::Range<u64>)>,
     /// Reads from this one on up to that one fail.
     refusing: std::ops::Range<u64>,
@@ -223,6 +224,9 @@ impl Io for SimIo {
         }
         if disk.read_only && mode != OpenMode::Read {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if disk.no_descriptors {
+            return Err(rustix::io::Errno::MFILE.into());
         }
         let id = match (disk.names.get(path).copied(), mode) {
             (Some(_), OpenMode::Create) => return Err(io::ErrorKind::AlreadyExists.into()),

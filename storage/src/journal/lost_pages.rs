@@ -17,6 +17,7 @@ use crate::directory::sealed::{SealedSpan, message_offset};
 use crate::error::ReadError;
 use crate::format::footer::Section;
 use crate::format::record::GroupId;
+use crate::io::is_no_descriptor;
 use crate::location::Location;
 use crate::report::{Damage, DamageKind};
 use crate::segment::Segment;
@@ -37,9 +38,7 @@ impl Shared {
 
     #[cold]
     fn without_mapping(&self, segment: &Segment, error: io::Error) -> io::Result<Option<Bytes>> {
-        let no_handle = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
-        if error.kind() == io::ErrorKind::NotFound || error.raw_os_error().is_some_and(|code| no_handle.contains(&code))
-        {
+        if error.kind() == io::ErrorKind::NotFound || is_no_descriptor(&error) {
             // There is no file, or nothing can be opened just now: system calls would not do better.
             return Err(error);
         }

@@ -11,7 +11,7 @@ use super::reclaim::Reclaim;
 use super::scrub::Scrub;
 use super::seal::seal;
 use super::shared::{PanicGuard, Shared};
-use super::space::{Attempts, SPARES_MIN, Situation, is_refused, without_space};
+use super::space::{Attempts, SPARES_MIN, Situation, is_refused};
 use super::writer::Step;
 use crate::segment::Segment;
 
@@ -85,15 +85,16 @@ impl Maintenance {
             && self.last_sync.is_none_or(|last| shared.options.manual || last.elapsed() >= interval)
         {
             self.last_sync = Some(Instant::now());
-            shared.sync_written()?;
+            // An error of the sync itself is never taken for a lack of space.
+            shared.without_space(shared.sync_written().map(|()| false))?;
         }
         self.reclaim.is_tight = self.attempts.found_no_room();
         // A full disk stops none of the others: one of them may make room.
-        let worked = without_space(self.prepare_requested(shared))?
-            || without_space(self.seal_next(shared))?
-            || without_space(self.prepare_next(shared))?
-            || without_space(self.reclaim.step(shared))?
-            || without_space(self.fill(shared))?
+        let worked = shared.without_space(self.prepare_requested(shared))?
+            || shared.without_space(self.seal_next(shared))?
+            || shared.without_space(self.prepare_next(shared))?
+            || shared.without_space(self.reclaim.step(shared))?
+            || shared.without_space(self.fill(shared))?
             || self.scrub.step(shared);
         Ok(if worked { Step::Worked } else { Step::Idle })
     }
@@ -164,7 +165,7 @@ impl Maintenance {
         }
         let begun = begin_spare(shared, shared.segment_bytes);
         self.attempts.note_file(!is_refused(&begun));
-        without_space(begun.map(|()| true))
+        shared.without_space(begun.map(|()| true))
     }
 
     /// An empty segment, from a spare if it may and there is one.

@@ -10,7 +10,6 @@ use super::compact::{Compaction, Outcome};
 use super::requests::{Requests, Shortage};
 use super::retire::{Retiring, finish, retire};
 use super::shared::Shared;
-use super::space::without_space;
 use crate::directory::group::GroupDirectory;
 use crate::directory::sealed::SealedSpan;
 use crate::format::record::GroupId;
@@ -70,7 +69,7 @@ impl Reclaim {
     /// One piece of work. True when there was any.
     pub(crate) fn step(&mut self, shared: &Shared) -> io::Result<bool> {
         // One that can not be renamed for want of space stops none of the others.
-        if without_space(finish(shared, &mut self.retiring))? {
+        if shared.without_space(finish(shared, &mut self.retiring))? {
             return Ok(true);
         }
         if let Some(compaction) = &mut self.compaction {

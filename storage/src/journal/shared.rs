@@ -23,7 +23,7 @@ use crate::aligned::BufferPool;
 use crate::directory::Directory;
 use crate::error::JournalError;
 use crate::format::record::GroupId;
-use crate::io::{Io, as_final};
+use crate::io::{Io, as_final, is_no_descriptor, is_no_space};
 use crate::options::JournalOptions;
 use crate::report::Damage;
 use crate::segment::Segment;
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// The system refused to map a segment, and that was told.
     pub(crate) map_refused: AtomicBool,
+    /// A file could not be opened because too many are open, and that was told.
+    pub(crate) descriptors_missed: AtomicBool,
     /// The segments that a compaction copies from. An erase in one of them takes the note away, which ends it.
     pub(crate) rewriting: Mutex<Option<Vec<u32>>>,
     /// Stop at once and write nothing more: a test plays a crash.
@@ -173,9 +175,30 @@ impl Shared {
         };
         if changed {
             warn!(full, "disk space");
+            if !full {
+                self.descriptors_missed.store(false, std::sync::atomic::Ordering::Relaxed);
+            }
             // Whose checkpoint may make room is asked in the next pass.
             self.ask(|errands| errands.reclaim |= full);
             self.sink().space(full);
+        }
+    }
+
+    /// Takes "no space left" for an outcome.
+    pub(crate) fn without_space(&self, outcome: io::Result<bool>) -> io::Result<bool> {
+        match outcome {
+            Err(error) if is_no_space(&error) => {
+                self.tell_no_space(&error);
+                Ok(false)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Says why there is no space when it is not the disk that lacks it. Once, until there is space again.
+    pub(crate) fn tell_no_space(&self, error: &io::Error) {
+        if is_no_descriptor(error) && !self.descriptors_missed.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            error!(%error, "the journal can open no file: raise the limit of open files (ulimit -n, LimitNOFILE)");
         }
     }
 

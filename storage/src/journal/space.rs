@@ -77,11 +77,6 @@ pub(crate) fn is_refused<T>(outcome: &io::Result<T>) -> bool {
     outcome.as_ref().is_err_and(is_no_space)
 }
 
-/// Takes "no space left" for an outcome.
-pub(crate) fn without_space(outcome: io::Result<bool>) -> io::Result<bool> {
-    if is_refused(&outcome) { Ok(false) } else { outcome }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

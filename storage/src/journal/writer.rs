@@ -226,6 +226,7 @@ impl Writer {
             Err(error) if is_no_space(&error) => {
                 // Nothing was acknowledged and no sync was asked for: the same write may be tried again.
                 self.in_flight = Some(in_flight);
+                shared.tell_no_space(&error);
                 shared.set_full_if(|queue| {
                     queue.write_refused = true;
                     true

@@ -565,3 +565,53 @@ fn a_disk_that_is_full_at_any_point_of_a_start_and_after_it_costs_nothing_durabl
         }
     }
 }
+
+/// A thousand idle sockets took all descriptors, the next segment could not be opened, and that was taken for an error of the
+/// disk: nothing was acknowledged until the server was started again.
+#[test]
+fn files_that_can_not_be_opened_for_want_of_descriptors_only_delay_what_is_written() {
+    for manual in [true, false] {
+        let io = SimIo::new();
+        let journal = open(&io, JournalOptions { manual, ..small() }).journal;
+        let watch = Arc::new(Watch::default());
+        journal.start(watch.clone());
+        let mut index = 0;
+        let mut append_some = |count: u64| {
+            for _ in 0..count {
+                match try_append(&journal, AppendClass::Message, index + 1) {
+                    Ok(()) => index += 1,
+                    Err(AppendError::Full | AppendError::Busy) => return (index, true),
+                    Err(error) => panic!("{error}"),
+                }
+                if manual {
+                    journal.drive();
+                }
+            }
+            (index, false)
+        };
+        append_some(20);
+        io.set_no_descriptors(true);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !append_some(50).1 {
+            assert!(Instant::now() < deadline, "without files there is an end to what is taken");
+        }
+        assert!(matches!(journal.health(), Health::Full), "{:?}", journal.health());
+        io.set_no_descriptors(false);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !matches!(journal.health(), Health::Ok) {
+            assert!(Instant::now() < deadline, "{:?}", journal.health());
+            if manual {
+                journal.drive();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (last, refused) = append_some(20);
+        assert!(!refused);
+        watch.wait(GROUP, last);
+        for index in 1..=last {
+            assert_eq!(journal.read_message(GROUP, index).unwrap().payload(), payload(index));
+        }
+        assert!(watch.failed.lock().is_empty());
+        journal.close();
+    }
+}

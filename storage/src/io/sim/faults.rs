@@ -51,6 +51,11 @@ impl SimIo {
         self.disk.lock().forbidden.insert(path.to_owned());
     }
 
+    /// From now on no file can be opened, as when the process has as many open as it may have; or one can again.
+    pub fn set_no_descriptors(&self, none: bool) {
+        self.disk.lock().no_descriptors = none;
+    }
+
     /// The disk is well again: no sector is bad, nothing is going to fail or forbidden.
     pub fn mend(&self) {
         let mut disk = self.disk.lock();

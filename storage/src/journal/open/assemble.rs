@@ -98,6 +98,7 @@ impl Opening {
             damages: Mutex::default(),
             threads: Mutex::default(),
             map_refused: AtomicBool::new(false),
+            descriptors_missed: AtomicBool::new(false),
             rewriting: Mutex::new(None),
             aborted: AtomicBool::new(false),
             directory_lock: Mutex::new(None),
