@@ -84,7 +84,6 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
 
 async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>> {
     banner::opening(&loaded);
-    refuse_open_doors(&loaded)?;
     files::write_pid(&loaded.options)?;
     let server = Server::prepare(loaded.options)?;
     banner::identity(&server);
@@ -95,14 +94,6 @@ async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>
     server.listen().await?;
     banner::ready(&server);
     Ok(server)
-}
-
-/// What protects something must not be ignored.
-fn refuse_open_doors(loaded: &Loaded) -> Result<(), String> {
-    match loaded.unsupported.iter().find(|key| key.guards) {
-        Some(key) => Err(format!("{key}; it protects something that would stand open: remove it to start")),
-        None => Ok(()),
-    }
 }
 
 /// Whatever else is asked for meanwhile is for a server that is there.
@@ -163,7 +154,6 @@ async fn reloaded(
     logger: &Logger,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let loaded = config::load(flags)?;
-    refuse_open_doors(&loaded)?;
     let (old, options) = (server.options(), loaded.options);
     let changes = old.diff(&options);
     if let Some(refusal) = Change::refusal(&changes) {

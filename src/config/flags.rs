@@ -78,7 +78,7 @@ pub(super) fn apply(flags: &Flags, draft: &mut Draft, report: &mut Report) -> Re
         return Err(ConfigError::new("solicited routes require cluster capabilities, e.g. --cluster"));
     }
     for name in &flags.unsupported {
-        report.unsupported.push(UnsupportedKey { name: name.clone(), file: String::new(), line: 0, guards: false });
+        report.unsupported.push(UnsupportedKey { name: name.clone(), file: String::new(), line: 0 });
     }
     Ok(())
 }

@@ -257,27 +257,33 @@ fn tags_metadata_and_flags() {
 #[test]
 fn what_has_no_effect_is_named() {
     let loaded = check(
-        "cluster { name: c }\nleafnodes {}\nocsp: false\nmqtt { port: 1883 }\nauthorization { users [{user: u}], \
-         auth_callout { issuer: x, auth_users: [u] } }\naccounts { A { exports [{stream: x}] } }\njetstream { key: k \
-         }\n\noperator: /x.jwt",
+        "cluster { name: c }\nleafnodes {}\nocsp: false\nmqtt { port: 1883 }\n\naccounts { A { exports [{stream: x}] } }",
     )
     .unwrap();
-    let named: Vec<_> = loaded.unsupported.iter().map(|key| (key.name.as_str(), key.line, key.guards)).collect();
-    assert_eq!(
-        named,
-        [
-            ("authorization.auth_callout", 5, true),
-            ("cluster", 1, false),
-            ("mqtt", 4, false),
-            ("accounts.A.exports", 6, false),
-            ("jetstream.key", 7, true),
-            ("operator", 9, true),
-        ]
-    );
-    let text = loaded.unsupported[1].to_string();
+    let named: Vec<_> = loaded.unsupported.iter().map(|key| (key.name.as_str(), key.line)).collect();
+    assert_eq!(named, [("cluster", 1), ("mqtt", 4), ("accounts.A.exports", 6)]);
+    let text = loaded.unsupported[0].to_string();
     assert!(
         text.starts_with("cluster is not supported by this release and has no effect (") && text.ends_with("x.conf:1)")
     );
+}
+
+#[test]
+fn what_would_protect_something_is_refused() {
+    for (text, name) in [
+        ("operator: /x.jwt", "operator"),
+        ("trusted_keys: OX", "trusted_keys"),
+        ("authorization { auth_callout { issuer: x, auth_users: [u] } }", "authorization.auth_callout"),
+        ("jetstream { key: k }", "jetstream.key"),
+        ("jetstream { tpm { keys_file: k } }", "jetstream.tpm"),
+    ] {
+        let said = format!(
+            "{name} is not supported by this release; it protects something that would stand open: remove it to start"
+        );
+        let error = check(text).unwrap_err();
+        assert!(error.starts_with("x.conf:1:") && error.ends_with(&said), "{text}: {error}");
+    }
+    assert_eq!(check("operator: []\njetstream { key: '' }").unwrap().unsupported, []);
 }
 
 #[test]

@@ -37,8 +37,6 @@ pub(super) struct Draft {
     pub user_name: Option<String>,
     pub password: Option<String>,
     pub cluster_seen: bool,
-    /// Accounts come from an operator's tokens and not from the file.
-    pub operator_seen: bool,
 }
 
 /// Reads the tree into the draft.

@@ -170,7 +170,8 @@ const IMPORTS: Shape = List(&Map(&[
     ("share|allow_trace", Bool),
 ]));
 
-/// A key that is only checked. `guards`: without it, the server admits or discloses what the operator meant to keep.
+/// A key that is only checked. `guards`: without it, the server admits or discloses what the operator meant to keep
+/// (operator mode, callout, encryption), so that it is refused.
 struct Row {
     names: &'static str,
     shape: Shape,
@@ -224,8 +225,6 @@ const JETSTREAM: &[Row] = &[
 pub(super) fn read(name: &str, entry: Entry<'_>, draft: &mut Draft, report: &mut Report) -> bool {
     match name {
         "cluster" => draft.cluster_seen = true,
-        "operator" | "operators" | "roots" | "root" | "root_operators" | "root_operator" | "trusted"
-        | "trusted_keys" => draft.operator_seen = true,
         "proxy_protocol" => top::set(&mut draft.options.proxy_protocol, entry.boolean(report)),
         _ => {}
     }
@@ -276,13 +275,11 @@ fn read_row(name: &str, path: &str, entry: Entry<'_>, rows: &[Row], report: &mut
         return false;
     };
     check(entry, &row.shape, report);
-    if !is_off(entry.node) {
-        report.unsupported(path, &entry.node.span);
-        if row.guards
-            && let Some(key) = report.unsupported.last_mut()
-        {
-            key.guards = true;
-        }
+    let span = &entry.node.span;
+    match (is_off(entry.node), row.guards) {
+        (true, _) => {}
+        (false, true) => report.missing_guard(path, span),
+        (false, false) => report.unsupported(path, span),
     }
     true
 }
