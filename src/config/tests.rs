@@ -393,6 +393,17 @@ fn tls() {
         assert_eq!(check_in(dir.path(), &format!("tls {{ {block} }}")).unwrap_err(), format!("x.conf:1:0: {error}"));
     }
 
+    for ocsp_peer in ["true", "{ verify: true, warn_only: false }"] {
+        let error = check_in(dir.path(), &format!("tls {{ {pair}, ocsp_peer: {ocsp_peer} }}")).unwrap_err();
+        assert!(error.contains("tls.ocsp_peer is not supported by this release; it protects something"), "{error}");
+    }
+    for (ocsp_peer, named) in
+        [("false", 0), ("{ verify: false }", 0), ("{ ca_timeout: 2 }", 0), ("{ verify: true, warn_only: true }", 1)]
+    {
+        let loaded = check_in(dir.path(), &format!("tls {{ {pair}, ocsp_peer: {ocsp_peer} }}")).unwrap();
+        assert_eq!(loaded.unsupported.len(), named, "{ocsp_peer}");
+    }
+
     let tls_flags = super::TlsFlags {
         cert_file: Some(at("cert.pem").into()),
         key_file: Some(at("key.pem").into()),
