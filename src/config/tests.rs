@@ -346,6 +346,12 @@ fn tls() {
     write("key.pem", &made.signing_key.serialize_pem());
     write("other.pem", &other.signing_key.serialize_pem());
     write("empty.pem", "");
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    write("broken.pem", broken);
+    write(
+        "mixed.pem",
+        &format!("{broken}{}-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n", made.cert.pem()),
+    );
     let at = |name: &str| dir.path().join(name).display().to_string();
     let pair = format!("cert_file: \"{}\", key_file: \"{}\"", at("cert.pem"), at("key.pem"));
 
@@ -384,7 +390,14 @@ fn tls() {
             format!("cert_file: \"{}\", key_file: \"{}\"", at("empty.pem"), at("key.pem")),
             "error parsing X509 certificate/key pair: failed to find any PEM data in certificate input empty.pem",
         ),
-        (format!("{pair}, ca_file: \"{}\"", at("empty.pem")), "failed to parse root ca certificate"),
+        (
+            format!("{pair}, ca_file: \"{}\"", at("empty.pem")),
+            "failed to parse root ca certificate: nothing usable in empty.pem",
+        ),
+        (
+            format!("{pair}, ca_file: \"{}\"", at("broken.pem")),
+            "failed to parse root ca certificate: nothing usable in broken.pem",
+        ),
         (
             format!("{pair}, certs: [{{ {pair} }}]"),
             "error parsing tls config, cannot combine 'cert_file' option with 'certs' option",
@@ -392,6 +405,9 @@ fn tls() {
     ] {
         assert_eq!(check_in(dir.path(), &format!("tls {{ {block} }}")).unwrap_err(), format!("x.conf:1:0: {error}"));
     }
+
+    let (roots, unusable) = super::trusted_roots(&dir.path().join("mixed.pem")).unwrap();
+    assert_eq!((roots.len(), unusable), (1, 2));
 
     for ocsp_peer in ["true", "{ verify: true, warn_only: false }"] {
         let error = check_in(dir.path(), &format!("tls {{ {pair}, ocsp_peer: {ocsp_peer} }}")).unwrap_err();

@@ -19,6 +19,7 @@ use super::syntax::Map;
 pub(super) use authorization::single_user;
 pub use tls::{CIPHER_SUITE_NAMES, CURVE_NAMES};
 pub(super) use tls_files::check_files as check_tls_files;
+pub use tls_files::trusted_roots;
 
 /// Options while file and flags are being read: what is not decided yet is `None` and gets its default, which may
 /// depend on other options, at the end.
