@@ -67,7 +67,7 @@ pub fn reload(options: &Options, hub: &Hub, node: &Arc<Node>) {
     refuse_others(hub, node);
 }
 
-/// Clients of accounts without JetStream are told so, as long as some account has it.
+/// Clients of accounts without JetStream are told so.
 fn refuse_others(hub: &Hub, node: &Arc<Node>) {
     let system = hub.system_account();
     for account in hub.accounts() {
@@ -147,7 +147,8 @@ fn batches_max(limit: Option<u64>, default: usize) -> usize {
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default)
 }
 
-/// The accounts that have JetStream: the global one when nothing else is said, else those that ask for it.
+/// The accounts that have JetStream: those that ask for it, and the global one only where it is alone with the system
+/// account, as with nats-server.
 fn accounts(options: &Options, hub: &Hub) -> Vec<(Arc<Account>, Option<AccountLimits>)> {
     let mut enabled: Vec<_> = options
         .accounts
@@ -156,7 +157,7 @@ fn accounts(options: &Options, hub: &Hub) -> Vec<(Arc<Account>, Option<AccountLi
             Some((hub.ensure_account(&account.name), Some(account_limits(account.jetstream.as_ref()?))))
         })
         .collect();
-    if options.accounts.iter().all(|account| account.jetstream.is_none()) {
+    if options.accounts.iter().all(|account| Some(&account.name) == options.system_account.as_ref()) {
         enabled.push((hub.ensure_account(GLOBAL), None));
     }
     enabled
