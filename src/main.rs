@@ -153,7 +153,9 @@ async fn reloaded(
     flags: &Flags,
     logger: &Logger,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let loaded = config::load(flags)?;
+    // Large files take a while, in which signals are heard.
+    let flags = flags.clone();
+    let loaded = tokio::task::spawn_blocking(move || config::load(&flags)).await??;
     let (old, options) = (server.options(), loaded.options);
     let changes = old.diff(&options);
     if let Some(refusal) = Change::refusal(&changes) {

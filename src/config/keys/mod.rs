@@ -10,6 +10,7 @@ mod tls_files;
 mod top;
 mod unsupported;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::options::Options;
@@ -37,6 +38,8 @@ pub(super) struct Draft {
     pub info_queue_limit: Option<u64>,
     pub user_name: Option<String>,
     pub password: Option<String>,
+    /// Of the users read so far, in whatever account.
+    pub user_names: HashSet<String>,
     pub cluster_seen: bool,
 }
 
