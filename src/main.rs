@@ -153,6 +153,9 @@ async fn reloaded(
     flags: &Flags,
     logger: &Logger,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    if flags.config_file.is_none() {
+        return Err("can only reload config when a file is provided using -c or --config".into());
+    }
     // Large files take a while, in which signals are heard.
     let flags = flags.clone();
     let loaded = tokio::task::spawn_blocking(move || config::load(&flags)).await??;

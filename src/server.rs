@@ -99,6 +99,8 @@ impl Server {
         let info = first_info(&identity, &options);
         let hub = Hub::new(settings::connections(&options), settings::directory(&options)?, info);
         settings::accounts(&options, &hub);
+        // The monitor shows it before the real port is known.
+        settings::announce(&options, &hub, options.listen.port);
         if let Some(tls) = settings::tls(&options) {
             hub.tls.store(Some(Arc::new(TlsListener::new(tls)?)));
         }

@@ -11,13 +11,15 @@ from harness.server import Server, binary
 
 
 class Process(Server):
-    """A server whose configuration file can be changed under its feet."""
+    """A server whose configuration file can be changed under its feet; without a configuration it has no file."""
 
     def __init__(self, config, *, arguments=()):
         super().__init__(jetstream=False, config=config)
         self.arguments = list(arguments)
 
     def command(self):
+        if self.config is None:
+            return [binary(self.kind), "-a", "127.0.0.1", "-p", str(self.port), *self.arguments]
         self.write(self.config)
         return [binary(self.kind), "-c", str(self.path), *self.arguments]
 
