@@ -59,9 +59,10 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
             Ok(signals) => signals,
             Err(error) => return fatal(logger, format_args!("can't listen for signals: {error}")),
         };
+        let mut asked = Asked::default();
         let started = tokio::select! {
             started = start(loaded) => started,
-            () = told_to_end(&mut signals) => return ExitCode::SUCCESS,
+            () = told_to_end(&mut signals, logger, &mut asked) => return ExitCode::SUCCESS,
         };
         let server = match started {
             Ok(server) => server,
@@ -71,7 +72,7 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
         if let Err(error) = release_program_pages() {
             tracing::debug!("the code of the start stays in memory: {error}");
         }
-        until_told_to_end(&server, &mut signals, &mut files, flags, logger).await;
+        until_told_to_end(&server, &mut signals, &mut files, flags, logger, asked).await;
         tracing::info!("Initiating Shutdown...");
         server.shut_down().await;
         tracing::info!("Server Exiting..");
@@ -96,9 +97,22 @@ async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>
     Ok(server)
 }
 
-/// Whatever else is asked for meanwhile is for a server that is there.
-async fn told_to_end(signals: &mut Signals) {
-    while !matches!(signals.next().await, Signal::Quit | Signal::Terminate) {}
+/// What was asked for during the start, and is done once the server is there.
+#[derive(Default)]
+struct Asked {
+    reload: bool,
+    lame_duck: bool,
+}
+
+async fn told_to_end(signals: &mut Signals, logger: &Logger, asked: &mut Asked) {
+    loop {
+        match signals.next().await {
+            Signal::Quit | Signal::Terminate => break,
+            Signal::Reopen => logger.reopen(),
+            Signal::Reload => asked.reload = true,
+            Signal::LameDuck => asked.lame_duck = true,
+        }
+    }
     tracing::info!("Server Exiting before it was ready..");
 }
 
@@ -108,9 +122,16 @@ async fn until_told_to_end(
     files: &mut Files,
     flags: &Flags,
     logger: &Logger,
+    asked: Asked,
 ) {
     // A reload takes long when it opens a store: other signals are heard meanwhile, and one more reload follows it.
     let reload_wanted = Notify::new();
+    if asked.reload {
+        reload_wanted.notify_one();
+    }
+    if asked.lame_duck {
+        begin_lame_duck(server);
+    }
     let reloads = async {
         loop {
             reload_wanted.notified().await;
@@ -125,11 +146,7 @@ async fn until_told_to_end(
                 Signal::Quit | Signal::Terminate => return,
                 Signal::Reopen => logger.reopen(),
                 Signal::Reload => reload_wanted.notify_one(),
-                Signal::LameDuck => {
-                    let server = Arc::clone(server);
-                    // Ends the server, which the other arm waits for; a second signal must be heard meanwhile.
-                    tokio::spawn(async move { server.lame_duck().await });
-                }
+                Signal::LameDuck => begin_lame_duck(server),
             }
         }
     };
@@ -138,6 +155,12 @@ async fn until_told_to_end(
         () = reloads => {}
         () = server.stopped() => {}
     }
+}
+
+/// Ends the server some time; further signals must be heard meanwhile.
+fn begin_lame_duck(server: &Arc<Server>) {
+    let server = Arc::clone(server);
+    tokio::spawn(async move { server.lame_duck().await });
 }
 
 async fn reload(server: &Arc<Server>, files: &mut Files, flags: &Flags, logger: &Logger) {
