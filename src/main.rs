@@ -7,7 +7,7 @@ mod store;
 use files::Files;
 use headwater::cli::{self, Start};
 use headwater::config::{self, Change, Flags, Loaded};
-use headwater::logging::{Logger, Severity};
+use headwater::logging::{Logger, NextLog, Severity};
 use headwater::process::release_program_pages;
 use headwater::server::{Server, runtime};
 use headwater::signals::{Signal, Signals};
@@ -187,9 +187,11 @@ async fn reloaded(
     if let Some(refusal) = Change::refusal(&changes) {
         return Err(refusal.into());
     }
-    logger.reconfigure(&options.log)?;
+    // All or nothing: a reload that the server refuses must not have moved the log.
+    let log = NextLog::open(&options.log)?;
     let reloading = Arc::clone(server);
     tokio::task::spawn_blocking(move || reloading.reload(options)).await??;
+    logger.reconfigure(log);
     files.follow(&old, server);
     for key in &loaded.unsupported {
         tracing::warn!("{key}");
