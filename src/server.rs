@@ -133,7 +133,7 @@ impl Server {
             failed(StartError::Listen { address, cause })
         })?;
         let address = *self.monitor.get_or_init(|| address);
-        let serving = tokio::spawn(Monitor::new(self).serve(listener, address, Arc::clone(&self.monitor_tls)));
+        let serving = tokio::spawn(Monitor::new(self).serve(listener, Arc::clone(&self.monitor_tls)));
         self.tasks.lock().push(serving);
         Ok(Some(address))
     }
