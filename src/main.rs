@@ -7,7 +7,7 @@ mod store;
 use files::Files;
 use headwater::cli::{self, Start};
 use headwater::config::{self, Change, Flags, Loaded};
-use headwater::logging::{Logger, Severity};
+use headwater::logging::{Logger, NextLog, Severity};
 use headwater::process::{raise_descriptor_limit, release_program_pages};
 use headwater::server::{Server, runtime};
 use headwater::signals::{Signal, Signals};
@@ -62,9 +62,10 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
             Ok(signals) => signals,
             Err(error) => return fatal(logger, format_args!("can't listen for signals: {error}")),
         };
+        let mut asked = Asked::default();
         let started = tokio::select! {
             started = start(loaded) => started,
-            () = told_to_end(&mut signals) => return ExitCode::SUCCESS,
+            () = told_to_end(&mut signals, logger, &mut asked) => return ExitCode::SUCCESS,
         };
         let server = match started {
             Ok(server) => server,
@@ -74,7 +75,7 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
         if let Err(error) = release_program_pages() {
             tracing::debug!("the code of the start stays in memory: {error}");
         }
-        until_told_to_end(&server, &mut signals, &mut files, flags, logger).await;
+        until_told_to_end(&server, &mut signals, &mut files, flags, logger, asked).await;
         tracing::info!("Initiating Shutdown...");
         server.shut_down().await;
         tracing::info!("Server Exiting..");
@@ -87,7 +88,6 @@ fn run(flags: &Flags, loaded: Loaded, logger: &Logger) -> ExitCode {
 
 async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>> {
     banner::opening(&loaded);
-    refuse_open_doors(&loaded)?;
     files::write_pid(&loaded.options)?;
     let server = Server::prepare(loaded.options)?;
     banner::identity(&server);
@@ -100,17 +100,22 @@ async fn start(loaded: Loaded) -> Result<Arc<Server>, Box<dyn std::error::Error>
     Ok(server)
 }
 
-/// What protects something must not be ignored.
-fn refuse_open_doors(loaded: &Loaded) -> Result<(), String> {
-    match loaded.unsupported.iter().find(|key| key.guards) {
-        Some(key) => Err(format!("{key}; it protects something that would stand open: remove it to start")),
-        None => Ok(()),
-    }
+/// What was asked for during the start, and is done once the server is there.
+#[derive(Default)]
+struct Asked {
+    reload: bool,
+    lame_duck: bool,
 }
 
-/// Whatever else is asked for meanwhile is for a server that is there.
-async fn told_to_end(signals: &mut Signals) {
-    while !matches!(signals.next().await, Signal::Quit | Signal::Terminate) {}
+async fn told_to_end(signals: &mut Signals, logger: &Logger, asked: &mut Asked) {
+    loop {
+        match signals.next().await {
+            Signal::Quit | Signal::Terminate => break,
+            Signal::Reopen => logger.reopen(),
+            Signal::Reload => asked.reload = true,
+            Signal::LameDuck => asked.lame_duck = true,
+        }
+    }
     tracing::info!("Server Exiting before it was ready..");
 }
 
@@ -120,9 +125,16 @@ async fn until_told_to_end(
     files: &mut Files,
     flags: &Flags,
     logger: &Logger,
+    asked: Asked,
 ) {
     // A reload takes long when it opens a store: other signals are heard meanwhile, and one more reload follows it.
     let reload_wanted = Notify::new();
+    if asked.reload {
+        reload_wanted.notify_one();
+    }
+    if asked.lame_duck {
+        begin_lame_duck(server);
+    }
     let reloads = async {
         loop {
             reload_wanted.notified().await;
@@ -137,11 +149,7 @@ async fn until_told_to_end(
                 Signal::Quit | Signal::Terminate => return,
                 Signal::Reopen => logger.reopen(),
                 Signal::Reload => reload_wanted.notify_one(),
-                Signal::LameDuck => {
-                    let server = Arc::clone(server);
-                    // Ends the server, which the other arm waits for; a second signal must be heard meanwhile.
-                    tokio::spawn(async move { server.lame_duck().await });
-                }
+                Signal::LameDuck => begin_lame_duck(server),
             }
         }
     };
@@ -150,6 +158,12 @@ async fn until_told_to_end(
         () = reloads => {}
         () = server.stopped() => {}
     }
+}
+
+/// Ends the server some time; further signals must be heard meanwhile.
+fn begin_lame_duck(server: &Arc<Server>) {
+    let server = Arc::clone(server);
+    tokio::spawn(async move { server.lame_duck().await });
 }
 
 async fn reload(server: &Arc<Server>, files: &mut Files, flags: &Flags, logger: &Logger) {
@@ -165,16 +179,22 @@ async fn reloaded(
     flags: &Flags,
     logger: &Logger,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let loaded = config::load(flags)?;
-    refuse_open_doors(&loaded)?;
+    if flags.config_file.is_none() {
+        return Err("can only reload config when a file is provided using -c or --config".into());
+    }
+    // Large files take a while, in which signals are heard.
+    let flags = flags.clone();
+    let loaded = tokio::task::spawn_blocking(move || config::load(&flags)).await??;
     let (old, options) = (server.options(), loaded.options);
     let changes = old.diff(&options);
     if let Some(refusal) = Change::refusal(&changes) {
         return Err(refusal.into());
     }
-    logger.reconfigure(&options.log)?;
+    // All or nothing: a reload that the server refuses must not have moved the log.
+    let log = NextLog::open(&options.log)?;
     let reloading = Arc::clone(server);
     tokio::task::spawn_blocking(move || reloading.reload(options)).await??;
+    logger.reconfigure(log);
     files.follow(&old, server);
     for key in &loaded.unsupported {
         tracing::warn!("{key}");

@@ -8,11 +8,16 @@ pub use program_pages::release_program_pages;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+
+/// As nats-server writes it.
+const PID_FILE_MODE: u32 = 0o600;
 
 /// The name this program was started by, which names its ports file and finds its other instances.
 pub fn program_name() -> String {
@@ -21,9 +26,12 @@ pub fn program_name() -> String {
     name.unwrap_or_else(|| "headwater".into())
 }
 
-/// Writes the pid in decimal, without a line break. The file stays when the process ends, as with nats-server.
+/// Writes the pid in decimal, without a line break, for this user alone. The file stays when the process ends, as with
+/// nats-server.
 pub fn write_pid_file(path: &Path) -> io::Result<()> {
-    std::fs::write(path, std::process::id().to_string())
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(PID_FILE_MODE);
+    options.open(path)?.write_all(std::process::id().to_string().as_bytes())
 }
 
 /// Where the listeners are. A field is left out when nothing listens.
@@ -130,13 +138,15 @@ pub const COMPATIBLE_VERSION: &str = "2.15.1";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn the_pid_is_plain_digits() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
         write_pid_file(&path).unwrap();
-        assert_eq!(std::fs::read_to_string(path).unwrap(), std::process::id().to_string());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -99,6 +99,8 @@ impl Server {
         let info = first_info(&identity, &options);
         let hub = Hub::new(settings::connections(&options), settings::directory(&options)?, info);
         settings::accounts(&options, &hub);
+        // The monitor shows it before the real port is known.
+        settings::announce(&options, &hub, options.listen.port);
         if let Some(tls) = settings::tls(&options) {
             hub.tls.store(Some(Arc::new(TlsListener::new(tls)?)));
         }
@@ -131,7 +133,7 @@ impl Server {
             failed(StartError::Listen { address, cause })
         })?;
         let address = *self.monitor.get_or_init(|| address);
-        let serving = tokio::spawn(Monitor::new(self).serve(listener, address, Arc::clone(&self.monitor_tls)));
+        let serving = tokio::spawn(Monitor::new(self).serve(listener, Arc::clone(&self.monitor_tls)));
         self.tasks.lock().push(serving);
         Ok(Some(address))
     }
@@ -341,12 +343,15 @@ fn first_info(identity: &ServerIdentity, options: &Options) -> Info {
 }
 
 async fn listen(host: &str, port: u16) -> Result<TcpListener, StartError> {
-    let mut addresses =
-        tokio::net::lookup_host((host, port)).await.map_err(|cause| StartError::Host { host: host.into(), cause })?;
-    let address = addresses
-        .next()
-        .ok_or_else(|| StartError::Host { host: host.into(), cause: io::ErrorKind::NotFound.into() })?;
+    let failed = |cause| StartError::Host { host: host.into(), cause };
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await.map_err(failed)?.collect();
+    let address = preferred(&addresses).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
     bind(address).map_err(|cause| StartError::Listen { address, cause })
+}
+
+/// Where to listen when a name has several addresses: the first of IPv4, as nats-server does it, else the first.
+fn preferred(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -374,6 +379,23 @@ async fn accept_all(hub: Arc<Hub>, listener: TcpListener, mut phase: watch::Rece
                 tokio::time::sleep(retry).await;
                 retry = (retry * 2).min(ACCEPT_RETRY_MAX);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_several_addresses_is_listened_to_at_the_first_of_ipv4() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        for (known, chosen) in [
+            (&["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"][..], Some("127.0.0.1:1")),
+            (&["[::1]:1", "[::2]:1"], Some("[::1]:1")),
+            (&[], None),
+        ] {
+            assert_eq!(preferred(&addresses(known)), chosen.map(|text| text.parse().unwrap()), "{known:?}");
         }
     }
 }

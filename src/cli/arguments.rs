@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 
 use super::names::{Takes, find};
@@ -20,13 +21,13 @@ struct Arguments {
     port: Option<i64>,
     #[arg(long = "server_name")]
     server_name: Option<String>,
-    #[arg(long)]
+    #[arg(long, value_parser = file_name())]
     pid: Option<PathBuf>,
     #[arg(long = "http_port", value_parser = integer)]
     http_port: Option<i64>,
     #[arg(long = "https_port", value_parser = integer)]
     https_port: Option<i64>,
-    #[arg(long)]
+    #[arg(long, value_parser = file_name())]
     config: Option<PathBuf>,
     #[arg(long, value_parser = boolean)]
     check: Option<bool>,
@@ -34,9 +35,9 @@ struct Arguments {
     signal: Option<String>,
     #[arg(long = "client_advertise")]
     client_advertise: Option<String>,
-    #[arg(long = "ports_file_dir")]
+    #[arg(long = "ports_file_dir", value_parser = file_name())]
     ports_file_dir: Option<PathBuf>,
-    #[arg(long)]
+    #[arg(long, value_parser = file_name())]
     log: Option<PathBuf>,
     #[arg(long, value_parser = boolean)]
     logtime: Option<bool>,
@@ -62,7 +63,7 @@ struct Arguments {
     max_traced_msg_len: Option<i64>,
     #[arg(long, value_parser = boolean)]
     jetstream: Option<bool>,
-    #[arg(long = "store_dir")]
+    #[arg(long = "store_dir", value_parser = file_name())]
     store_dir: Option<PathBuf>,
     #[arg(long)]
     user: Option<String>,
@@ -72,13 +73,13 @@ struct Arguments {
     auth: Option<String>,
     #[arg(long, value_parser = boolean)]
     tls: Option<bool>,
-    #[arg(long)]
+    #[arg(long, value_parser = file_name())]
     tlscert: Option<PathBuf>,
-    #[arg(long)]
+    #[arg(long, value_parser = file_name())]
     tlskey: Option<PathBuf>,
     #[arg(long, value_parser = boolean)]
     tlsverify: Option<bool>,
-    #[arg(long)]
+    #[arg(long, value_parser = file_name())]
     tlscacert: Option<PathBuf>,
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
@@ -266,9 +267,10 @@ fn to_flags(given: Arguments) -> Flags {
         tls: TlsFlags {
             enabled: given.tls,
             verify: given.tlsverify,
-            cert_file: path(given.tlscert),
-            key_file: path(given.tlskey),
-            ca_file: path(given.tlscacert),
+            // Empty, they still want TLS: without it, whoever forgot the name of a file would serve in clear.
+            cert_file: given.tlscert,
+            key_file: given.tlskey,
+            ca_file: given.tlscacert,
         },
         threads: given.threads,
         unsupported,
@@ -296,6 +298,11 @@ fn unsupported(given: &Arguments) -> Vec<String> {
 
 fn positive<T: TryFrom<i64>>(number: i64) -> Option<T> {
     T::try_from(number).ok().filter(|_| number > 0)
+}
+
+/// An empty one is taken, too: in Go it is as good as none, and scripts rely on it.
+fn file_name() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// Go's spellings of a boolean.

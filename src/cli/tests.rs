@@ -36,6 +36,17 @@ fn one_dash_or_two_and_both_ways_to_give_a_value() {
 }
 
 #[test]
+fn an_empty_value_is_as_good_as_none_but_for_tls() {
+    for name in ["c", "a", "n", "l", "P", "sd", "ports_file_dir", "r", "user", "client_advertise"] {
+        assert_eq!(flags(&format!("-{name}=")), Flags::default(), "{name}");
+    }
+    for name in ["tlscert", "tlskey", "tlscacert"] {
+        let error = load(&flags(&format!("-{name}="))).unwrap_err().to_string();
+        assert_eq!(error, "TLS Server certificate must be present and valid", "{name}");
+    }
+}
+
+#[test]
 fn levels_of_the_log() {
     for (line, expected) in [
         ("", (None, None, None)),

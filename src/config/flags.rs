@@ -78,7 +78,7 @@ pub(super) fn apply(flags: &Flags, draft: &mut Draft, report: &mut Report) -> Re
         return Err(ConfigError::new("solicited routes require cluster capabilities, e.g. --cluster"));
     }
     for name in &flags.unsupported {
-        report.unsupported.push(UnsupportedKey { name: name.clone(), file: String::new(), line: 0, guards: false });
+        report.unsupported.push(UnsupportedKey { name: name.clone(), file: String::new(), line: 0 });
     }
     Ok(())
 }
@@ -131,15 +131,16 @@ fn apply_tls(flags: &TlsFlags, tls: &mut Option<TlsOptions>) -> Result<(), Confi
     if *flags == TlsFlags::default() {
         return Ok(());
     }
-    let Some(cert_file) = flags.cert_file.clone() else {
+    let named = |file: &Option<PathBuf>| file.clone().filter(|path| !path.as_os_str().is_empty());
+    let Some(cert_file) = named(&flags.cert_file) else {
         return Err(ConfigError::new("TLS Server certificate must be present and valid"));
     };
-    let Some(key_file) = flags.key_file.clone() else {
+    let Some(key_file) = named(&flags.key_file) else {
         return Err(ConfigError::new("TLS Server private key must be present and valid"));
     };
     let from_flags = TlsOptions {
         certificates: vec![CertificatePair { cert_file, key_file }],
-        ca_file: flags.ca_file.clone(),
+        ca_file: named(&flags.ca_file),
         verify: flags.verify.unwrap_or(false),
         ..TlsOptions::default()
     };

@@ -120,8 +120,7 @@ fn finish(draft: Draft, report: &mut Report) -> Result<Options, ConfigError> {
         && !draft.authorization_seen;
     // Named, so that it must exist; the default one is made when nobody defines it.
     let defined = |name: &str| options.accounts.iter().any(|account| account.name == name);
-    let named_and_missing = explicit_system_account && !options.system_account.as_deref().is_some_and(defined);
-    if named_and_missing && !draft.operator_seen {
+    if explicit_system_account && !options.system_account.as_deref().is_some_and(defined) {
         return Err(ConfigError::new("error resolving system account: account missing"));
     }
     Ok(options)

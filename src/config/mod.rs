@@ -28,7 +28,7 @@ pub use account::{
 pub use duration::{GoDuration, parse_duration};
 pub use flags::{Flags, LogFlags, TlsFlags};
 pub use jetstream::{AccountJetStreamLimits, JetStreamLimits, JetStreamOptions, SyncPolicy};
-pub use keys::{CIPHER_SUITE_NAMES, CURVE_NAMES};
+pub use keys::{CIPHER_SUITE_NAMES, CURVE_NAMES, trusted_roots};
 pub use load::{Loaded, load, load_text};
 pub use options::{Authorization, ListenAddress, LogOptions, Options, UnsupportedKey, UserPassword, WriteTimeout};
 pub use reload::{Change, Topic};

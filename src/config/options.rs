@@ -275,7 +275,7 @@ pub struct UserPassword {
 }
 
 /// A key or flag of nats-server that this release knows, checks the syntax of, and does not act on. The server names
-/// each one in a warning when it starts.
+/// each one in a warning when it starts. A key that protects something is none of these: it is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnsupportedKey {
     /// Dotted path, for example `leafnodes` or `accounts.A.exports`.
@@ -283,8 +283,6 @@ pub struct UnsupportedKey {
     /// Empty for a command-line flag.
     pub file: String,
     pub line: u32,
-    /// Without it the server admits or discloses what the operator meant to keep (operator mode, callout, encryption).
-    pub guards: bool,
 }
 
 impl fmt::Display for UnsupportedKey {

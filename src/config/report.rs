@@ -55,11 +55,16 @@ impl Report {
     }
 
     pub fn unsupported(&mut self, name: impl Into<String>, span: &Span) {
-        self.unsupported.push(UnsupportedKey {
-            name: name.into(),
-            file: span.file.to_string(),
-            line: span.line,
-            guards: false,
-        });
+        self.unsupported.push(UnsupportedKey { name: name.into(), file: span.file.to_string(), line: span.line });
+    }
+
+    /// A key that is not acted on, and without which the server admits or discloses what the operator meant to keep.
+    pub fn missing_guard(&mut self, name: impl fmt::Display, span: &Span) {
+        self.error(
+            span,
+            format_args!(
+                "{name} is not supported by this release; it protects something that would stand open: remove it to start"
+            ),
+        );
     }
 }

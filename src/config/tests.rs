@@ -257,27 +257,33 @@ fn tags_metadata_and_flags() {
 #[test]
 fn what_has_no_effect_is_named() {
     let loaded = check(
-        "cluster { name: c }\nleafnodes {}\nocsp: false\nmqtt { port: 1883 }\nauthorization { users [{user: u}], \
-         auth_callout { issuer: x, auth_users: [u] } }\naccounts { A { exports [{stream: x}] } }\njetstream { key: k \
-         }\n\noperator: /x.jwt",
+        "cluster { name: c }\nleafnodes {}\nocsp: false\nmqtt { port: 1883 }\n\naccounts { A { exports [{stream: x}] } }",
     )
     .unwrap();
-    let named: Vec<_> = loaded.unsupported.iter().map(|key| (key.name.as_str(), key.line, key.guards)).collect();
-    assert_eq!(
-        named,
-        [
-            ("authorization.auth_callout", 5, true),
-            ("cluster", 1, false),
-            ("mqtt", 4, false),
-            ("accounts.A.exports", 6, false),
-            ("jetstream.key", 7, true),
-            ("operator", 9, true),
-        ]
-    );
-    let text = loaded.unsupported[1].to_string();
+    let named: Vec<_> = loaded.unsupported.iter().map(|key| (key.name.as_str(), key.line)).collect();
+    assert_eq!(named, [("cluster", 1), ("mqtt", 4), ("accounts.A.exports", 6)]);
+    let text = loaded.unsupported[0].to_string();
     assert!(
         text.starts_with("cluster is not supported by this release and has no effect (") && text.ends_with("x.conf:1)")
     );
+}
+
+#[test]
+fn what_would_protect_something_is_refused() {
+    for (text, name) in [
+        ("operator: /x.jwt", "operator"),
+        ("trusted_keys: OX", "trusted_keys"),
+        ("authorization { auth_callout { issuer: x, auth_users: [u] } }", "authorization.auth_callout"),
+        ("jetstream { key: k }", "jetstream.key"),
+        ("jetstream { tpm { keys_file: k } }", "jetstream.tpm"),
+    ] {
+        let said = format!(
+            "{name} is not supported by this release; it protects something that would stand open: remove it to start"
+        );
+        let error = check(text).unwrap_err();
+        assert!(error.starts_with("x.conf:1:") && error.ends_with(&said), "{text}: {error}");
+    }
+    assert_eq!(check("operator: []\njetstream { key: '' }").unwrap().unsupported, []);
 }
 
 #[test]
@@ -340,6 +346,12 @@ fn tls() {
     write("key.pem", &made.signing_key.serialize_pem());
     write("other.pem", &other.signing_key.serialize_pem());
     write("empty.pem", "");
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    write("broken.pem", broken);
+    write(
+        "mixed.pem",
+        &format!("{broken}{}-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n", made.cert.pem()),
+    );
     let at = |name: &str| dir.path().join(name).display().to_string();
     let pair = format!("cert_file: \"{}\", key_file: \"{}\"", at("cert.pem"), at("key.pem"));
 
@@ -378,13 +390,34 @@ fn tls() {
             format!("cert_file: \"{}\", key_file: \"{}\"", at("empty.pem"), at("key.pem")),
             "error parsing X509 certificate/key pair: failed to find any PEM data in certificate input empty.pem",
         ),
-        (format!("{pair}, ca_file: \"{}\"", at("empty.pem")), "failed to parse root ca certificate"),
+        (
+            format!("{pair}, ca_file: \"{}\"", at("empty.pem")),
+            "failed to parse root ca certificate: nothing usable in empty.pem",
+        ),
+        (
+            format!("{pair}, ca_file: \"{}\"", at("broken.pem")),
+            "failed to parse root ca certificate: nothing usable in broken.pem",
+        ),
         (
             format!("{pair}, certs: [{{ {pair} }}]"),
             "error parsing tls config, cannot combine 'cert_file' option with 'certs' option",
         ),
     ] {
         assert_eq!(check_in(dir.path(), &format!("tls {{ {block} }}")).unwrap_err(), format!("x.conf:1:0: {error}"));
+    }
+
+    let (roots, unusable) = super::trusted_roots(&dir.path().join("mixed.pem")).unwrap();
+    assert_eq!((roots.len(), unusable), (1, 2));
+
+    for ocsp_peer in ["true", "{ verify: true, warn_only: false }"] {
+        let error = check_in(dir.path(), &format!("tls {{ {pair}, ocsp_peer: {ocsp_peer} }}")).unwrap_err();
+        assert!(error.contains("tls.ocsp_peer is not supported by this release; it protects something"), "{error}");
+    }
+    for (ocsp_peer, named) in
+        [("false", 0), ("{ verify: false }", 0), ("{ ca_timeout: 2 }", 0), ("{ verify: true, warn_only: true }", 1)]
+    {
+        let loaded = check_in(dir.path(), &format!("tls {{ {pair}, ocsp_peer: {ocsp_peer} }}")).unwrap();
+        assert_eq!(loaded.unsupported.len(), named, "{ocsp_peer}");
     }
 
     let tls_flags = super::TlsFlags {

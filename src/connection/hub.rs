@@ -15,7 +15,7 @@ use crate::protocol::error::{self, ClosedReason};
 use crate::protocol::info::Info;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Instant;
@@ -180,13 +180,13 @@ impl Hub {
     }
 
     /// The configuration has no other accounts any more than those that are wanted and the server's own.
-    pub fn retain_accounts(&self, wanted: impl Fn(&str) -> bool) {
+    pub fn retain_accounts(&self, wanted: &HashSet<&str>) {
         let system = self.system_account();
         let is_own = |account: &Arc<Account>| Arc::ptr_eq(account, &self.global) || Arc::ptr_eq(account, &system);
         let mut accounts = self.accounts.write();
         let mut absent = self.absent.lock();
         accounts.retain(|name, account| {
-            let stays = wanted(name) || is_own(account);
+            let stays = wanted.contains(name.as_str()) || is_own(account);
             if !stays {
                 absent.insert(name.clone(), Arc::clone(account));
             }

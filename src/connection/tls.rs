@@ -3,6 +3,7 @@
 
 use super::certificate;
 use super::connection::TlsInfo;
+use crate::config::trusted_roots;
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -80,6 +81,8 @@ pub enum TlsError {
     NoCertificate,
     #[error("certificate or key not usable: {0}")]
     Unusable(#[from] rustls::Error),
+    #[error("client certificates can't be verified: {0}")]
+    Roots(String),
     #[error("client certificates can't be verified: there is no 'ca_file' and the system has no list either")]
     NoRoots,
     #[error("client certificates can't be verified: {0}")]
@@ -176,22 +179,18 @@ impl TlsListener {
 
 /// Who may vouch for clients: those of the file, or those that the system trusts.
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(ca_file) => {
-            for certificate in certificates(ca_file)? {
-                roots.add(certificate)?;
-            }
+    if let Some(ca_file) = ca_file {
+        let (roots, unusable) = trusted_roots(ca_file).map_err(TlsError::Roots)?;
+        if unusable > 0 {
+            tracing::warn!("{unusable} of the certificates in {} can't be used", ca_file.display());
         }
-        None => {
-            let chosen = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-            let known = SYSTEM_ROOTS.iter().map(PathBuf::from).find(|path| path.exists());
-            let bundle = chosen.or(known).ok_or(TlsError::NoRoots)?;
-            // Systems ship certificates that not everybody can read; they vouch for nobody here.
-            roots.add_parsable_certificates(certificates(&bundle)?);
-        }
+        return Ok(roots);
     }
-    Ok(roots)
+    let chosen = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let known = SYSTEM_ROOTS.iter().map(PathBuf::from).find(|path| path.exists());
+    let bundle = chosen.or(known).ok_or(TlsError::NoRoots)?;
+    // Systems ship certificates that not everybody can read; that is no news.
+    Ok(trusted_roots(&bundle).map_err(TlsError::Roots)?.0)
 }
 
 fn provider(settings: &TlsSettings) -> CryptoProvider {

@@ -45,6 +45,22 @@ pub struct Logger {
     shared: Arc<Shared>,
 }
 
+/// New options, their destination open: nothing can fail any more when [`Logger::reconfigure`] takes them.
+pub struct NextLog {
+    options: LogOptions,
+    sink: Sink,
+}
+
+impl NextLog {
+    /// Opens the destination. The running log stays as it is.
+    ///
+    /// # Errors
+    /// When the file or the syslog can not be opened.
+    pub fn open(options: &LogOptions) -> Result<NextLog, LogError> {
+        Ok(NextLog { options: options.clone(), sink: Sink::open(options)? })
+    }
+}
+
 struct Shared {
     queue: Arc<Queue>,
     formatter: Formatter,
@@ -83,14 +99,13 @@ impl Logger {
         LogLayer::new(self.clone())
     }
 
-    /// Takes new options at a reload. On an error the log stays as it was.
-    pub fn reconfigure(&self, options: &LogOptions) -> Result<(), LogError> {
-        let sink = Sink::open(options)?;
-        self.shared.formatter.configure(options, sink.format());
+    /// Takes over new options at a reload; the next line goes to their destination.
+    pub fn reconfigure(&self, next: NextLog) {
+        let NextLog { options, sink } = next;
+        self.shared.formatter.configure(&options, sink.format());
         self.shared.queue.replace_sink(sink);
-        self.shared.level.store(level_of(options) as u8, Ordering::Relaxed);
+        self.shared.level.store(level_of(&options) as u8, Ordering::Relaxed);
         tracing::callsite::rebuild_interest_cache();
-        Ok(())
     }
 
     /// Closes the log file and opens it again by name, for rotation by other programs (SIGUSR1).

@@ -9,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::line::Format;
 use super::sink::Sink;
-use super::{Logger, Severity, queue};
+use super::{Logger, NextLog, Severity, queue};
 use crate::config::LogOptions;
 
 #[derive(Clone, Default)]
@@ -117,7 +117,9 @@ fn levels_change_at_a_reload() {
     let (logger, captured) = capture(&without_time(), Format::Plain);
     assert!(logger.is_enabled(Severity::Info) && !logger.is_enabled(Severity::Debug));
     logger.write(Severity::Info, "before");
-    logger.reconfigure(&LogOptions { trace: true, ..options }).unwrap();
+    let next = NextLog::open(&LogOptions { trace: true, ..options }).unwrap();
+    assert!(!logger.is_enabled(Severity::Trace), "before the reload is decided");
+    logger.reconfigure(next);
     assert!(logger.is_enabled(Severity::Trace));
     logger.write(Severity::Info, "after");
     logger.flush(WAIT);

@@ -1,6 +1,6 @@
 //! `/healthz`: whether the server can be relied on, or what stands against it.
 
-use axum::http::StatusCode;
+use hyper::StatusCode;
 use serde::Serialize;
 
 use super::query::BadRequest;

@@ -1,6 +1,6 @@
 //! `/`: links to the pages.
 
-use axum::http::StatusCode;
+use hyper::StatusCode;
 
 use super::Answer;
 

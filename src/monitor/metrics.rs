@@ -4,7 +4,7 @@
 
 mod assets;
 
-use axum::http::StatusCode;
+use hyper::StatusCode;
 
 use super::exposition::{CONTENT_TYPE, Exposition, Labels};
 use super::query::BadRequest;

@@ -14,6 +14,7 @@ mod jsz;
 mod links;
 mod listener;
 mod metrics;
+mod places;
 mod process;
 pub mod query;
 mod subsz;
@@ -23,18 +24,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
-use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Response, StatusCode, Uri, header};
 use serde::Serialize;
-use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::server::Server;
-use listener::{Connections, Tls};
+use listener::Tls;
+use places::{Limits, Places};
 use process::CpuMeter;
 use query::{BadRequest, Query};
 
@@ -128,11 +127,19 @@ impl Monitor {
     }
 
     /// Serves until the future is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, address: SocketAddr, tls: Tls) {
-        let connections = Connections::new(listener, address, tls);
-        let router = Router::new().fallback(answer).with_state(self);
-        if let Err(error) = axum::serve(connections, router).await {
-            tracing::error!(%error, "the monitor has ended");
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Tls) {
+        listener::serve(self, listener, tls, Places::new(Limits::default())).await;
+    }
+
+    /// One whose server has gone.
+    #[cfg(test)]
+    fn orphaned() -> Monitor {
+        Monitor {
+            server: Weak::new(),
+            base_path: String::new(),
+            cpu: CpuMeter::new(std::time::Instant::now()),
+            requests: Default::default(),
+            busy: Arc::new(Semaphore::new(PAGES_AT_ONCE)),
         }
     }
 
@@ -146,31 +153,30 @@ impl Monitor {
     fn count(&self, page: Page) {
         self.requests[page as usize].fetch_add(1, Ordering::Relaxed);
     }
-}
 
-async fn answer(State(monitor): State<Arc<Monitor>>, uri: Uri) -> Response {
-    let Some(page) = Page::at(uri.path(), &monitor.base_path) else {
-        return Answer::text(StatusCode::NOT_FOUND, "404 page not found\n").into_response();
-    };
-    let Some(server) = monitor.server.upgrade() else {
-        return Answer::text(StatusCode::SERVICE_UNAVAILABLE, "the server has stopped").into_response();
-    };
-    monitor.count(page);
-    // A health probe must not wait behind a page that lists everything.
-    let turn = match page {
-        Page::Healthz => None,
-        _ => Arc::clone(&monitor.busy).acquire_owned().await.ok(),
-    };
-    let make = move || {
-        // Kept here, since the page goes on being made when whoever asked has left.
-        let _turn = turn;
-        let query = Query::of(&uri);
-        let context = Context { server: &server, monitor: &monitor, query: &query };
-        context.page(page).unwrap_or_else(|BadRequest(text)| Answer::text(StatusCode::BAD_REQUEST, text))
-    };
-    match tokio::task::spawn_blocking(make).await {
-        Ok(answer) => answer.into_response(),
-        Err(_) => Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made").into_response(),
+    async fn answer(self: &Arc<Self>, uri: Uri) -> Answer {
+        let Some(page) = Page::at(uri.path(), &self.base_path) else {
+            return Answer::text(StatusCode::NOT_FOUND, "404 page not found\n");
+        };
+        let Some(server) = self.server.upgrade() else {
+            return Answer::text(StatusCode::SERVICE_UNAVAILABLE, "the server has stopped");
+        };
+        self.count(page);
+        // A health probe must not wait behind a page that lists everything.
+        let turn = match page {
+            Page::Healthz => None,
+            _ => Arc::clone(&self.busy).acquire_owned().await.ok(),
+        };
+        let monitor = Arc::clone(self);
+        let make = move || {
+            // Kept here, since the page goes on being made when whoever asked has left.
+            let _turn = turn;
+            let query = Query::of(&uri);
+            let context = Context { server: &server, monitor: &monitor, query: &query };
+            context.page(page).unwrap_or_else(|BadRequest(text)| Answer::text(StatusCode::BAD_REQUEST, text))
+        };
+        let made = tokio::task::spawn_blocking(make).await;
+        made.unwrap_or_else(|_| Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made"))
     }
 }
 
@@ -210,8 +216,9 @@ impl Answer {
         Answer { status, kind: "text/plain; charset=utf-8", body: text.into().into_bytes() }
     }
 
-    fn into_response(self) -> Response {
-        let mut response = Response::new(Body::from(self.body));
+    /// `page` keeps the body until it has left.
+    fn into_response<P: AsRef<[u8]> + Send + 'static>(self, page: impl FnOnce(Vec<u8>) -> P) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from_owner(page(self.body))));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(self.kind));

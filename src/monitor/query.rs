@@ -1,7 +1,6 @@
 //! The options of a request, read as the genuine server reads them: a value it can not parse is a 400 with its text.
 
-use axum::extract::Query as Extracted;
-use axum::http::Uri;
+use hyper::Uri;
 
 /// The text of a 400.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub struct Query(Vec<(String, String)>);
 
 impl Query {
     pub fn of(uri: &Uri) -> Query {
-        Query(Extracted::try_from_uri(uri).map(|Extracted(pairs)| pairs).unwrap_or_default())
+        Query(form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect())
     }
 
     /// Empty when it is not given.

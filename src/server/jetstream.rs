@@ -1,5 +1,7 @@
 //! From the typed options to a JetStream node, and which accounts it serves (S-48).
 
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +16,19 @@ use crate::jetstream::api::validate::ServerLimits;
 use crate::jetstream::stream::{BatchLimits, FastLimits};
 use crate::jetstream::{Limits, Node, NodeOptions, StartError};
 
+/// What the permissions of a file say of the group, and of everybody else.
+const GROUP: u32 = 0o070;
+const OTHERS: u32 = 0o007;
+
 /// Opens the store and serves it; takes as long as recovery does.
 pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node>, StartError> {
-    let directory = options.jetstream_directory().join("journal");
-    std::fs::create_dir_all(&directory)
-        .map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
+    let store = options.jetstream_directory();
+    let directory = store.join("journal");
     let io =
         RealIo::probe(&directory).map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
+    if let Err(error) = close_to_others(&store) {
+        tracing::warn!("Other users can read what is stored in {}: {error}", store.display());
+    }
     let node = Node::start(
         Arc::new(io),
         &directory,
@@ -31,6 +39,18 @@ pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node
     )?;
     refuse_others(hub, &node);
     Ok(node)
+}
+
+/// A store that every local user may look into, as earlier versions made it, is this user's alone from now on. One that
+/// was opened to a group only is what somebody wanted.
+fn close_to_others(store: &Path) -> io::Result<()> {
+    let mut permissions = std::fs::metadata(store)?.permissions();
+    let mode = permissions.mode();
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    permissions.set_mode(mode & !(GROUP | OTHERS));
+    std::fs::set_permissions(store, permissions)
 }
 
 /// Takes over limits, and which accounts have JetStream.
@@ -47,7 +67,7 @@ pub fn reload(options: &Options, hub: &Hub, node: &Arc<Node>) {
     refuse_others(hub, node);
 }
 
-/// Clients of accounts without JetStream are told so, as long as some account has it.
+/// Clients of accounts without JetStream are told so.
 fn refuse_others(hub: &Hub, node: &Arc<Node>) {
     let system = hub.system_account();
     for account in hub.accounts() {
@@ -127,7 +147,8 @@ fn batches_max(limit: Option<u64>, default: usize) -> usize {
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(default)
 }
 
-/// The accounts that have JetStream: the global one when nothing else is said, else those that ask for it.
+/// The accounts that have JetStream: those that ask for it, and the global one only where it is alone with the system
+/// account, as with nats-server.
 fn accounts(options: &Options, hub: &Hub) -> Vec<(Arc<Account>, Option<AccountLimits>)> {
     let mut enabled: Vec<_> = options
         .accounts
@@ -136,7 +157,7 @@ fn accounts(options: &Options, hub: &Hub) -> Vec<(Arc<Account>, Option<AccountLi
             Some((hub.ensure_account(&account.name), Some(account_limits(account.jetstream.as_ref()?))))
         })
         .collect();
-    if options.accounts.iter().all(|account| account.jetstream.is_none()) {
+    if options.accounts.iter().all(|account| Some(&account.name) == options.system_account.as_ref()) {
         enabled.push((hub.ensure_account(GLOBAL), None));
     }
     enabled
@@ -176,4 +197,22 @@ fn number(limit: Option<u64>) -> i64 {
 
 fn nanoseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_everybody_could_read_is_closed_to_others() {
+        let store = tempfile::tempdir().unwrap();
+        let set = |mode| std::fs::set_permissions(store.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let mode = || std::fs::metadata(store.path()).unwrap().permissions().mode() & 0o777;
+        for (before, after) in [(0o755, 0o700), (0o705, 0o700), (0o750, 0o750), (0o700, 0o700)] {
+            set(before);
+            close_to_others(store.path()).unwrap();
+            assert_eq!(mode(), after, "{before:o}");
+        }
+        assert!(close_to_others(&store.path().join("missing")).is_err());
+    }
 }

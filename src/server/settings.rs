@@ -6,6 +6,7 @@ use crate::config::{self, Options, WriteTimeout};
 use crate::connection::{CertificateFiles, HandshakeFirst, Hub, Settings, TlsSettings, Trace};
 use crate::process::clients_max;
 use crate::protocol::connect::Secret;
+use std::collections::HashSet;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -72,7 +73,8 @@ pub fn accounts(options: &Options, hub: &Hub) {
     }
     hub.ensure_account(GLOBAL);
     hub.set_system_account(options.system_account.as_deref().unwrap_or(SYSTEM));
-    hub.retain_accounts(|name| options.accounts.iter().any(|account| account.name == name));
+    let wanted: HashSet<&str> = options.accounts.iter().map(|account| account.name.as_str()).collect();
+    hub.retain_accounts(&wanted);
 }
 
 /// Puts into INFO what follows from the options and where the server listens.

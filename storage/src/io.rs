@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 pub use lost_pages::LostPages;
 pub use real::RealIo;
+pub(crate) use real::create_dir;
 pub use sim::{CrashPoint, FaultKind, SimIo};
 
 /// An I/O failure as the operating system told it.

@@ -5,7 +5,7 @@ pub mod metrics;
 mod scrub;
 
 use crate::harness::{PATIENCE, RawClient, TestServer, eventually};
-use headwater::config::{ListenAddress, Options};
+use headwater::config::{ListenAddress, Options, User, UserIdentity};
 use headwater::protocol::error::ClosedReason;
 use headwater::server::Server;
 use headwater_storage::JournalError;
@@ -100,6 +100,34 @@ fn has(page: &Value, fields: &str) {
     for field in fields.split_whitespace() {
         assert!(page.get(field).is_some(), "{field} is missing in {page:#}");
     }
+}
+
+#[test]
+fn varz_says_what_clients_are_told_and_whether_there_are_users() {
+    let shown = |change: fn(&mut Options)| {
+        let watched = Watched {
+            server: TestServer::start(|options| {
+                listening(options);
+                change(options);
+            }),
+            _store: None,
+        };
+        let varz = watched.json("/varz");
+        (varz["host"].clone(), varz["port"].clone(), varz["auth_required"].clone())
+    };
+    let advertised = shown(|options| options.client_advertise = Some("example.com:4333".into()));
+    assert_eq!(advertised, ("example.com".into(), 4333.into(), Value::Null));
+    let with_users = |options: &mut Options| {
+        options.authorization.users = vec![User {
+            identity: UserIdentity::Password { name: "u".into(), password: "".into() },
+            account: None,
+            permissions: None,
+            connection_types: Vec::new(),
+            proxy_required: false,
+        }];
+        options.no_auth_user = Some("u".into());
+    };
+    assert_eq!(shown(with_users).2, true, "although nobody is asked");
 }
 
 #[test]

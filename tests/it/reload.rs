@@ -128,6 +128,47 @@ fn an_account_loses_jetstream_and_gets_it_back_with_its_streams() {
     }
 }
 
+/// A user of the global account, and the other accounts as they are said to be.
+fn beside_global(options: &mut Options, accounts: &[(&str, Option<AccountJetStreamLimits>)]) {
+    in_accounts(options, accounts);
+    let global = UserIdentity::Password { name: "G".into(), password: "".into() };
+    let user = User {
+        identity: global,
+        account: None,
+        permissions: None,
+        connection_types: Vec::new(),
+        proxy_required: false,
+    };
+    options.authorization.users.push(user);
+}
+
+#[test]
+fn the_global_account_has_jetstream_only_where_there_is_no_other() {
+    let enabled = Some(AccountJetStreamLimits::default());
+    for (accounts, has_it) in [
+        (&[][..], true),
+        (&[("$SYS", None)][..], true),
+        (&[("A", None)], false),
+        (&[("A", enabled)], false),
+        (&[("$SYS", None), ("A", None)], false),
+    ] {
+        let store = tempfile::tempdir().unwrap();
+        let server = start(store.path(), &[("A", enabled)]);
+        reload(&server, |options| beside_global(options, accounts));
+        let after_reload = api(&mut client(&server, "G"), "INFO", "");
+        drop(server);
+        let server = TestServer::start(|options| {
+            options.jetstream.enabled = true;
+            options.store_dir = Some(store.path().to_path_buf());
+            beside_global(options, accounts);
+        });
+        let after_start = api(&mut client(&server, "G"), "INFO", "");
+        let refusal = if has_it { json!(null) } else { json!(10039) };
+        assert_eq!(after_reload["error"]["err_code"], refusal, "{accounts:?} by a reload");
+        assert_eq!(after_start["error"]["err_code"], refusal, "{accounts:?}");
+    }
+}
+
 #[test]
 fn limits_of_an_account_change_with_a_reload() {
     let store = tempfile::tempdir().unwrap();

@@ -1,6 +1,5 @@
 //! The `authorization` block and lists of users (S-01 to S-04).
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::super::account::{ConnectionType, Permissions, User, UserIdentity};
@@ -95,11 +94,9 @@ pub(super) fn apply_defaults(users: &mut [User], defaults: Option<&Permissions>)
 
 /// Adds users whose names nobody has yet.
 pub(super) fn add_users(users: Vec<User>, list: Entry<'_>, draft: &mut Draft, report: &mut Report) {
-    let all = &mut draft.options.authorization.users;
-    let mut names: HashSet<String> = all.iter().map(|user| user.name().to_string()).collect();
     for user in users {
-        if names.insert(user.name().to_string()) {
-            all.push(user);
+        if draft.user_names.insert(user.name().to_string()) {
+            draft.options.authorization.users.push(user);
             continue;
         }
         let kind = match user.identity {

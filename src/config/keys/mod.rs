@@ -10,6 +10,7 @@ mod tls_files;
 mod top;
 mod unsupported;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::options::Options;
@@ -19,6 +20,7 @@ use super::syntax::Map;
 pub(super) use authorization::single_user;
 pub use tls::{CIPHER_SUITE_NAMES, CURVE_NAMES};
 pub(super) use tls_files::check_files as check_tls_files;
+pub use tls_files::trusted_roots;
 
 /// Options while file and flags are being read: what is not decided yet is `None` and gets its default, which may
 /// depend on other options, at the end.
@@ -36,9 +38,9 @@ pub(super) struct Draft {
     pub info_queue_limit: Option<u64>,
     pub user_name: Option<String>,
     pub password: Option<String>,
+    /// Of the users read so far, in whatever account.
+    pub user_names: HashSet<String>,
     pub cluster_seen: bool,
-    /// Accounts come from an operator's tokens and not from the file.
-    pub operator_seen: bool,
 }
 
 /// Reads the tree into the draft.

@@ -10,6 +10,7 @@ use super::super::syntax::{Map, Node, Value};
 use super::super::tls::{CertificatePair, HandshakeFirst, TlsOptions, TlsVersion};
 use super::tls_files::check_files;
 use super::top::set;
+use super::unsupported;
 
 /// How long `auto` waits for a ClientHello before it sends INFO in clear.
 const HANDSHAKE_FALLBACK: Duration = Duration::from_millis(50);
@@ -115,12 +116,10 @@ fn read_block(block: Entry<'_>, map: &Map, report: &mut Report) -> TlsOptions {
                 set(&mut tls.handshake_first, read_handshake_first(entry, report));
             }
             "min_version" => set(&mut tls.min_version, read_version(node, report)),
-            "ocsp_peer"
-            | "cert_store"
-            | "cert_match_by"
-            | "cert_match"
-            | "ca_certs_match"
-            | "cert_match_skip_invalid" => report.unsupported(format!("{}.{key}", block.key), &node.span),
+            "ocsp_peer" => unsupported::read_ocsp_peer(&format!("{}.{key}", block.key), entry, report),
+            "cert_store" | "cert_match_by" | "cert_match" | "ca_certs_match" | "cert_match_skip_invalid" => {
+                report.unsupported(format!("{}.{key}", block.key), &node.span)
+            }
             _ => report.error(&node.span, format_args!("error parsing tls config, unknown field {key:?}")),
         }
     }

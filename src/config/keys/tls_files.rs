@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -16,13 +17,26 @@ pub(in super::super) fn check_files(tls: &TlsOptions) -> Result<(), String> {
         })?;
     }
     if let Some(path) = &tls.ca_file {
-        let text = open(path)?;
-        let count = CertificateDer::pem_slice_iter(&text).filter(Result::is_ok).count();
-        if count == 0 {
-            return Err("failed to parse root ca certificate".into());
-        }
+        trusted_roots(path)?;
     }
     Ok(())
+}
+
+/// The certificates of a `ca_file`, and how many things in it are none that can be used: those vouch for nobody, as with
+/// nats-server.
+///
+/// # Errors
+/// When the file can not be read, or nothing in it can be used.
+pub fn trusted_roots(path: &Path) -> Result<(RootCertStore, usize), String> {
+    let text = open(path)?;
+    let sections: Vec<_> = CertificateDer::pem_slice_iter(&text).collect();
+    let count = sections.len();
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(sections.into_iter().filter_map(Result::ok));
+    match usable {
+        0 => Err(format!("failed to parse root ca certificate: nothing usable in {}", path.display())),
+        _ => Ok((roots, count - usable)),
+    }
 }
 
 fn check_pair(pair: &CertificatePair) -> Result<(), String> {

@@ -20,17 +20,16 @@ const TLS: Shape = Map(&[
     ("certs|certificates", List(&Map(&[("cert_file|key_file", Text)]))),
     ("ca_certs_match", Texts),
     ("handshake_first|first|immediate", Switch),
-    (
-        "ocsp_peer",
-        MapOr(
-            &Map(&[
-                ("verify|warn_only|unknown_is_good|allow_when_ca_unreachable", Bool),
-                ("allowed_clockskew|ca_timeout|cache_ttl_when_next_update_unset", Seconds),
-            ]),
-            &Bool,
-        ),
-    ),
+    ("ocsp_peer", OCSP_PEER),
 ]);
+
+const OCSP_PEER: Shape = MapOr(
+    &Map(&[
+        ("verify|warn_only|unknown_is_good|allow_when_ca_unreachable", Bool),
+        ("allowed_clockskew|ca_timeout|cache_ttl_when_next_update_unset", Seconds),
+    ]),
+    &Bool,
+);
 
 const SIMPLE_AUTHORIZATION: Shape = Map(&[("user|username|pass|password|token", Text), ("timeout", Seconds)]);
 
@@ -170,7 +169,8 @@ const IMPORTS: Shape = List(&Map(&[
     ("share|allow_trace", Bool),
 ]));
 
-/// A key that is only checked. `guards`: without it, the server admits or discloses what the operator meant to keep.
+/// A key that is only checked. `guards`: without it, the server admits or discloses what the operator meant to keep
+/// (operator mode, callout, encryption), so that it is refused.
 struct Row {
     names: &'static str,
     shape: Shape,
@@ -224,8 +224,6 @@ const JETSTREAM: &[Row] = &[
 pub(super) fn read(name: &str, entry: Entry<'_>, draft: &mut Draft, report: &mut Report) -> bool {
     match name {
         "cluster" => draft.cluster_seen = true,
-        "operator" | "operators" | "roots" | "root" | "root_operators" | "root_operator" | "trusted"
-        | "trusted_keys" => draft.operator_seen = true,
         "proxy_protocol" => top::set(&mut draft.options.proxy_protocol, entry.boolean(report)),
         _ => {}
     }
@@ -243,6 +241,24 @@ pub(super) fn read_in(block: &'static str, entry: Entry<'_>, report: &mut Report
 pub(super) fn read_in_account(account: &str, entry: Entry<'_>, report: &mut Report) -> bool {
     let name = entry.key.to_ascii_lowercase();
     read_row(&name, &format!("accounts.{account}.{}", entry.key), entry, ACCOUNT, report)
+}
+
+/// Reads whether clients with revoked certificates are to be turned away. Of a block, only `verify` switches that on, and
+/// `warn_only` lets them in after all.
+pub(super) fn read_ocsp_peer(path: &str, entry: Entry<'_>, report: &mut Report) {
+    check(entry, &OCSP_PEER, report);
+    let (verifies, warns) = match &entry.node.value {
+        Value::Map(block) => {
+            let is_on = |name| block.iter().any(|(key, node)| key.eq_ignore_ascii_case(name) && !is_off(node));
+            (is_on("verify"), is_on("warn_only"))
+        }
+        _ => (!is_off(entry.node), false),
+    };
+    match (verifies, warns) {
+        (false, _) => {}
+        (true, false) => report.missing_guard(path, &entry.node.span),
+        (true, true) => report.unsupported(path, &entry.node.span),
+    }
 }
 
 /// Names a key that was read and is shown by pages and reloads, but changes nothing as it is set.
@@ -276,13 +292,11 @@ fn read_row(name: &str, path: &str, entry: Entry<'_>, rows: &[Row], report: &mut
         return false;
     };
     check(entry, &row.shape, report);
-    if !is_off(entry.node) {
-        report.unsupported(path, &entry.node.span);
-        if row.guards
-            && let Some(key) = report.unsupported.last_mut()
-        {
-            key.guards = true;
-        }
+    let span = &entry.node.span;
+    match (is_off(entry.node), row.guards) {
+        (true, _) => {}
+        (false, true) => report.missing_guard(path, span),
+        (false, false) => report.unsupported(path, span),
     }
     true
 }

@@ -1,5 +1,6 @@
 //! Which accounts are served, and what the others are told.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Node;
@@ -15,8 +16,9 @@ impl Node {
     /// Serves these accounts and no others; those that are served already get their limits. Streams of the others are
     /// kept, and served again with their account.
     pub fn set_accounts(self: &Arc<Self>, enabled: Vec<(Arc<Account>, Option<AccountLimits>)>) {
+        let stay: HashSet<&str> = enabled.iter().map(|(account, _)| account.name()).collect();
         for known in self.accounts() {
-            if enabled.iter().all(|(account, _)| account.name() != known.name()) {
+            if !stay.contains(known.name()) {
                 self.disable_account(known.name());
             }
         }

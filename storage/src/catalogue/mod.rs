@@ -160,7 +160,7 @@ impl Place {
             return Err(Doubt::DiedOpening);
         }
         if let Some(parent) = self.directory.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
+            crate::io::create_dir(parent).map_err(failed)?;
         }
         let started = Instant::now();
         std::fs::write(self.opening_mark(), b"").map_err(failed)?;

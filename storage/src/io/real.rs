@@ -2,9 +2,9 @@
 //! writes and `fdatasync`.
 
 use std::any::Any;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,9 @@ use crate::aligned::{ALIGNMENT, AlignedBuffer};
 /// The block size when the device tells nothing better.
 const BLOCK_BYTES_DEFAULT: u32 = 4096;
 const BLOCK_BYTES_MIN: u32 = 512;
+/// What is stored is nobody else's to read, whatever the umask is.
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// How long a directory that is to be synced may find no descriptor: its names have changed by then, which can not be taken
 /// back, and an error is final.
@@ -34,7 +37,7 @@ pub struct RealIo {
 impl RealIo {
     /// Finds out how files in `directory` are best written. Leaves nothing behind.
     pub fn probe(directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+        create_dir(directory)?;
         let path = directory.join(format!("probe-{}", std::process::id()));
         let found = Self::probe_file(&path);
         let removed = fs::remove_file(&path);
@@ -57,7 +60,7 @@ impl RealIo {
     }
 
     fn probe_file(path: &Path) -> io::Result<Self> {
-        let file = direct_options().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = direct_options().read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
         let page = AlignedBuffer::new(ALIGNMENT);
         write_synchronous(&file, &page[..ALIGNMENT], 0)?;
         let block_bytes = direct_alignment(&file).unwrap_or(BLOCK_BYTES_DEFAULT);
@@ -73,13 +76,13 @@ impl RealIo {
 
 impl Io for RealIo {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        create_dir(path)
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn IoFile>> {
         let direct = self.direct && matches!(mode, OpenMode::Journal | OpenMode::Create);
         let mut options = if direct { direct_options() } else { OpenOptions::new() };
-        options.read(true).write(mode != OpenMode::Read).create_new(mode == OpenMode::Create);
+        options.read(true).write(mode != OpenMode::Read).create_new(mode == OpenMode::Create).mode(FILE_MODE);
         Ok(Arc::new(RealFile { file: options.open(path)?, direct }))
     }
 
@@ -134,7 +137,9 @@ impl Io for RealIo {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Any + Send + Sync>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("LOCK"))?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(FILE_MODE);
+        let file = options.open(path.join("LOCK"))?;
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         Ok(Box::new(file))
     }
@@ -147,6 +152,11 @@ impl Io for RealIo {
     fn block_bytes(&self) -> u32 {
         self.block_bytes
     }
+}
+
+/// Makes a directory and those above it for this user alone; existing ones stay as they are.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
 /// The watch ends before the mapping does: fields are dropped in this order.
@@ -311,6 +321,7 @@ fn allocate_blocks(_: &File, _: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     /// The writer took it for a full disk and wrote the batch again, which says nothing of the batches before it.
     #[test]
@@ -336,6 +347,20 @@ mod tests {
         assert_eq!(read, [7, 9, 0]);
         assert!(file.read_at(&mut read, 16383).is_err());
         assert_eq!(io.map(&path, &Arc::default()).unwrap()[8191], 9);
+    }
+
+    #[test]
+    fn nobody_else_can_read_what_is_stored() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("store").join("journal");
+        let io = RealIo::probe(&journal).unwrap();
+        io.create_dir(&journal.join("quarantine")).unwrap();
+        io.open(&journal.join("segment"), OpenMode::Create).unwrap();
+        let _lock = io.lock(&journal).unwrap();
+        let others = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o077;
+        for name in ["", "journal", "journal/quarantine", "journal/segment", "journal/LOCK"] {
+            assert_eq!(others(&directory.path().join("store").join(name)), 0, "{name:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 """A server that takes its configuration from a file alone: nats-server refuses every reload when a flag gave its name."""
 
+import os
 import re
 import signal
 import subprocess
@@ -11,13 +12,15 @@ from harness.server import Server, binary
 
 
 class Process(Server):
-    """A server whose configuration file can be changed under its feet."""
+    """A server whose configuration file can be changed under its feet; without a configuration it has no file."""
 
     def __init__(self, config, *, arguments=()):
         super().__init__(jetstream=False, config=config)
         self.arguments = list(arguments)
 
     def command(self):
+        if self.config is None:
+            return [binary(self.kind), "-a", "127.0.0.1", "-p", str(self.port), *self.arguments]
         self.write(self.config)
         return [binary(self.kind), "-c", str(self.path), *self.arguments]
 
@@ -43,13 +46,32 @@ class Process(Server):
         return self.log()[before:]
 
 
+class Held(Process):
+    """One whose start waits, until something was done meanwhile, for somebody who reads its pid from `@dir/pid`."""
+
+    def __init__(self, config, *, meanwhile):
+        super().__init__(config)
+        self.meanwhile = meanwhile
+
+    def command(self):
+        os.mkfifo(self.directory / "pid")
+        return super().command()
+
+    def _answers(self):
+        if self.meanwhile and "Version:" in self.log():
+            self.meanwhile(self)
+            self.meanwhile = None
+            (self.directory / "pid").read_text()
+        return super()._answers()
+
+
 @pytest.fixture
 def serve():
     """Starts servers with a configuration; they end with the test."""
     servers = []
 
     def start(config="", **options):
-        server = Process(config, **options)
+        server = (Held if "meanwhile" in options else Process)(config, **options)
         servers.append(server)
         return server.start()
 

@@ -38,6 +38,7 @@ def test_a_flag_that_is_wrong_is_named_on_standard_error(run, flags, said):
         (["-c", "missing.conf"], "open missing.conf: no such file or directory"),
         (["-c", "missing.conf", "-t"], "missing.conf: no such file or directory"),
         (["--tls"], "TLS Server certificate must be present and valid"),
+        (["--tlscert", ""], "TLS Server certificate must be present and valid"),
         (["--routes", "nats://x:1"], "solicited routes require cluster capabilities, e.g. --cluster"),
         (["--signal", "nope=1"], 'unknown signal "nope"'),
         (["--signal", "reload=99999999"], "no such process"),
@@ -59,6 +60,12 @@ def test_a_configuration_is_checked_and_named(run, tmp_path):
     (tmp_path / "bad.conf").write_text("port: 4222\nnonsense: 1\n")
     code, _, err = run("-c", "bad.conf", "-t")
     assert code == 1 and 'bad.conf:2:1: unknown field "nonsense"' in err
+
+
+@pytest.mark.parametrize("flag", ["-c", "-l", "-P", "-sd", "--ports_file_dir"])
+def test_a_path_that_is_empty_is_as_good_as_none(serve, flag):
+    """What a script makes of a variable that is not set."""
+    assert serve(None, arguments=[flag, ""]).process.poll() is None
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,10 @@ def test_the_store_grows_and_does_not_shrink(serve):
         assert error_of(client, "CONSUMER.CREATE.S.C", consumer) == 10125
 
 
+def test_a_reload_without_a_file_is_refused(serve):
+    assert "can only reload config when a file is provided using -c or --config" in serve(None).reloaded()
+
+
 def test_what_is_not_supported_is_not_ignored_in_silence(serve):
     server = serve()
     if server.kind != "headwater":

@@ -37,6 +37,18 @@ def test_a_log_that_was_moved_away_is_opened_again(serve):
     assert "Server is ready" in moved.read_text()
 
 
+def test_a_reload_that_is_asked_for_during_a_start_is_done_after_it(serve):
+    """A start takes as long as the store is large; who changed the configuration meanwhile was not heard."""
+
+    def meanwhile(server):
+        server.write("max_connections: 7\n" + server.config)
+        server.process.send_signal(signal.SIGHUP)
+
+    server = serve("pid_file: '@dir/pid'\n", meanwhile=meanwhile)
+    wait.until(lambda: "Reloaded server configuration" in server.log(), 10, "the reload")
+    assert "Reloaded: max_connections = 7" in server.log()
+
+
 def test_logs_are_cut_by_size_and_only_so_many_are_kept(serve):
     server = serve("logfile: '@dir/server.out'\nlogfile_size_limit: 2000\nlogfile_max_num: 3\n")
 
