@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use headwater::cli::StoreCommand;
 use headwater::jetstream::inspect;
 
+/// The exit code when the store could not be looked at, so that 1 always means that something is wrong with it.
+const NOT_LOOKED_AT: u8 = 2;
+
 pub fn run(command: &StoreCommand) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let is_well = match command {
@@ -18,7 +21,7 @@ pub fn run(command: &StoreCommand) -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("headwater: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(NOT_LOOKED_AT)
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum Bug {
     KeepTailOverSnapshot,
     /// raft-rs issue 557 without our guard.
     TrustStaleRejections,
+    /// A proposal is acknowledged when an entry is applied at its index, even another leader's.
+    AckByIndexOnly,
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ Storage
   store accept-loss DIR [--write]
                                 list what the disk refuses to give of a store; with --write, put
                                 zeros in its place and keep the files as they are in quarantine
+                                exit codes: 0 all is well, 1 something is damaged, can not be read
+                                or is in quarantine, 2 the store could not be looked at
 
 Log
   -l, --log FILE                write to a file instead of stderr

@@ -389,14 +389,16 @@ impl Core {
                 self.deliver_all(publisher);
                 self.watch_expiry();
             }
-        } else if let Some(at) = self.machine.next_expiry(&self.store) {
-            self.set_timer(at);
         }
         self.abandon_idle_batches(now, publisher);
         self.forget_idle_fast_batches(now);
         self.log_unlogged(publisher);
         self.consumer_timers(now, publisher);
         if let Some(at) = self.store.rest(now) {
+            self.set_timer(at);
+        }
+        // Usually the farthest of all: nothing is to be woken for it that is woken earlier anyway.
+        if let Some(at) = self.machine.next_expiry(&self.store).filter(|at| *at > now) {
             self.set_timer(at);
         }
     }

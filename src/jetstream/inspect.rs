@@ -23,8 +23,8 @@ pub enum InspectError {
     Io(#[from] io::Error),
 }
 
-/// Writes what is there; with `every_record` all of it is read and checked. True when no damage was found. Nothing is
-/// changed, and a store that a server uses is refused.
+/// Writes what is there; with `every_record` all of it is read and checked. True when no damage was found, and no start has
+/// put anything into quarantine. Nothing is changed, and a store that a server uses is refused.
 ///
 /// # Errors
 /// When there is no store, it is in use, or the disk refuses.
@@ -35,7 +35,7 @@ pub fn report(directory: &Path, every_record: bool, out: &mut impl Write) -> Res
     report.groups.iter_mut().for_each(|group| group.label = label(group));
     writeln!(out, "store {}", journal.display())?;
     write!(out, "{report}")?;
-    Ok(report.damages.is_empty())
+    Ok(report.is_well())
 }
 
 /// Writes what the disk refuses to give, also when it is asked again. With `accept` the store goes on without it from then

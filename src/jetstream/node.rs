@@ -82,6 +82,9 @@ fn hint(problem: &OpenError) -> &'static str {
         OpenError::Unreadable { .. } => {
             ". If it stays so, `headwater store accept-loss DIR` tells what is lost and how to go on without it"
         }
+        OpenError::Unidentified { .. } => {
+            ". `headwater store verify DIR` tells what is there. To begin anew on purpose, move the directory away"
+        }
         _ => "",
     }
 }

@@ -333,6 +333,15 @@ impl MessageSource for Store {
             Self::Memory(_) => None,
         }
     }
+
+    fn next_of_subject(&self, subject: &[u8], from: u64) -> Result<Option<u64>, Unreadable> {
+        match self {
+            Self::File(file) => {
+                file.journal.next_of_subject(file.group, from, subject).map_err(|_| Unreadable::Damaged)
+            }
+            Self::Memory(log) => Ok(log.next_of_subject(from, subject)),
+        }
+    }
 }
 
 impl MessageView for Message {

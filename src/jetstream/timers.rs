@@ -39,6 +39,26 @@ struct Schedule {
     stopped: bool,
 }
 
+/// So many stale entries are kept besides as many as there are deadlines.
+const STALE_MAX: usize = 64;
+
+impl Schedule {
+    /// Sets the group's deadline, unless an earlier one is set. True when the thread must look at it now.
+    fn set(&mut self, group: GroupId, deadline: Instant) -> bool {
+        if self.deadlines.get(&group).is_some_and(|current| *current <= deadline) {
+            return false;
+        }
+        let wakes = self.heap.peek().is_none_or(|Reverse((first, _))| deadline < *first);
+        self.deadlines.insert(group, deadline);
+        self.heap.push(Reverse((deadline, group)));
+        // Else each would stay until its own time, which may be a day away.
+        if self.heap.len() > 2 * self.deadlines.len() + STALE_MAX {
+            self.heap = self.deadlines.iter().map(|(group, deadline)| Reverse((*deadline, *group))).collect();
+        }
+        wakes
+    }
+}
+
 impl Timers {
     pub fn start(target: Arc<dyn TimerTarget>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
@@ -50,14 +70,7 @@ impl Timers {
 
     /// Sets the group's deadline; an earlier one that is set already stays.
     pub fn schedule(&self, group: GroupId, deadline: Instant) {
-        let mut schedule = self.shared.schedule.lock();
-        if schedule.deadlines.get(&group).is_some_and(|current| *current <= deadline) {
-            return;
-        }
-        let wakes = schedule.heap.peek().is_none_or(|Reverse((first, _))| deadline < *first);
-        schedule.deadlines.insert(group, deadline);
-        schedule.heap.push(Reverse((deadline, group)));
-        if wakes {
+        if self.shared.schedule.lock().set(group, deadline) {
             self.shared.changed.notify_one();
         }
     }
@@ -112,6 +125,24 @@ mod tests {
     impl TimerTarget for Report {
         fn timer_due(&self, group: GroupId) {
             self.0.lock().send(group).expect("the test listens");
+        }
+    }
+
+    /// A stream that expires in a week and has a heartbeat every moment left an entry at each of these.
+    #[test]
+    fn deadlines_that_nearer_ones_replace_take_no_room_until_their_time() {
+        let (mut schedule, now) = (Schedule::default(), Instant::now());
+        for moment in 0..10_000 {
+            for group in 1..=10 {
+                schedule.set(GroupId(group), now + Duration::from_secs(24 * 3600));
+                assert_eq!(schedule.set(GroupId(group), now + Duration::from_millis(moment)), group == 1);
+            }
+            assert!(schedule.heap.len() <= 2 * 10 + STALE_MAX, "{} entries", schedule.heap.len());
+            // All are due: the thread takes them out.
+            for group in 1..=10 {
+                let due = schedule.deadlines.remove(&GroupId(group));
+                assert_eq!(schedule.heap.pop(), due.map(|due| Reverse((due, GroupId(group)))));
+            }
         }
     }
 

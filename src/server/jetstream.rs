@@ -23,6 +23,7 @@ const OTHERS: u32 = 0o007;
 /// Opens the store and serves it; takes as long as recovery does.
 pub fn start(options: &Options, hub: &Hub, server_name: &str) -> Result<Arc<Node>, StartError> {
     let store = options.jetstream_directory();
+    tell_of_others(&store);
     let directory = store.join("journal");
     let io =
         RealIo::probe(&directory).map_err(|cause| StartError::Directory { directory: directory.clone(), cause })?;
@@ -51,6 +52,31 @@ fn close_to_others(store: &Path) -> io::Result<()> {
     }
     permissions.set_mode(mode & !(GROUP | OTHERS));
     std::fs::set_permissions(store, permissions)
+}
+
+/// Who changes from nats-server and keeps the `store_dir` would find a server without a stream, and no reason.
+fn tell_of_others(directory: &Path) {
+    let accounts = nats_server_accounts(directory);
+    if !accounts.is_empty() {
+        let directory = directory.display();
+        tracing::warn!(
+            "{directory} holds streams of nats-server (accounts {}). They are neither read nor changed: to bring them over, \
+             serve them with nats-server once more and publish their messages here with a client",
+            accounts.join(", ")
+        );
+    }
+}
+
+/// The accounts of which nats-server has left streams here: they lie in `<account>/streams/<stream>`.
+fn nats_server_accounts(directory: &Path) -> Vec<String> {
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let has_streams =
+        |account: &std::fs::DirEntry| entries(&account.path().join("streams")).any(|stream| stream.path().is_dir());
+    let with_streams = entries(directory).filter(has_streams);
+    let mut accounts: Vec<String> =
+        with_streams.map(|account| account.file_name().to_string_lossy().into_owned()).collect();
+    accounts.sort();
+    accounts
 }
 
 /// Takes over limits, and which accounts have JetStream.
@@ -214,5 +240,22 @@ mod tests {
             assert_eq!(mode(), after, "{before:o}");
         }
         assert!(close_to_others(&store.path().join("missing")).is_err());
+    }
+
+    /// The server was ready with no streams, and said nothing of those beside its own.
+    #[test]
+    fn streams_that_nats_server_left_are_noticed() {
+        let store = tempfile::tempdir().unwrap();
+        let streams_of = |account: &str| store.path().join(account).join("streams");
+        assert_eq!(nats_server_accounts(&store.path().join("none")), [""; 0]);
+        for own in ["journal", "catalogue"] {
+            std::fs::create_dir(store.path().join(own)).unwrap();
+        }
+        std::fs::create_dir_all(streams_of("EMPTY")).unwrap();
+        assert_eq!(nats_server_accounts(store.path()), [""; 0]);
+        for account in ["B", "$G"] {
+            std::fs::create_dir_all(streams_of(account).join("ORDERS").join("msgs")).unwrap();
+        }
+        assert_eq!(nats_server_accounts(store.path()), ["$G", "B"]);
     }
 }

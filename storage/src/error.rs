@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::format::segment::FORMAT_VERSION;
 use crate::io::IoError;
 use crate::location::Location;
 
@@ -53,6 +54,24 @@ pub enum OpenError {
         offset: u32,
         /// What the operating system said.
         source: IoError,
+    },
+    /// A segment was written by a program with another format. To go on without it would put aside all that is stored.
+    #[error("{} is of format version {version}, and this program knows version {FORMAT_VERSION} alone; nothing was changed",
+        file.display())]
+    Version {
+        /// The file.
+        file: PathBuf,
+        /// The version that it says.
+        version: u32,
+    },
+    /// There are segments, and not one of them can be identified. A journal that begins anew would look as if nothing had
+    /// ever been stored.
+    #[error("none of the segment files in {} says what it is ({files} of them); nothing was changed", directory.display())]
+    Unidentified {
+        /// The journal's directory.
+        directory: PathBuf,
+        /// How many files there are.
+        files: usize,
     },
 }
 

@@ -37,6 +37,7 @@ mod shared;
 mod sink;
 mod sources;
 mod space;
+mod subject_numbers;
 mod tail;
 mod writer;
 

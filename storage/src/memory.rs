@@ -93,6 +93,16 @@ impl MemoryLog {
         })
     }
 
+    /// The lowest stored sequence at or above `from` of a message on exactly this subject. Looks at each message.
+    pub fn next_of_subject(&self, from: u64, subject: &[u8]) -> Option<u64> {
+        let start = self.chunks.range(..=from).next_back().map_or(from, |(first, _)| *first);
+        self.chunks.range(start..).find_map(|(_, chunk)| {
+            let (Ok(start) | Err(start)) = chunk.find(from);
+            let mut held = chunk.slots[start..].iter().filter_map(|slot| Some((slot.sequence, slot.record.as_ref()?)));
+            held.find(|(_, record)| message::subject_of(record) == subject).map(|(sequence, _)| sequence)
+        })
+    }
+
     /// False when the message is not there.
     pub fn release(&mut self, sequence: u64) -> bool {
         let Some((&key, chunk)) = self.chunks.range_mut(..=sequence).next_back() else {

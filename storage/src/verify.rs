@@ -86,6 +86,18 @@ pub fn verify(
     look(io, directory, options, every_record, progress)
 }
 
+impl StoreReport {
+    /// Groups with messages that do not say what they are.
+    pub fn nameless(&self) -> impl Iterator<Item = &GroupSummary> {
+        self.groups.iter().filter(|group| group.messages > 0 && group.definition.is_none())
+    }
+
+    /// True when nothing is damaged, nothing is in quarantine, and every group with messages says what it is.
+    pub fn is_well(&self) -> bool {
+        self.damages.is_empty() && self.quarantined.is_empty() && self.nameless().next().is_none()
+    }
+}
+
 impl fmt::Display for StoreReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -129,8 +141,12 @@ impl fmt::Display for StoreReport {
         if !self.quarantined.is_empty() {
             writeln!(formatter, "in quarantine since an earlier start: {}", self.quarantined.join(", "))?;
         }
+        for group in self.nameless() {
+            writeln!(formatter, "group {} has messages and does not say what it is", group.group.0)?;
+        }
         if self.damages.is_empty() {
-            return writeln!(formatter, "no damage found");
+            let other = if self.is_well() { "" } else { "other " };
+            return writeln!(formatter, "no {other}damage found");
         }
         writeln!(formatter, "{} damages:", self.damages.len())?;
         self.damages.iter().try_for_each(|damage| writeln!(formatter, "  {damage}"))

@@ -136,6 +136,8 @@ impl<W: Workload> SimNode<W> {
         if let Some(checkpoint) = recovered.machine {
             machine.restore(&checkpoint).map_err(|error| format!("{peer} {group:?}: {error}"))?;
         }
-        Ok(Replica::new(raft, machine, 200, GROUP_TRANSFER))
+        let mut replica = Replica::new(raft, machine, 200, GROUP_TRANSFER);
+        replica.acknowledge_by_index(bug == Some(Bug::AckByIndexOnly));
+        Ok(replica)
     }
 }

@@ -93,6 +93,13 @@ fn reviving_what_a_snapshot_replaced_is_found() {
     found(Bug::KeepTailOverSnapshot, Options::snapshots, 400);
 }
 
+/// The checker forgot what had been proposed, and compared what was applied with itself.
+#[test]
+fn acknowledging_another_entry_at_the_same_index_is_found() {
+    let violation = found(Bug::AckByIndexOnly, Options::storm, 100);
+    assert!(violation.what.contains("with another entry"), "{violation}");
+}
+
 #[test]
 fn stale_rejections_are_found() {
     found(Bug::TrustStaleRejections, Options::swarm, 200);

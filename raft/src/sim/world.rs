@@ -65,11 +65,34 @@ pub struct World<W: Workload> {
     pub(super) network: Network,
     pub(super) checker: Checker,
     pub(super) report: Report,
-    /// Group, index and term of proposals that have no outcome yet.
-    tokens: BTreeMap<u64, (GroupId, u64, u64)>,
+    /// Proposals that have no outcome yet.
+    tokens: BTreeMap<u64, Proposal>,
     next_token: u64,
     linked: BTreeMap<(NodeId, NodeId), u64>,
     pub(super) healing: bool,
+}
+
+/// What a client asked for, and which entry was to be it.
+struct Proposal {
+    group: GroupId,
+    index: u64,
+    term: u64,
+    payload: Bytes,
+}
+
+impl Proposal {
+    /// That the outcome of an entry was told to the client who proposed it, and not to another. Of an entry that is gone
+    /// already only its index is known.
+    fn check_acknowledged(&self, group: GroupId, index: u64, entry: Option<(u64, &Bytes)>) -> Result<(), String> {
+        let is_other = entry.is_some_and(|(term, payload)| term != self.term || *payload != self.payload);
+        if (group, index) != (self.group, self.index) || is_other {
+            let Proposal { group: of, index: at, term, .. } = self;
+            return Err(format!(
+                "{group:?}: what was proposed to {of:?} as {at} of term {term} was acknowledged as {index}, with another entry"
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl<W: Workload> World<W> {
@@ -240,7 +263,7 @@ impl<W: Workload> World<W> {
             let Some(payload) = self.workload.payload(group, replica.machine(), &mut self.rng) else { return };
             self.next_token += 1;
             if let Ok(index) = shard.propose(group, &payload, self.next_token) {
-                self.tokens.insert(self.next_token, (group, index, term));
+                self.tokens.insert(self.next_token, Proposal { group, index, term, payload });
                 self.report.proposed += 1;
             }
         }
@@ -305,18 +328,24 @@ impl<W: Workload> World<W> {
             Event::Applied { index, effect, token } => {
                 let shard = self.nodes[at].shard.as_ref();
                 // Gone already if a snapshot was installed in the same turn.
-                if let Some(entry) = shard.and_then(|shard| shard.log().normal_entry(group, index)) {
+                let entry = shard.and_then(|shard| shard.log().normal_entry(group, index));
+                if let Some(entry) = &entry {
                     self.checker.applied(group, index, entry.term, &entry.payload)?;
                 }
                 if let Some(token) = token {
-                    self.tokens.remove(&token);
+                    let proposal = self
+                        .tokens
+                        .remove(&token)
+                        .ok_or_else(|| "an outcome for a proposal that had one".to_owned())?;
+                    let entry = entry.as_ref().map(|entry| (entry.term, &entry.payload));
+                    proposal.check_acknowledged(group, index, entry)?;
                     self.checker.acknowledged(group, index);
                     self.report.acked += 1;
                 }
                 self.workload.applied(group, id, index, &effect, token.is_some())?;
             }
             Event::Lost { token } => {
-                if let Some((group, index, term)) = self.tokens.remove(&token) {
+                if let Some(Proposal { group, index, term, .. }) = self.tokens.remove(&token) {
                     self.checker.lost(group, index, term);
                     self.report.lost += 1;
                 }

@@ -134,7 +134,7 @@ impl StreamMachine {
         if self.links.is_enabled() {
             let state = self.subjects.get(entry.subject);
             let previous = state.filter(|state| state.last_exact).map(|state| state.last);
-            self.links.append(sequence, previous);
+            self.links.append(sequence, previous, self.content.messages);
         }
         self.content.store(sequence, entry.time, bytes);
         let of_subject = self.subjects.insert(entry.subject, sequence);

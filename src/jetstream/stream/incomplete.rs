@@ -18,7 +18,7 @@ impl StreamMachine {
     pub fn suspend_limits(&mut self) {
         self.limits_suspended = true;
         self.rules.suspend_limits();
-        self.links = SubjectLinks::new(None, self.content.last + 1);
+        self.links = SubjectLinks::new(self.rules.per_subject_max, self.content.last + 1);
     }
 
     /// The log is at its end. `config` takes the place of a configuration whose successor was lost.

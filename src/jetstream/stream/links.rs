@@ -1,8 +1,9 @@
 //! For each message the next one of its subject: finds what becomes the oldest of a subject when the oldest goes.
 //!
-//! Kept only by streams that hold more than one and a limited number of messages per subject (a KV bucket with
-//! history); 4 bytes per sequence. A link outlives its message, so that chains can be followed across removed ones.
-//! Links are hints from memory: whoever follows one reads the message anyway and notices when it is another's.
+//! Kept only by streams that hold more than one and a limited number of messages per subject (a KV bucket with history);
+//! 4 bytes per sequence, and no more than two links for each message that is stored. A link outlives its message, so that
+//! chains can be followed across removed ones. Of older messages, and of all of them after a start, the store knows the next
+//! one by its tables.
 
 use std::collections::VecDeque;
 
@@ -10,6 +11,8 @@ use std::collections::VecDeque;
 const NONE: u32 = 0;
 /// Further away than a link can tell.
 const FAR: u32 = u32::MAX;
+/// So many links are kept however few messages there are.
+const LINKS_MIN: u64 = 64 * 1024;
 
 #[derive(Default)]
 pub struct SubjectLinks {
@@ -30,11 +33,13 @@ impl SubjectLinks {
         self.enabled
     }
 
-    /// Notes the message `sequence`, before which `previous` was the last of its subject. Sequences may be left out.
-    pub fn append(&mut self, sequence: u64, previous: Option<u64>) {
+    /// Notes the message `sequence`, before which `previous` was the last of its subject. Sequences may be left out. Two
+    /// links are kept for each of the `messages` that are stored.
+    pub fn append(&mut self, sequence: u64, previous: Option<u64>, messages: u64) {
         if !self.enabled {
             return;
         }
+        self.forget_below((sequence + 1).saturating_sub(LINKS_MIN.max(messages.saturating_mul(2))));
         while self.start + (self.distances.len() as u64) <= sequence {
             self.distances.push_back(NONE);
         }
@@ -52,11 +57,6 @@ impl SubjectLinks {
             NONE | FAR => None,
             distance => Some(sequence + u64::from(distance)),
         }
-    }
-
-    /// True when the messages from `sequence` on were noted.
-    pub fn knows(&self, sequence: u64) -> bool {
-        self.enabled && sequence >= self.start
     }
 
     /// Nobody will ask for messages below `first` any more.
@@ -77,27 +77,38 @@ mod tests {
     #[test]
     fn chains_are_followed_and_forgotten() {
         let mut links = SubjectLinks::new(Some(5), 10);
-        links.append(10, None);
-        links.append(11, None);
-        links.append(14, Some(10));
-        links.append(15, Some(3));
-        links.append(16, Some(14));
+        links.append(10, None, 1);
+        links.append(11, None, 2);
+        links.append(14, Some(10), 3);
+        links.append(15, Some(3), 4);
+        links.append(16, Some(14), 5);
         assert_eq!((links.next(10), links.next(14), links.next(16)), (Some(14), Some(16), None));
         assert_eq!((links.next(3), links.next(11), links.next(99)), (None, None, None));
-        assert!(links.knows(10) && !links.knows(9));
         links.forget_below(14);
         assert_eq!((links.next(10), links.next(14)), (None, Some(16)));
         links.forget_below(100);
-        links.append(100, Some(16));
+        links.append(100, Some(16), 1);
         assert_eq!(links.next(100), None);
+    }
+
+    #[test]
+    fn few_messages_far_apart_keep_few_links() {
+        let mut links = SubjectLinks::new(Some(5), 1);
+        links.append(1, None, 1);
+        let last = 3 * LINKS_MIN;
+        (2..=last).for_each(|sequence| links.append(sequence, (sequence > 2).then(|| sequence - 1), 2));
+        assert_eq!(links.distances.len() as u64, LINKS_MIN);
+        assert_eq!((links.next(2), links.next(last - 1)), (None, Some(last)));
+        links.append(last + 1, Some(last), 4 * LINKS_MIN);
+        assert_eq!(links.distances.len() as u64, LINKS_MIN + 1);
     }
 
     #[test]
     fn streams_that_need_no_links_keep_none() {
         for max in [None, Some(1)] {
             let mut links = SubjectLinks::new(max, 1);
-            links.append(1, None);
-            assert!(links.distances.is_empty() && !links.knows(1));
+            links.append(1, None, 1);
+            assert!(links.distances.is_empty() && !links.is_enabled());
         }
     }
 }

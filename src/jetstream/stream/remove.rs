@@ -31,13 +31,13 @@ impl StreamMachine {
         }
         let Ok(message) = source.read(sequence) else {
             let found = known_subject.is_none().then(|| source.subject_of_unreadable(sequence)).flatten();
-            return self.remove_unreadable(known_subject.or(found.as_deref()), sequence, effects);
+            return self.remove_unreadable(known_subject.or(found.as_deref()), sequence, source, effects);
         };
         let subject = message.subject();
         let bytes = message_bytes(self.rules.storage, subject.len(), message.headers().len(), message.payload().len());
         // What was not counted, because it could not be read then, is not counted out.
         let bytes = if self.lost.contains(sequence) { 0 } else { bytes };
-        self.forget_subject_of(sequence, subject);
+        self.forget_subject_of(sequence, subject, source);
         self.expiry.forget(sequence);
         self.content.remove(sequence, bytes);
         effects.remove(sequence, subject);
@@ -45,10 +45,16 @@ impl StreamMachine {
     }
 
     /// A message that can not be read can still go. How much it counted for is not known any more.
-    fn remove_unreadable(&mut self, subject: Option<&[u8]>, sequence: u64, effects: &mut Effects) {
+    fn remove_unreadable<S: MessageSource>(
+        &mut self,
+        subject: Option<&[u8]>,
+        sequence: u64,
+        source: &S,
+        effects: &mut Effects,
+    ) {
         self.content.bytes_uncertain |= !self.lost.contains(sequence);
         if let Some(subject) = subject {
-            self.forget_subject_of(sequence, subject);
+            self.forget_subject_of(sequence, subject, source);
         }
         effects.damaged.push(sequence);
         effects.remove(sequence, subject.unwrap_or_default());
@@ -59,10 +65,12 @@ impl StreamMachine {
     }
 
     /// Counts a message out of its subject, if it was counted in: see [`count_anew_from`](Self::count_anew_from).
-    fn forget_subject_of(&mut self, sequence: u64, subject: &[u8]) {
+    fn forget_subject_of<S: MessageSource>(&mut self, sequence: u64, subject: &[u8], source: &S) {
         if !self.lost.contains(sequence) {
-            let (content, links) = (&self.content, &self.links);
-            self.subjects.remove(subject, sequence, |_| next_by_links(content, links, sequence));
+            // Which one follows is worth a look-up only where somebody is going to ask for it again and again.
+            let keeps_some = self.rules.per_subject_max.is_some_and(|max| max > 1);
+            let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
+            self.subjects.remove(subject, sequence, |_| if keeps_some { next.after(sequence, subject) } else { None });
         }
     }
 
@@ -218,35 +226,15 @@ impl StreamMachine {
                 return Some(oldest);
             }
             // It could not be read when it went, and nobody knew its subject then.
-            let (content, links) = (&self.content, &self.links);
-            self.subjects.remove(subject, oldest, |_| next_by_links(content, links, oldest))?;
+            let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
+            self.subjects.remove(subject, oldest, |_| next.after(oldest, subject))?;
         }
     }
 
     /// What the index has as the oldest message of a subject.
     fn first_of_subject<S: MessageSource>(&mut self, subject: &[u8], source: &S) -> Option<u64> {
-        let state = self.subjects.get(subject)?;
-        if state.first_exact {
-            return Some(state.first);
-        }
-        if self.links.is_enabled() && !self.links.knows(state.first.max(self.content.first)) {
-            self.learn_links(source);
-        }
-        let content = &self.content;
-        let of_subject = |sequence: &u64| source.read(*sequence).is_ok_and(|message| message.subject() == subject);
-        self.subjects.settle_first(subject, |from| stored_from(content, from).find(of_subject))
-    }
-
-    /// Reads the whole stream once to learn which message follows which; after a start, when it is first needed.
-    fn learn_links<S: MessageSource>(&mut self, source: &S) {
-        let mut links = SubjectLinks::new(self.rules.per_subject_max, self.content.first);
-        let mut latest: std::collections::HashMap<Vec<u8>, u64> = std::collections::HashMap::new();
-        for sequence in stored_from(&self.content, 0) {
-            if let Ok(message) = source.read(sequence) {
-                links.append(sequence, latest.insert(message.subject().to_vec(), sequence));
-            }
-        }
-        self.links = links;
+        let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
+        self.subjects.settle_first(subject, |from| next.from(from, subject))
     }
 
     /// What a stored message counts for.
@@ -262,11 +250,46 @@ pub(super) fn stored_from(content: &Content, from: u64) -> impl Iterator<Item = 
     std::iter::successors(content.next_stored(from), |sequence| content.next_stored(sequence + 1))
 }
 
-/// Follows the chain of a subject to the next message that is still stored.
-fn next_by_links(content: &Content, links: &SubjectLinks, sequence: u64) -> Option<u64> {
-    let mut next = links.next(sequence)?;
-    while !content.is_stored(next) {
-        next = links.next(next)?;
+/// Finds the next message of a subject.
+struct Next<'a, S> {
+    content: &'a Content,
+    lost: &'a SequenceSet,
+    links: &'a SubjectLinks,
+    source: &'a S,
+}
+
+impl<S: MessageSource> Next<'_, S> {
+    /// The next one that is stored after a message of the subject.
+    fn after(&self, sequence: u64, subject: &[u8]) -> Option<u64> {
+        let mut linked = self.links.next(sequence);
+        while let Some(next) = linked.filter(|next| !self.is_counted(*next)) {
+            linked = self.links.next(next);
+        }
+        linked.or_else(|| self.from(sequence + 1, subject))
     }
-    Some(next)
+
+    /// The first one that is stored at or above a sequence.
+    fn from(&self, from: u64, subject: &[u8]) -> Option<u64> {
+        let mut from = self.content.next_stored(from)?;
+        loop {
+            let Ok(found) = self.source.next_of_subject(subject, from) else {
+                // The tables that would know it can not be read.
+                return stored_from(self.content, from).find(|sequence| self.reads_as(*sequence, subject));
+            };
+            let found = found?;
+            if self.is_counted(found) {
+                return Some(found);
+            }
+            from = self.content.next_stored(found + 1)?;
+        }
+    }
+
+    /// The index counts it in: messages that were lost it does not.
+    fn is_counted(&self, sequence: u64) -> bool {
+        self.content.is_stored(sequence) && !self.lost.contains(sequence)
+    }
+
+    fn reads_as(&self, sequence: u64, subject: &[u8]) -> bool {
+        self.source.inspect(sequence, |message| message.subject == subject).unwrap_or(false)
+    }
 }

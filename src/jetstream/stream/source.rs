@@ -16,6 +16,13 @@ pub trait MessageSource {
     fn subject_of_unreadable(&self, _sequence: u64) -> Option<Vec<u8>> {
         None
     }
+
+    /// The lowest sequence at or above `from` of a message on exactly this subject, found without reading messages one by
+    /// one. It may be one that is gone, not applied yet, or not readable.
+    ///
+    /// # Errors
+    /// When it is not known.
+    fn next_of_subject(&self, subject: &[u8], from: u64) -> Result<Option<u64>, Unreadable>;
 }
 
 /// A message in its place.
@@ -74,5 +81,9 @@ impl<S: MessageSource> MessageSource for &S {
 
     fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {
         S::subject_of_unreadable(self, sequence)
+    }
+
+    fn next_of_subject(&self, subject: &[u8], from: u64) -> Result<Option<u64>, Unreadable> {
+        S::next_of_subject(self, subject, from)
     }
 }

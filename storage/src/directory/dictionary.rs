@@ -60,6 +60,12 @@ impl SubjectDictionary {
         self.memo
     }
 
+    /// The number of a subject that is there.
+    pub(crate) fn find(&self, subject: &[u8]) -> Option<u32> {
+        let is_it = |id: &u32| text_of(&self.text, &self.entries[*id as usize]) == subject;
+        self.by_text.find(self.hasher.hash_one(subject), is_it).copied()
+    }
+
     pub(crate) fn entries(&self) -> &[SubjectEntry] {
         &self.entries
     }
@@ -93,5 +99,6 @@ mod tests {
         let entry = dictionary.entries()[1];
         assert_eq!((entry.count, entry.first, entry.last), (2, 6, 9));
         assert_eq!(dictionary.subject(1), b"b");
+        assert_eq!((dictionary.find(b"b"), dictionary.find(b"c")), (Some(1), None));
     }
 }

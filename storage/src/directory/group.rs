@@ -75,6 +75,8 @@ pub(crate) struct GroupDirectory {
     order: Vec<u32>,
     /// The highest last sequence of `order[..=i]`.
     reach: Vec<u64>,
+    /// Counts the changes of `sealed`.
+    pub(crate) arrangement: u64,
     pub(crate) last_index: u64,
     pub(crate) last_term: u64,
     pub(crate) last_sequence: u64,
@@ -207,6 +209,7 @@ impl GroupDirectory {
     }
 
     fn reorder(&mut self) {
+        self.arrangement += 1;
         let sealed = &self.sealed;
         self.order.clear();
         self.order.extend((0..sealed.len() as u32).filter(|at| sealed[*at as usize].has_messages()));
@@ -240,6 +243,22 @@ impl GroupDirectory {
         let first = |at: &u32| self.sealed[*at as usize].numbers.first_sequence;
         let at = self.order.partition_point(|at| first(at) <= sequence);
         self.order.get(at).map(first)
+    }
+
+    /// Up to `count` sealed spans that reach up to `sequence` or further, by first sequence. `passed` is how many spans were
+    /// passed by earlier calls, 0 for the first one.
+    pub(crate) fn sealed_reaching(&self, sequence: u64, passed: &mut usize, count: usize) -> Vec<Arc<SealedSpan>> {
+        let mut at = (*passed).max(self.reach.partition_point(|reach| *reach < sequence));
+        let mut found = Vec::new();
+        while at < self.order.len() && found.len() < count {
+            let span = &self.sealed[self.order[at] as usize];
+            if span.numbers.last_sequence >= sequence {
+                found.push(span.clone());
+            }
+            at += 1;
+        }
+        *passed = at;
+        found
     }
 
     /// True when a live span holds the message.

@@ -5,6 +5,8 @@
 //! | directory: head, groups, controls | section | section | ...
 //! ```
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::record::{GroupId, RecordKind};
@@ -428,6 +430,20 @@ impl Section {
         })
     }
 
+    /// The first of `positions` with a message of this subject.
+    pub(crate) fn position_of_subject(&self, id: u32, positions: Range<usize>) -> Option<usize> {
+        let end = positions.end.min(self.message_count);
+        let start = positions.start.min(end);
+        let ids = &self.bytes[self.ids_at + start * self.width..self.ids_at + end * self.width];
+        let at = match self.width {
+            0 => (id == 0 && start < end).then_some(0),
+            1 => find_equal(ids, |found| u32::from(*found) == id),
+            2 => find_equal(ids.as_chunks().0, |found| u32::from(u16::from_le_bytes(*found)) == id),
+            _ => find_equal(ids.as_chunks().0, |found| u32::from_le_bytes(*found) == id),
+        };
+        at.map(|at| start + at)
+    }
+
     /// A subject by number, with its text.
     pub fn subject(&self, id: u32) -> Option<(SectionSubject, &[u8])> {
         if id as usize >= self.subject_count {
@@ -445,6 +461,15 @@ impl Section {
         let text = self.bytes.get(start..start + usize::from(subject.text_len))?;
         Some((subject, text))
     }
+}
+
+/// The first number that is the one looked for. Looks at many at once: they may be all of a segment's.
+pub(crate) fn find_equal<T>(numbers: &[T], is_it: impl Fn(&T) -> bool) -> Option<usize> {
+    const AT_ONCE: usize = 256;
+    let mut chunks = numbers.chunks(AT_ONCE);
+    let chunk = chunks.position(|chunk| chunk.iter().fold(false, |any, number| any | is_it(number)))?;
+    let start = chunk * AT_ONCE;
+    numbers[start..].iter().position(is_it).map(|at| start + at)
 }
 
 fn runs_are_sound(runs: &[Run], length: usize) -> bool {

@@ -69,13 +69,18 @@ impl SegmentHeader {
         write_at(page, CHECKSUM_OFFSET, &sum.to_le_bytes());
     }
 
+    /// The format version of the whole header at the start of `page`, whichever it is. Magic, checksum and version keep
+    /// their places in all versions.
+    pub fn version(page: &[u8]) -> Option<u32> {
+        let page = page.get(..HEADER_BYTES)?;
+        let is_whole = read_u64(page, MAGIC_OFFSET) == HEADER_MAGIC
+            && checksum(0, &page[VERSION_OFFSET..]) == read_u32(page, CHECKSUM_OFFSET);
+        is_whole.then(|| read_u32(page, VERSION_OFFSET))
+    }
+
     /// The header at the start of `page`, if it is whole and of a version that we know.
     pub fn decode(page: &[u8]) -> Option<Self> {
-        let page = page.get(..HEADER_BYTES)?;
-        if read_u64(page, MAGIC_OFFSET) != HEADER_MAGIC
-            || checksum(0, &page[VERSION_OFFSET..]) != read_u32(page, CHECKSUM_OFFSET)
-            || read_u32(page, VERSION_OFFSET) != FORMAT_VERSION
-        {
+        if Self::version(page)? != FORMAT_VERSION {
             return None;
         }
         let header = Self {
@@ -250,7 +255,19 @@ mod tests {
         assert!(page[HEADER_BYTES..].iter().all(|byte| *byte == 0));
         assert_eq!(SegmentHeader::decode(&page), Some(header));
         page[20] ^= 1;
-        assert_eq!(SegmentHeader::decode(&page), None);
+        assert_eq!((SegmentHeader::decode(&page), SegmentHeader::version(&page)), (None, None));
+    }
+
+    #[test]
+    fn a_header_of_another_version_says_so_and_nothing_else() {
+        let mut page = vec![0; PAGE_BYTES as usize];
+        let header = SegmentHeader { journal: 1, number: 3, capacity: 4096, created: 1, block_bytes: 512, flags: 0 };
+        header.encode(&mut page);
+        page[VERSION_OFFSET] = 9;
+        assert_eq!(SegmentHeader::version(&page), None, "its checksum is that of the old one");
+        let sum = checksum(0, &page[VERSION_OFFSET..HEADER_BYTES]);
+        page[CHECKSUM_OFFSET..VERSION_OFFSET].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!((SegmentHeader::version(&page), SegmentHeader::decode(&page)), (Some(9), None));
     }
 
     #[test]

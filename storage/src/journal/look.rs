@@ -1,20 +1,26 @@
 //! The read-only half of opening, for tools.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
 
 use super::open::Opening;
 use super::patience::Whole;
 use super::quarantine::QUARANTINE;
 use super::read_only::ReadOnly;
 use crate::directory::group::GroupDirectory;
+use crate::directory::table::number_at;
 use crate::error::OpenError;
+use crate::format::footer::{FooterDirectory, Section};
 use crate::format::record::GroupId;
+use crate::format::segment::{SEAL_OFFSET, SealSlot};
 use crate::io::Io;
 use crate::options::JournalOptions;
-use crate::report::{Damage, Progress};
-use crate::scan::scan;
+use crate::report::{Damage, DamageKind, Progress};
+use crate::scan::{BadBytes, Found, scan};
 use crate::verify::{GroupSummary, SegmentSummary, StoreReport};
 
 /// Reads a store that no server uses, and changes nothing.
@@ -74,16 +80,68 @@ pub(crate) fn look(
     Ok(report)
 }
 
+/// Everything that is wrong in a sealed segment: with its records, with the tables of its footer, and where the tables name a
+/// record that is not there.
 fn check(io: &dyn Io, segment: &crate::segment::Segment) -> Result<Vec<Damage>, OpenError> {
     let file = segment.file(io).map_err(OpenError::io("opening a segment"))?;
     let Whole { bytes, unreadable, .. } = Whole::of(&*file, segment.length.load(Ordering::Acquire));
     segment.close_file();
-    let outcome = scan(segment.scan_input(&bytes), &mut |_, _| {});
-    let mut damages: Vec<Damage> =
-        outcome.bad.iter().map(|(offset, what)| Damage::of(segment.number, *offset, what)).collect();
-    let blind = |offset| Damage::at(segment.number, offset, crate::report::DamageKind::Unreadable);
-    damages.extend(unreadable.into_iter().map(blind));
+    let mut good = Vec::new();
+    let outcome = scan(segment.scan_input(&bytes), &mut |offset, found| {
+        if let Found::Record(_) = found {
+            good.push(offset);
+        }
+    });
+    let mut named = check_footer(segment, &Bytes::from(bytes));
+    named.retain(|offset, damage| damage.kind != DamageKind::Record || good.binary_search(offset).is_err());
+    // Whoever knows more about one record tells of it.
+    for (offset, what) in &outcome.bad {
+        if !matches!(what, BadBytes::Record(None)) || !named.contains_key(offset) {
+            named.insert(*offset, Damage::of(segment.number, *offset, what));
+        }
+    }
+    let mut damages: Vec<Damage> = named.into_values().collect();
+    damages.extend(unreadable.into_iter().map(|offset| Damage::at(segment.number, offset, DamageKind::Unreadable)));
     Ok(damages)
+}
+
+/// By offset: sections that are damaged, and every record that the footer names.
+fn check_footer(segment: &crate::segment::Segment, bytes: &Bytes) -> BTreeMap<u32, Damage> {
+    let at = |offset, kind| (offset, Damage::at(segment.number, offset, kind));
+    let slot = bytes.get(SEAL_OFFSET as usize..).and_then(|page| SealSlot::decode(page, segment.seed).flatten());
+    let Some(slot) = slot else { return BTreeMap::from([at(SEAL_OFFSET, DamageKind::SealSlot)]) };
+    let part = |offset: u32, length: u32| {
+        let start = slot.footer_offset.saturating_add(offset) as usize;
+        let range = start..start.saturating_add(length as usize);
+        if range.end > bytes.len() { Bytes::new() } else { bytes.slice(range) }
+    };
+    let Some(directory) = FooterDirectory::decode(&part(0, slot.directory_length)) else {
+        return BTreeMap::from([at(slot.footer_offset, DamageKind::Footer)]);
+    };
+    let mut found = BTreeMap::new();
+    for control in &directory.controls {
+        let (offset, damage) = at(control.offset, DamageKind::Record);
+        found.insert(offset, Damage { group: Some(control.group), ..damage });
+    }
+    for numbers in &directory.groups {
+        let group = Some(numbers.group);
+        let section = part(numbers.section_offset, numbers.section_length);
+        let Some(section) = Section::decode(section, segment.seed, numbers.section_checksum) else {
+            let (offset, damage) = at(slot.footer_offset.saturating_add(numbers.section_offset), DamageKind::Footer);
+            found.insert(offset, Damage { group, ..damage });
+            continue;
+        };
+        let named = |offset| Damage { group, ..at(offset, DamageKind::Record).1 };
+        for position in 0..section.entry_count() {
+            let Some(offset) = section.entry(position) else { continue };
+            found.entry(offset).or_insert_with(|| named(offset)).index = number_at(&section.index_runs, position);
+        }
+        for position in 0..section.message_count() {
+            let Some(offset) = section.message(position) else { continue };
+            found.entry(offset).or_insert_with(|| named(offset)).sequence = number_at(&section.sequence_runs, position);
+        }
+    }
+    found
 }
 
 fn summary(id: GroupId, group: &GroupDirectory) -> GroupSummary {

@@ -27,7 +27,7 @@ const READ_BYTES: usize = 4096;
 const POOLED_BYTES_MIN: usize = 64 * 1024;
 
 /// A segment may be compacted away between the lookup and the read; then the lookup is repeated.
-const LOOKUPS_MAX: usize = 8;
+pub(super) const LOOKUPS_MAX: usize = 8;
 
 impl Journal {
     /// Where a message lies now.

@@ -18,6 +18,7 @@ use super::pool::Pool;
 use super::queue::{Queue, QueueState};
 use super::records::Records;
 use super::sink::{DurableSink, IgnoringSink};
+use super::subject_numbers::SubjectNumbers;
 use super::tail::Tail;
 use crate::aligned::BufferPool;
 use crate::directory::Directory;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) writer_wake: Condvar,
     pub(crate) directory: RwLock<Directory>,
     pub(crate) segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    pub(crate) subject_numbers: SubjectNumbers,
     pub(crate) tail: Tail,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) pool: Mutex<Pool>,

@@ -46,7 +46,7 @@ impl MemoryMessage {
     }
 
     pub fn subject(&self) -> &[u8] {
-        &self.record[HEADER_BYTES..self.headers_at()]
+        subject_of(&self.record)
     }
 
     pub fn headers(&self) -> &[u8] {
@@ -63,7 +63,7 @@ impl MemoryMessage {
     }
 
     fn headers_at(&self) -> usize {
-        HEADER_BYTES + usize::from(u16::from_le_bytes([self.record[40], self.record[41]]))
+        HEADER_BYTES + self.subject().len()
     }
 
     fn payload_at(&self) -> usize {
@@ -76,6 +76,10 @@ impl MemoryMessage {
         word.copy_from_slice(&self.record[at..at + 8]);
         u64::from_le_bytes(word)
     }
+}
+
+pub(super) fn subject_of(record: &[u8]) -> &[u8] {
+    &record[HEADER_BYTES..HEADER_BYTES + usize::from(u16::from_le_bytes([record[40], record[41]]))]
 }
 
 pub(super) fn put_record(room: &mut BytesMut, input: &MemoryInput<'_>, lengths: (u16, u32, u32)) {

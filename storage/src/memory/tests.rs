@@ -80,6 +80,15 @@ fn log_agrees_with_the_naive_one() {
                         views.push((log.read(sequence).unwrap(), sequence, sizes));
                     }
                     assert_eq!(log.read(from).is_some(), naive.contains_key(&from));
+                    for len in 0..4 {
+                        let mut on_it = naive
+                            .range(from..)
+                            .filter(|(sequence, sizes)| part(**sequence, sizes.0) == part(from, len));
+                        assert_eq!(
+                            log.next_of_subject(from, &part(from, len)),
+                            on_it.next().map(|(sequence, _)| *sequence)
+                        );
+                    }
                 }
             }
             let size = |sizes: &(usize, usize, usize)| (HEADER_BYTES + sizes.0 + sizes.1 + sizes.2) as u64;

@@ -104,3 +104,72 @@ fn copies_out_of_order_are_found_in_order() {
     assert_eq!(collect(&journal, 0).len(), 6 + 585);
     assert_eq!(journal.read_message(GROUP, 12).unwrap().payload(), b"copy");
 }
+
+/// The lowest sequence at or above each, by reading messages.
+fn check_next_of_subject(journal: &Journal, subjects: &[String], last: u64) {
+    let mut sequences = vec![Vec::new(); subjects.len()];
+    let mut cursor = journal.scan(GROUP, 0);
+    while let Some(record) = cursor.next().unwrap() {
+        let at = subjects.iter().position(|subject| subject.as_bytes() == record.subject());
+        sequences[at.unwrap()].push(record.header.sequence);
+    }
+    for (subject, sequences) in subjects.iter().zip(sequences) {
+        for from in 0..=last + 1 {
+            let expected = sequences.iter().find(|sequence| **sequence >= from).copied();
+            let found = journal.next_of_subject(GROUP, from, subject.as_bytes()).unwrap();
+            assert_eq!(found, expected, "{subject} from {from}");
+        }
+    }
+    assert_eq!(journal.next_of_subject(GROUP, 0, b"none").unwrap(), None);
+}
+
+#[test]
+fn the_next_message_of_a_subject_is_found_in_every_kind_of_segment() {
+    for (map_sealed, count) in [(true, 3), (true, 300), (false, 300)] {
+        let subjects: Vec<String> = (0..count).map(|number| format!("key.{number}")).collect();
+        let io = SimIo::new();
+        let options = headwater_storage::JournalOptions { map_sealed, tail_bytes_max: 8192, ..manual() };
+        let journal = open(&io, options.clone()).journal;
+        let mut last = 0;
+        for nth in 0..1200_u64 {
+            // Gaps, and some subjects much more often than others.
+            last += 1 + u64::from(nth % 50 == 0);
+            let at = if nth % 3 == 0 { 0 } else { nth.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40 };
+            let subject = &subjects[at as usize % subjects.len()];
+            append_on(&journal, 5, nth + 1, last, subject.as_bytes(), &payload(last));
+            append(&journal, 6, nth + 1, nth + 1, b"another group's");
+            if nth % 7 == 0 {
+                journal.drive();
+            }
+        }
+        journal.drive();
+        for sequence in [last + 9, last + 3] {
+            let mut appender = journal.append(headwater_storage::AppendClass::Message).unwrap();
+            let subject = subjects[1].as_bytes();
+            let copied = RecordHeader { kind: RecordKind::Copied, ..header(5, 1, 1, sequence, subject, b"copy") };
+            appender.record(&copied, &[subject, b"copy"]);
+            appender.finish(Urgency::Wake);
+        }
+        journal.drive();
+        assert!(journal.stats().segments > 3);
+        check_next_of_subject(&journal, &subjects, last + 9);
+        journal.close();
+        check_next_of_subject(&open(&io, options).journal, &subjects, last + 9);
+    }
+}
+
+#[test]
+fn the_next_message_of_a_subject_is_found_without_reading_any() {
+    let stored = stored(true);
+    let io = stored.io.fork();
+    try_open(&io).unwrap().journal.close();
+    for (_, _, place, length) in &stored.messages {
+        let path = std::path::Path::new(DIRECTORY).join(format!("{:010}.segment", place.segment));
+        let mut content = io.content(&path).unwrap();
+        content[place.offset as usize + length - 1] ^= 1;
+        io.set_content(&path, content);
+    }
+    let journal = try_open(&io).unwrap().journal;
+    assert!(journal.read_message(GROUP, 2).is_err());
+    assert_eq!(journal.next_of_subject(GROUP, 2, b"s.1").unwrap(), Some(4));
+}

@@ -4,7 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headwater_storage::{DamageKind, GroupId, Io, JournalOptions, Location, OpenError, Opened, ReadError, SimIo};
+use headwater_storage::format::checksum_seed;
+use headwater_storage::format::footer::FooterDirectory;
+use headwater_storage::format::segment::{SEAL_OFFSET, SealSlot, SegmentHeader};
+use headwater_storage::io::OpenMode;
+use headwater_storage::{
+    Damage, DamageKind, GroupId, Io, JournalOptions, Location, OpenError, Opened, ReadError, SimIo,
+};
 
 use crate::support::*;
 
@@ -327,4 +333,86 @@ fn a_flipped_bit_in_the_term_of_a_last_record_is_not_the_term_of_the_group() {
         assert_eq!((found.last_index, found.last_term), (*sequence, 1));
         assert!(matches!(opened.journal.read_message(GroupId(*group), *sequence), Err(ReadError::Damaged(_))));
     }
+}
+
+/// What a look says, record by record.
+fn look(io: &SimIo) -> headwater_storage::verify::StoreReport {
+    let io: Arc<dyn Io> = Arc::new(io.clone());
+    headwater_storage::verify::verify(io, Path::new(DIRECTORY), true, &mut |_| {}).unwrap()
+}
+
+/// The store with all of its segments but the last sealed.
+fn with_footers() -> (Stored, SimIo) {
+    let stored = stored(true);
+    let io = stored.io.fork();
+    let opened = try_open(&io).unwrap();
+    opened.journal.drive();
+    opened.journal.close();
+    assert_eq!(look(&io).damages, []);
+    (stored, io)
+}
+
+/// The tables of a footer were not looked at: a server that used them reported every one, and `verify` none.
+#[test]
+fn a_look_finds_damage_in_the_tables_of_a_footer() {
+    let (_, io) = with_footers();
+    let mut sections = 0;
+    for path in files(&io).into_iter().filter(|path| path.extension().unwrap() == "segment") {
+        let content = io.content(&path).unwrap();
+        let header = SegmentHeader::decode(&content).unwrap();
+        let seed = checksum_seed(header.journal, header.number);
+        let Some(slot) = SealSlot::decode(&content[SEAL_OFFSET as usize..], seed).flatten() else { continue };
+        let start = slot.footer_offset as usize;
+        let directory = FooterDirectory::decode(&content[start..start + slot.directory_length as usize]).unwrap();
+        for group in &directory.groups {
+            let at = start + group.section_offset as usize;
+            let mut damaged = content.clone();
+            damaged[at + group.section_length as usize / 2] ^= 1;
+            io.set_content(&path, damaged);
+            let found = look(&io).damages;
+            assert_eq!(found.len(), 1);
+            assert_eq!((found[0].kind, found[0].group), (DamageKind::Footer, Some(group.group)));
+            assert_eq!(found[0].offset as usize, at);
+            io.set_content(&path, content.clone());
+            sections += 1;
+        }
+    }
+    assert!(sections > 4);
+}
+
+/// A page of zeros hides the headers of the records in it, but the footer knows them.
+#[test]
+fn a_look_names_every_record_that_a_page_of_zeros_took() {
+    let (stored, io) = with_footers();
+    let (.., place, _) = stored.messages[20];
+    let path = Path::new(DIRECTORY).join(format!("{:010}.segment", place.segment));
+    let mut content = io.content(&path).unwrap();
+    let page = place.offset as usize / 4096 * 4096;
+    content[page..page + 4096].fill(0);
+    io.set_content(&path, content);
+    let hit = |offset: u32, length: usize| offset as usize + length > page && (offset as usize) < page + 4096;
+    let lost =
+        stored.messages.iter().filter(|(_, _, at, length)| at.segment == place.segment && hit(at.offset, *length));
+    let found = look(&io).damages;
+    for (group, sequence, at, _) in lost.clone() {
+        let named = |damage: &&Damage| (damage.group, damage.sequence) == (Some(GroupId(*group)), Some(*sequence));
+        let damage = found.iter().find(named);
+        assert_eq!(damage.map(|damage| damage.offset), Some(at.offset), "group {group} message {sequence}: {found:?}");
+    }
+    assert!(lost.count() > 5);
+}
+
+#[test]
+fn a_store_with_files_in_quarantine_is_not_well() {
+    let (_, io) = with_footers();
+    assert!(look(&io).quarantined.is_empty());
+    let copy = Path::new(DIRECTORY).join("0000000500.segment");
+    io.open(&copy, OpenMode::Create).unwrap();
+    io.set_content(&copy, vec![0xa5; 100_000]);
+    io.sync_dir(Path::new(DIRECTORY)).unwrap();
+    try_open(&io).unwrap().journal.close();
+    let report = look(&io);
+    assert_eq!(report.damages, []);
+    assert!(!report.is_well());
+    assert!(report.to_string().contains("no other damage found"), "{report}");
 }

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use headwater_storage::format::segment::{FORMAT_VERSION, HEADER_BYTES, HEADER_COPY_OFFSET};
 use headwater_storage::io::OpenMode;
 use headwater_storage::verify::{StoreReport, verify};
-use headwater_storage::{DamageKind, GroupId, Io, Opened, SimIo};
+use headwater_storage::{DamageKind, GroupId, Io, OpenError, Opened, SimIo};
 
 use crate::support::*;
 
@@ -190,5 +191,62 @@ fn a_store_on_a_medium_that_is_mounted_read_only_is_looked_at_and_not_served() {
         assert!(error.to_string().contains("read-only"), "{error}");
         stored.io.mend();
         check(&stored, &stored.io, "writable again");
+    }
+}
+
+/// Puts another format version into the headers of a segment, with the checksums that belong there.
+fn set_version(io: &SimIo, path: &Path, copies: &[usize], version: u32) {
+    let mut content = io.content(path).unwrap();
+    for page in copies {
+        content[page + 12..page + 16].copy_from_slice(&version.to_le_bytes());
+        let sum = crc32fast::hash(&content[page + 12..page + HEADER_BYTES]);
+        content[page + 8..page + 12].copy_from_slice(&sum.to_le_bytes());
+    }
+    io.set_content(path, content);
+}
+
+/// All segments went to quarantine, and the server began anew, empty; a newer one among older ones was read as if it were old.
+#[test]
+fn a_segment_of_another_format_version_ends_the_start_and_changes_nothing() {
+    let stored = stored(true);
+    let segments = with_messages(&stored);
+    let copies = [0, HEADER_COPY_OFFSET as usize];
+    for (of, pages) in [(&segments[..], &copies[..]), (&segments[..1], &copies), (&segments[2..], &copies[..1])] {
+        let io = stored.io.fork();
+        of.iter().for_each(|number| set_version(&io, &segment_path(*number), pages, FORMAT_VERSION + 1));
+        let mutations = io.mutations();
+        let error = try_open(&io).err().expect("nobody knows how to read it");
+        let expected = format!("{} is of format version {}", segment_path(of[0]).display(), FORMAT_VERSION + 1);
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        assert!(matches!(error, OpenError::Version { .. }));
+        assert_eq!(io.mutations(), mutations);
+        let dynamic: Arc<dyn Io> = Arc::new(io.clone());
+        let look = verify(dynamic, Path::new(DIRECTORY), true, &mut |_| {});
+        assert!(matches!(look, Err(OpenError::Version { .. })), "{of:?}");
+    }
+}
+
+/// A store of one segment with a wrong byte in each copy of its header was put aside, and the server open and empty.
+#[test]
+fn segments_of_which_none_can_be_identified_end_the_start() {
+    let stored = stored(true);
+    for content in [None, Some(Vec::new()), Some(vec![0xa5; 100_000])] {
+        let io = stored.io.fork();
+        let segments: Vec<PathBuf> =
+            files(&io).into_iter().filter(|path| path.extension().unwrap() == "segment").collect();
+        for path in &segments {
+            let mut damaged = io.content(path).unwrap();
+            for page in [0, HEADER_COPY_OFFSET as usize] {
+                damaged[page + 30] ^= 1;
+            }
+            io.set_content(path, content.clone().unwrap_or(damaged));
+        }
+        let mutations = io.mutations();
+        let error = try_open(&io).err().expect("what is stored must not be given up");
+        assert!(matches!(error, OpenError::Unidentified { files, .. } if files == segments.len()), "{error}");
+        assert_eq!(io.mutations(), mutations);
+        let report = look(&io);
+        let unidentified = report.damages.iter().filter(|damage| damage.kind == DamageKind::Segment).count();
+        assert_eq!(unidentified, segments.len(), "{report}");
     }
 }

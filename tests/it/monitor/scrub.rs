@@ -89,6 +89,27 @@ fn what_was_checked_is_not_read_again_by_the_next_server() {
     assert!(!store.path().join("jetstream").join("journal").join("quarantine").exists());
 }
 
+/// What could not be looked at was told like damage.
+#[test]
+fn a_check_of_a_store_tells_damage_from_one_that_it_can_not_look_at() {
+    let verify = |path: &Path| Command::new(headwater()).args(["store", "verify"]).arg(path).output().unwrap();
+    let store = tempfile::tempdir().unwrap();
+    assert_eq!(verify(store.path()).status.code(), Some(2), "it holds no store");
+    let server = start(store.path());
+    assert_eq!(verify(store.path()).status.code(), Some(2), "it is in use");
+    drop(server);
+    let sound = verify(store.path());
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
+    let journal = store.path().join("jetstream").join("journal");
+    fs::write(journal.join("0000000500.segment"), [0xa5; 100_000]).unwrap();
+    drop(start(store.path()));
+    let aside = verify(store.path());
+    assert_eq!(aside.status.code(), Some(1), "{aside:?}");
+    assert!(
+        String::from_utf8_lossy(&aside.stdout).contains("in quarantine since an earlier start: 0000000500.segment")
+    );
+}
+
 #[test]
 fn a_damaged_catalogue_costs_another_reading_and_nothing_else() {
     let store = tempfile::tempdir().unwrap();

@@ -65,6 +65,12 @@ impl MessageSource for Store {
     fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {
         self.messages.get(&sequence).filter(|_| self.subjects_known).map(|message| message.subject.clone())
     }
+
+    fn next_of_subject(&self, subject: &[u8], from: u64) -> Result<Option<u64>, Unreadable> {
+        let known = |(sequence, _): &(&u64, _)| self.subjects_known || !self.damaged.contains(*sequence);
+        let mut on_it = self.messages.range(from..).filter(known).filter(|(_, message)| message.subject == subject);
+        Ok(on_it.next().map(|(sequence, _)| *sequence))
+    }
 }
 
 /// Consumers that know a filter and what they acknowledged.

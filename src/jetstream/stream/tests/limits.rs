@@ -524,3 +524,24 @@ fn a_message_that_no_record_could_hold_is_refused() {
     assert_eq!(refusal, error_codes::STREAM_MESSAGE_EXCEEDS_MAXIMUM.error().into());
     assert!(harness.accept("s.a", &[], &"x".repeat(64 * 1024 * 1024)).is_ok());
 }
+
+/// After a start the second message on a key read the whole stream, under its lock.
+#[test]
+fn a_key_that_is_full_costs_no_more_after_a_start_than_before() {
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 3, ..config() });
+    for nth in 0..900 {
+        harness.put(&format!("s.{}", nth % 300));
+    }
+    let mut bytes = Vec::new();
+    harness.machine.encode_checkpoint(&mut bytes);
+    harness.machine = StreamMachine::restore(&bytes).unwrap();
+    harness.store.reads.set(0);
+    for _ in 0..5 {
+        harness.put("s.7");
+    }
+    let reads = harness.store.reads.get();
+    assert!(reads <= 10, "{reads} messages were read to remove 5");
+    let of_key: Vec<u64> =
+        harness.sequences().into_iter().filter(|sequence| harness.store.messages[sequence].subject == b"s.7").collect();
+    assert_eq!(of_key, [903, 904, 905]);
+}

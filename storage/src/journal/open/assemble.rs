@@ -14,6 +14,7 @@ use super::super::maintenance::Maintenance;
 use super::super::pool::prepare;
 use super::super::queue::{Placement, Queue};
 use super::super::shared::{Errands, Shared, Written};
+use super::super::subject_numbers::SubjectNumbers;
 use super::super::tail::Tail;
 use super::{Opened, Opening};
 use crate::aligned::BufferPool;
@@ -83,6 +84,7 @@ impl Opening {
             writer_wake: Condvar::new(),
             directory: RwLock::new(self.directory),
             segments: RwLock::new(self.segments),
+            subject_numbers: SubjectNumbers::default(),
             tail: Tail::new(self.options.tail_bytes_max),
             buffers,
             pool: Mutex::new(self.pool),

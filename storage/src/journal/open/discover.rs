@@ -13,7 +13,9 @@ use super::super::quarantine;
 use super::Opening;
 use crate::error::OpenError;
 use crate::format::checksum_seed;
-use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SEAL_OFFSET, SealSlot, SegmentHeader};
+use crate::format::segment::{
+    DATA_OFFSET, FORMAT_VERSION, FileName, HEADER_COPY_OFFSET, SEAL_OFFSET, SealSlot, SegmentHeader,
+};
 use crate::io::{Io, IoFile, OpenMode};
 use crate::report::{Damage, DamageKind};
 use crate::segment::Segment;
@@ -78,8 +80,14 @@ impl Opening {
             let length = file.length().map_err(OpenError::file("measuring", &path))?;
             let length = u32::try_from(length).unwrap_or(u32::MAX);
             let Whole { bytes: pages, unreadable, refusal } = self.patience.read_whole(&*file, length.min(DATA_OFFSET));
-            let first = SegmentHeader::decode(&pages);
-            let second = SegmentHeader::decode(pages.get(HEADER_COPY_OFFSET as usize..).unwrap_or(&[]));
+            let copy = pages.get(HEADER_COPY_OFFSET as usize..).unwrap_or(&[]);
+            if matches!(name, FileName::Segment(_)) {
+                let versions = [&pages[..], copy].into_iter().filter_map(SegmentHeader::version);
+                if let Some(version) = versions.into_iter().find(|version| *version != FORMAT_VERSION) {
+                    return Err(OpenError::Version { file: path, version });
+                }
+            }
+            let (first, second) = (SegmentHeader::decode(&pages), SegmentHeader::decode(copy));
             let header = first.or(second);
             let said = header.map(|header| header.number);
             // After a high number that somebody gave a file there would soon be none left that was never used.
@@ -134,6 +142,9 @@ impl Opening {
                 self.report.damages.push(Damage::at(header.number, 0, DamageKind::Misnamed));
                 self.accept(header, found);
             }
+        }
+        if self.candidates.is_empty() && !unknown.is_empty() && !self.read_only {
+            return Err(OpenError::Unidentified { directory: self.path.clone(), files: unknown.len() });
         }
         for (number, path) in unknown {
             self.report.damages.push(Damage::at(number, 0, DamageKind::Segment));
