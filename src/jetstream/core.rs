@@ -83,6 +83,8 @@ pub struct Core {
     expire_at: Option<i64>,
     /// The earliest deadline told to the timers.
     timer_at: i64,
+    /// It was told that message ids were forgotten early.
+    told_of_ids: bool,
     cache: MatchCache,
     effects: Effects,
     outputs: Outputs,
@@ -172,6 +174,7 @@ impl Core {
             unlogged: unlogged::Unlogged::default(),
             expire_at: None,
             timer_at: i64::MAX,
+            told_of_ids: false,
             cache: MatchCache::default(),
             effects: Effects::default(),
             outputs: Outputs::default(),
@@ -344,6 +347,17 @@ impl Core {
     fn report_damage(&mut self) {
         for sequence in &self.effects.damaged {
             tracing::error!(stream = %self.name, sequence, "a message is damaged: it left the stream unread");
+        }
+    }
+
+    /// Tells once that duplicates may go unnoticed.
+    fn report_forgotten_ids(&mut self) {
+        if self.machine.ids_forgotten() > 0 && !self.told_of_ids {
+            self.told_of_ids = true;
+            tracing::warn!(
+                stream = %self.name,
+                "more message ids came within the duplicate window than are remembered: the oldest are forgotten early"
+            );
         }
     }
 

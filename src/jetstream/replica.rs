@@ -239,6 +239,11 @@ impl Replica {
         }
     }
 
+    /// Message ids that were forgotten within the duplicate window since the start, for want of room.
+    pub fn ids_forgotten(&self) -> u64 {
+        self.core.lock().machine.ids_forgotten()
+    }
+
     pub fn has_consumer(&self, name: &str) -> bool {
         self.core.lock().id_of(name).is_ok()
     }

@@ -42,6 +42,8 @@ pub struct DedupeWindow {
     by_hash: HashTable<u32>,
     /// Entries dropped from the front so far.
     dropped: u64,
+    /// Of these, within the window, for want of room. Not part of the replicated state.
+    forgotten_early: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -57,7 +59,15 @@ impl DedupeWindow {
     pub fn new(key: [u8; 16], window_ns: u64, ids_max: usize) -> DedupeWindow {
         // Numbers are cut to 32 bits.
         let ids_max = ids_max.clamp(1, u32::MAX as usize);
-        DedupeWindow { key, window_ns, ids_max, entries: VecDeque::new(), by_hash: HashTable::new(), dropped: 0 }
+        DedupeWindow {
+            key,
+            window_ns,
+            ids_max,
+            entries: VecDeque::new(),
+            by_hash: HashTable::new(),
+            dropped: 0,
+            forgotten_early: 0,
+        }
     }
 
     /// Remembers an id. Log time never goes back: an earlier `time` counts as the latest one. An id that is inserted
@@ -67,6 +77,7 @@ impl DedupeWindow {
         self.expire(time);
         while self.entries.len() >= self.ids_max {
             self.drop_oldest();
+            self.forgotten_early += 1;
         }
         self.push(Entry { hash: siphash128(&self.key, id), sequence, time });
     }
@@ -88,8 +99,14 @@ impl DedupeWindow {
             self.drop_oldest();
         }
         if self.entries.is_empty() && self.entries.capacity() > 1024 {
-            *self = DedupeWindow::new(self.key, self.window_ns, self.ids_max);
+            let forgotten_early = self.forgotten_early;
+            *self = DedupeWindow { forgotten_early, ..DedupeWindow::new(self.key, self.window_ns, self.ids_max) };
         }
+    }
+
+    /// Ids that were forgotten within the window, because more came than are held, since the window was made or read.
+    pub fn forgotten_early(&self) -> u64 {
+        self.forgotten_early
     }
 
     /// Changes the window; ids that are outside it now are forgotten, those forgotten before do not come back.
@@ -285,6 +302,15 @@ mod tests {
             }
             assert!(tidy.len() <= 10 && untidy.len() <= 10);
         }
+    }
+
+    #[test]
+    fn ids_forgotten_for_want_of_room_are_counted_and_those_that_expire_are_not() {
+        let mut window = window(3);
+        (0..5u64).for_each(|n| window.insert(&n.to_le_bytes(), n, 5));
+        assert_eq!(window.forgotten_early(), 2);
+        window.insert(b"later", 9, 5 + WINDOW as i64);
+        assert_eq!((window.forgotten_early(), window.len()), (2, 1));
     }
 
     #[test]

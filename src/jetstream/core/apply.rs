@@ -221,6 +221,7 @@ impl Core {
     /// about it may apply entries in turn.
     pub(super) fn after_effects(&mut self, cause: Cause, publisher: &mut Publisher) -> Outcome {
         let outcome = self.effects.outcome;
+        self.report_forgotten_ids();
         if self.effects.removed.is_empty() && self.effects.removed_before.is_none() {
             self.report_damage();
             return outcome;

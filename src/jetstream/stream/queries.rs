@@ -46,6 +46,11 @@ impl StreamMachine {
         self.content.bytes
     }
 
+    /// Message ids that were forgotten within the duplicate window, because more came than are held, since the start.
+    pub fn ids_forgotten(&self) -> u64 {
+        self.dedupe.forgotten_early()
+    }
+
     pub fn is_stored(&self, sequence: u64) -> bool {
         self.content.is_stored(sequence)
     }

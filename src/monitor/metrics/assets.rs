@@ -10,6 +10,7 @@ const CONSUMERS_MAX: usize = 20_000;
 #[derive(Default)]
 pub struct Assets {
     streams: Vec<(Labels, StreamState)>,
+    ids_forgotten: Vec<(Labels, f64)>,
     consumers: Vec<(Labels, Consumer)>,
     streams_total: usize,
     held_back_total: usize,
@@ -54,6 +55,7 @@ impl Assets {
                 self.consumers.push((labels, Consumer { info, last_sequence: state.last_seq }));
             }
         }
+        self.ids_forgotten.push((labels.clone(), stream.ids_forgotten() as f64));
         self.streams.push((labels, state));
     }
 
@@ -92,6 +94,11 @@ impl Assets {
             "stream_lost_messages",
             "Messages that damage has taken",
             each(|state| state.lost.as_ref().map_or(0, |lost| lost.msgs.len() as u64)),
+        );
+        out.counters(
+            "stream_message_ids_forgotten",
+            "Message ids forgotten within the duplicate window, because more came than are held",
+            self.ids_forgotten.clone(),
         );
     }
 
