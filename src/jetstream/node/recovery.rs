@@ -187,6 +187,9 @@ impl Recovery<'_> {
         if recovering.incomplete {
             core.suspend_limits();
         }
+        if recovering.forgotten {
+            core.begin_with_first_stored();
+        }
         recovering.core = Some(core);
     }
 
@@ -269,7 +272,7 @@ impl Recovery<'_> {
                 continue;
             };
             let own = recovering.definition.clone().map(|(_, own)| own);
-            match finish_stream(group, recovering, &mut repairs) {
+            match finish_stream(group, &definition.name, recovering, &mut repairs) {
                 Ok(replica) => replicas.push(replica),
                 Err(problem) => {
                     let stream = definition.name.clone();
@@ -326,10 +329,12 @@ impl Recovery<'_> {
 /// The stream that a group holds.
 fn finish_stream(
     group: GroupId,
+    stream: &str,
     mut recovering: Recovering,
     repairs: &mut Repairs,
 ) -> Result<Arc<Replica>, StartError> {
     recovering.fill_end(group);
+    recovering.report(stream);
     let Recovering { state, log, time, core, created, definition, updated, incomplete, broken, erasures, .. } =
         recovering;
     if let Some(problem) = broken {

@@ -16,6 +16,9 @@ use super::unreadable;
 /// be good, and would be replaced.
 pub const REFUSED: &str = "the disk refuses to give what is stored of it";
 
+/// Where nothing is known of a stream but its messages, a gap between them is put down to damage unless it is longer.
+const LOST_MAX: u64 = 1 << 20;
+
 pub struct Recovering {
     pub state: GroupState,
     pub log: TermLog,
@@ -34,10 +37,16 @@ pub struct Recovering {
     pub damaged: u64,
     /// Something of the log is lost: what is known of the stream's limits may be outdated.
     pub incomplete: bool,
+    /// Entries are lost that a damaged checkpoint covered: consumers may be lost with it, and what they did.
+    pub fell_back: bool,
+    /// There is no checkpoint any more, and the log does not begin with the stream: what is left are messages.
+    pub forgotten: bool,
     /// Why the group can not be served.
     pub broken: Option<String>,
     /// The last index of the log, and its term: the entry itself may be damaged.
     pub last: (u64, u64),
+    /// The highest sequence of a message that is stored, 0 without any.
+    pub last_sequence: u64,
 }
 
 impl Recovering {
@@ -54,8 +63,11 @@ impl Recovering {
             updated: 0,
             damaged: 0,
             incomplete: false,
+            fell_back: false,
+            forgotten: false,
             broken: None,
             last: (0, 0),
+            last_sequence: 0,
         }
     }
 
@@ -71,9 +83,13 @@ impl Recovering {
         }
         let mut recovering = Self::new();
         recovering.last = (recovered.last_index, recovered.last_term);
+        recovering.last_sequence = recovered.last_sequence;
         let covered = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
         let has_gap = recovered.last_index > covered && recovered.first_index > covered + 1;
-        recovering.incomplete = recovered.fell_back || has_gap;
+        let is_gone = recovered.last_index == 0 && recovered.last_sequence > 0;
+        recovering.fell_back = recovered.fell_back && has_gap;
+        recovering.forgotten = recovered.checkpoint.is_none() && (has_gap || is_gone);
+        recovering.incomplete = recovered.fell_back || has_gap || is_gone;
         if let Some(definition) = recovered.definition {
             match <StreamDefinition as prost::Message>::decode(definition.body) {
                 Ok(known) if known.group == group.0 => recovering.definition = Some((definition.index, known)),
@@ -82,6 +98,15 @@ impl Recovering {
         }
         if let Some(body) = &recovered.state {
             recovering.state = GroupState::decode(body).map_err(|problem| unreadable(group, &problem))?;
+            let (commit, term) = (recovering.state.commit(), recovering.state.term());
+            if commit > recovering.last.0 {
+                // It was there, whatever is left of it.
+                recovering.last = (commit, term.max(recovering.last.1));
+            }
+        }
+        if is_gone && recovering.last.0 == 0 {
+            // An index that is missing tells the next start, too, that this is not the beginning.
+            recovering.last = (1, recovering.state.term().max(1));
         }
         let mut body = None;
         if let Some(checkpoint) = recovered.checkpoint {
@@ -153,23 +178,49 @@ impl Recovering {
     pub fn fill_end(&mut self, group: GroupId) {
         let (last, term) = self.last;
         let after = self.log.last();
-        if self.broken.is_some() || last <= after {
+        if self.broken.is_some() {
             return;
         }
-        if let Err(problem) = self.fill(last, term) {
-            self.broken = Some(unreadable(group, &problem).to_string());
-            return;
+        if last > after {
+            if let Err(problem) = self.fill(last, term) {
+                self.broken = Some(unreadable(group, &problem).to_string());
+                return;
+            }
+            let (group, first) = (group.0, after + 1);
+            tracing::error!(group, first, last, "the end of a log is damaged: what it changed is lost");
         }
-        tracing::error!(
-            group = group.0,
-            first = after + 1,
-            last,
-            "the end of a log is damaged: what it changed is lost"
-        );
-        if let Some(core) = &mut self.core {
-            core.replay_held();
-            let next = core.machine.last_sequence() + 1 + self.damaged;
-            core.lose(next, self.damaged);
+        self.lose_end();
+    }
+
+    /// What is damaged and no message follows. Of some of it the journal knows what it was.
+    fn lose_end(&mut self) {
+        let Some(core) = self.core.as_mut().filter(|_| self.forgotten || self.damaged > 0) else { return };
+        core.replay_held();
+        let before = core.machine.last_sequence();
+        core.lose(self.last_sequence + 1, self.damaged.max(if self.forgotten { LOST_MAX } else { 0 }));
+        let known = core.machine.last_sequence() - before;
+        core.machine.pass_over(self.damaged.saturating_sub(known));
+    }
+
+    /// Says what damage may have cost that nobody would miss otherwise.
+    pub fn report(&self, stream: &str) {
+        if self.forgotten {
+            let (messages, consumers) =
+                self.core.as_ref().map_or((0, 0), |core| (core.machine.messages(), core.consumers.len()));
+            tracing::error!(
+                stream,
+                messages,
+                consumers,
+                "nothing is left of a stream's checkpoints: it has the messages that are stored, and consumers that are not \
+                 in the log are lost"
+            );
+        } else if self.fell_back {
+            tracing::error!(
+                stream,
+                index = self.log.compacted(),
+                "a stream goes on from an older checkpoint, since the latest is damaged: what consumers were made or did \
+                 between the two is lost"
+            );
         }
     }
 }
