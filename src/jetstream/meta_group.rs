@@ -207,8 +207,9 @@ impl<'a> MetaGuard<'a> {
     fn carry_out(&mut self, effect: MetaEffect) -> Result<(), ApiError> {
         match effect {
             MetaEffect::Start(definition) => {
-                if self.node.replica(GroupId(definition.group)).is_some() {
-                    // Listed again after damage: it is served already.
+                let group = GroupId(definition.group);
+                if self.node.replica(group).is_some() || self.node.is_held_back(group) {
+                    // Listed again after damage: it is there already.
                     return Ok(());
                 }
                 let key = (definition.account.clone(), definition.name.clone());

@@ -99,7 +99,8 @@ impl Core {
         let index = self.log.applied();
         let term = self.log.group().entry_term(index).filter(|_| index > 0)?;
         let erasures = self.releases.erasures();
-        let body = checkpoint::encode(&self.machine, &self.consumers, self.log.time(), &erasures);
+        let (machine, consumers) = (&self.machine, &self.consumers);
+        let body = checkpoint::encode(machine, consumers, self.log.time(), &erasures, self.definition());
         self.releases.checkpoint_begun();
         self.checkpoints_begun += 1;
         Some((index, term, self.log.wrap_checkpoint(body)))

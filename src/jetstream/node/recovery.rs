@@ -26,7 +26,6 @@ use super::super::shared::{NodeOptions, Shared};
 use super::super::store::Store;
 use super::super::stream::StreamMachine;
 use super::super::usage::Usage;
-use super::definitions::definition_of;
 use super::{StartError, identity};
 use crate::account::Account;
 use recovering::{REFUSED, Recovering};
@@ -173,12 +172,12 @@ impl Recovery<'_> {
             StorageType::Memory => Store::Memory(MemoryLog::new()),
         };
         let Ok(log) = GroupLog::create(group) else { return };
-        recovering.created = definition.created;
         let mut core = Core::new(Start {
             shared: self.shared.clone(),
             account,
             usage,
             name: definition.name.as_str().into(),
+            created: definition.created,
             log,
             machine,
             consumers,
@@ -239,6 +238,8 @@ impl Recovery<'_> {
         let mut repairs = Repairs::default();
         let mut meta = self.finish_meta(&mut repairs)?;
         let (meta_incomplete, unlisted) = (repairs.incomplete.contains(&META_GROUP), self.unlisted(&meta));
+        // The last entries of a list may be gone without a trace in it. But who was in it and is no more was deleted.
+        let may_be_lost = |group: GroupId| meta_incomplete || group.0 >= meta.machine.next_group();
         // Of two streams with one name the older one was deleted.
         for (group, definition) in unlisted.into_iter().rev() {
             let name = definition.name.clone();
@@ -247,7 +248,7 @@ impl Recovery<'_> {
                     .listed_again
                     .iter()
                     .any(|other| (&other.account, &other.name) == (&definition.account, &name));
-            if !meta_incomplete || is_taken {
+            if !may_be_lost(group) || is_taken {
                 continue;
             }
             tracing::error!(group = group.0, stream = name, "the list of streams had lost a stream: it is in it again");
@@ -321,7 +322,7 @@ impl Recovery<'_> {
         let deleted: BTreeSet<GroupId> = meta.machine.deleted().collect();
         let listed: BTreeSet<u64> = meta.machine.streams().map(|definition| definition.group).collect();
         let unknown = |group: &GroupId| !deleted.contains(group) && !listed.contains(&group.0);
-        let groups = self.groups.iter().filter(|(group, recovering)| unknown(group) && recovering.broken.is_none());
+        let groups = self.groups.iter().filter(|(group, _)| unknown(group));
         groups.filter_map(|(group, recovering)| Some((*group, recovering.definition.clone()?.1))).collect()
     }
 }
@@ -335,7 +336,7 @@ fn finish_stream(
 ) -> Result<Arc<Replica>, StartError> {
     recovering.fill_end(group);
     recovering.report(stream);
-    let Recovering { state, log, time, core, created, definition, updated, incomplete, broken, erasures, .. } =
+    let Recovering { state, log, time, core, definition, undefined, updated, incomplete, broken, erasures, .. } =
         recovering;
     if let Some(problem) = broken {
         return Err(StartError::Recover { group, problem });
@@ -356,12 +357,10 @@ fn finish_stream(
         }
         core.release_with_next_checkpoint(&erasures);
     }
-    let replica = Arc::new(Replica::new(core, created));
-    let expected = definition_of(&replica, replica.lock().config());
-    if definition.is_none_or(|(_, known)| known != expected) {
+    if undefined || definition.is_none_or(|(_, known)| known != core.definition()) {
         repairs.undefined.push(group);
     }
-    Ok(replica)
+    Ok(Arc::new(Replica::new(core)))
 }
 
 fn unreadable(group: GroupId, problem: &dyn std::fmt::Display) -> StartError {

@@ -305,6 +305,14 @@ impl GroupDirectory {
         Checkpoints { latest, is_under_way: self.checkpoint_begun > latest }
     }
 
+    /// True when the group has gone on in a later segment than the one that says what it is, and nothing does there: with the
+    /// first segment, the rest would belong to nobody.
+    pub(crate) fn went_on_undefined(&self) -> bool {
+        let last_live = self.live.last().map(|span| span.segment.number);
+        let last = last_live.max(self.sealed.last().map(|span| span.segment.number));
+        self.checkpoint().is_none() && self.definition.is_some_and(|definition| last > Some(definition.segment))
+    }
+
     /// From now on a checkpoint is wanted, and none that was begun before will do. False when that is known.
     pub(crate) fn want_checkpoint(&mut self) -> bool {
         let after = Some(self.checkpoint_begun);

@@ -144,7 +144,8 @@ impl Reclaim {
             }
         }
         for (id, group) in shared.directory.read().groups() {
-            if group.is_checkpoint_wanted() || group.bytes_since_checkpoint >= shared.options.checkpoint_bytes {
+            let is_due = group.bytes_since_checkpoint >= shared.options.checkpoint_bytes;
+            if group.is_checkpoint_wanted() || is_due || group.went_on_undefined() {
                 self.requests.want(id);
             }
         }

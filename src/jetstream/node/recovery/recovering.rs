@@ -28,9 +28,10 @@ pub struct Recovering {
     pub erasures: SequenceSet,
     /// None while the stream is not known (yet): the list of streams comes first in the journal.
     pub core: Option<Core>,
-    pub created: i64,
     /// What the group itself says that it is, and the last index that this reflects.
     pub definition: Option<(u64, StreamDefinition)>,
+    /// Only a checkpoint says it: the record for it is missing or damaged.
+    pub undefined: bool,
     /// The last entry that gave the stream another configuration.
     pub updated: u64,
     /// Entries since the last message that could not be read.
@@ -58,8 +59,8 @@ impl Recovering {
             machine: None,
             erasures: SequenceSet::new(),
             core: None,
-            created: 0,
             definition: None,
+            undefined: false,
             updated: 0,
             damaged: 0,
             incomplete: false,
@@ -124,11 +125,22 @@ impl Recovering {
         }
         if let Some(body) = body {
             let restored = checkpoint::restore(body).map_err(|problem| unreadable(group, &problem))?;
+            recovering.take_definition(recovering.log.compacted(), restored.definition);
             recovering.time = restored.time;
             recovering.machine = Some((restored.machine, restored.consumers));
             recovering.erasures = restored.erasures;
         }
         Ok((recovering, None))
+    }
+
+    /// What a checkpoint says that the group is, unless a later record is known.
+    fn take_definition(&mut self, index: u64, definition: Option<StreamDefinition>) {
+        self.undefined = self.definition.is_none();
+        if self.definition.as_ref().is_none_or(|(known, _)| *known < index)
+            && let Some(definition) = definition
+        {
+            self.definition = Some((index, definition));
+        }
     }
 
     /// Takes the entry into the log. Entries before it that can not be read are gone: this server holds the only copy.
