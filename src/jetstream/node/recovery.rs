@@ -113,18 +113,17 @@ impl Recovery<'_> {
     /// the others are.
     fn restore(&mut self, recovered: RecoveredGroup) -> Result<(), StartError> {
         let group = recovered.group;
-        let recovering = match Recovering::restore(recovered) {
-            Ok((recovering, meta)) => {
-                if let Some(machine) = meta {
-                    // The log is completed by the replay; until then this one stands for it.
-                    let placeholder = GroupLog::create(group).map_err(|problem| unreadable(group, &problem))?;
-                    self.meta = Some(MetaGroup::new(machine, placeholder));
-                }
-                recovering
+        let mut recovering = Recovering::new();
+        match recovering.restore(recovered) {
+            Ok(None) => {}
+            Ok(Some(machine)) => {
+                // The log is completed by the replay; until then this one stands for it.
+                let placeholder = GroupLog::create(group).map_err(|problem| unreadable(group, &problem))?;
+                self.meta = Some(MetaGroup::new(machine, placeholder));
             }
             Err(problem) if group == META_GROUP => return Err(problem),
-            Err(problem) => Recovering { broken: Some(reason(problem)), ..Recovering::new() },
-        };
+            Err(problem) => recovering.broken = Some(reason(problem)),
+        }
         self.groups.insert(group, recovering);
         Ok(())
     }
@@ -154,7 +153,7 @@ impl Recovery<'_> {
         let account = (self.find_account)(&definition.account);
         let usage = self.usages.entry(definition.account.clone()).or_default().clone();
         let recovering = self.groups.entry(group).or_insert_with(Recovering::new);
-        if recovering.core.is_some() {
+        if recovering.core.is_some() || recovering.broken.is_some() {
             return;
         }
         let (machine, consumers) = match recovering.machine.take() {

@@ -72,48 +72,47 @@ impl Recovering {
         }
     }
 
-    /// What the journal knows of a group: its state, its checkpoint and its definition; for the meta group its machine,
-    /// too.
+    /// Takes in what the journal knows of a group: its definition, its state and its checkpoint. Gives the machine of the meta
+    /// group.
     ///
     /// # Errors
-    /// When this version does not understand it.
-    pub fn restore(recovered: RecoveredGroup) -> Result<(Self, Option<MetaMachine>), StartError> {
+    /// When the disk refuses some of it, or this version does not understand it. The definition is taken in all the same.
+    pub fn restore(&mut self, recovered: RecoveredGroup) -> Result<Option<MetaMachine>, StartError> {
         let group = recovered.group;
-        if recovered.unreadable {
-            return Err(unreadable(group, &REFUSED));
-        }
-        let mut recovering = Self::new();
-        recovering.last = (recovered.last_index, recovered.last_term);
-        recovering.last_sequence = recovered.last_sequence;
-        let covered = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
-        let has_gap = recovered.last_index > covered && recovered.first_index > covered + 1;
-        let is_gone = recovered.last_index == 0 && recovered.last_sequence > 0;
-        recovering.fell_back = recovered.fell_back && has_gap;
-        recovering.forgotten = recovered.checkpoint.is_none() && (has_gap || is_gone);
-        recovering.incomplete = recovered.fell_back || has_gap || is_gone;
         if let Some(definition) = recovered.definition {
             match <StreamDefinition as prost::Message>::decode(definition.body) {
-                Ok(known) if known.group == group.0 => recovering.definition = Some((definition.index, known)),
+                Ok(known) if known.group == group.0 => self.definition = Some((definition.index, known)),
                 _ => tracing::error!(group = group.0, "a stream's own definition can not be understood"),
             }
         }
+        if recovered.unreadable {
+            return Err(unreadable(group, &REFUSED));
+        }
+        self.last = (recovered.last_index, recovered.last_term);
+        self.last_sequence = recovered.last_sequence;
+        let covered = recovered.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.index);
+        let has_gap = recovered.last_index > covered && recovered.first_index > covered + 1;
+        let is_gone = recovered.last_index == 0 && recovered.last_sequence > 0;
+        self.fell_back = recovered.fell_back && has_gap;
+        self.forgotten = recovered.checkpoint.is_none() && (has_gap || is_gone);
+        self.incomplete = recovered.fell_back || has_gap || is_gone;
         if let Some(body) = &recovered.state {
-            recovering.state = GroupState::decode(body).map_err(|problem| unreadable(group, &problem))?;
-            let (commit, term) = (recovering.state.commit(), recovering.state.term());
-            if commit > recovering.last.0 {
+            self.state = GroupState::decode(body).map_err(|problem| unreadable(group, &problem))?;
+            let (commit, term) = (self.state.commit(), self.state.term());
+            if commit > self.last.0 {
                 // It was there, whatever is left of it.
-                recovering.last = (commit, term.max(recovering.last.1));
+                self.last = (commit, term.max(self.last.1));
             }
         }
-        if is_gone && recovering.last.0 == 0 {
+        if is_gone && self.last.0 == 0 {
             // An index that is missing tells the next start, too, that this is not the beginning.
-            recovering.last = (1, recovering.state.term().max(1));
+            self.last = (1, self.state.term().max(1));
         }
         let mut body = None;
         if let Some(checkpoint) = recovered.checkpoint {
             let wrapped = CheckpointBody::decode(checkpoint.body).map_err(|problem| unreadable(group, &problem))?;
-            recovering.state = recovering.state.with_checkpoint(checkpoint.index, &wrapped);
-            recovering.log = TermLog::new(checkpoint.index, checkpoint.term);
+            self.state = self.state.clone().with_checkpoint(checkpoint.index, &wrapped);
+            self.log = TermLog::new(checkpoint.index, checkpoint.term);
             body = Some(wrapped.machine);
         }
         if group == META_GROUP {
@@ -121,16 +120,16 @@ impl Recovering {
                 Some(body) => MetaMachine::restore(&body).map_err(|problem| unreadable(group, &problem))?,
                 None => MetaMachine::new(),
             };
-            return Ok((recovering, Some(machine)));
+            return Ok(Some(machine));
         }
         if let Some(body) = body {
             let restored = checkpoint::restore(body).map_err(|problem| unreadable(group, &problem))?;
-            recovering.take_definition(recovering.log.compacted(), restored.definition);
-            recovering.time = restored.time;
-            recovering.machine = Some((restored.machine, restored.consumers));
-            recovering.erasures = restored.erasures;
+            self.take_definition(self.log.compacted(), restored.definition);
+            self.time = restored.time;
+            self.machine = Some((restored.machine, restored.consumers));
+            self.erasures = restored.erasures;
         }
-        Ok((recovering, None))
+        Ok(None)
     }
 
     /// What a checkpoint says that the group is, unless a later record is known.

@@ -23,7 +23,7 @@ pub struct RecoveredGroup {
     /// The latest complete checkpoint that can be read.
     pub checkpoint: Option<RecoveredCheckpoint>,
     /// The disk refused to give its state, its definition or its checkpoint. Nobody knows what they are: the group must not
-    /// go on from what is here, or that takes their place.
+    /// go on from what is here, or that takes their place. The definition is here all the same if it could be read.
     pub unreadable: bool,
     /// A later checkpoint is damaged: what it held is lost where the log does not reach back that far.
     pub fell_back: bool,
@@ -73,15 +73,21 @@ impl Shared {
                 Ok(group) => group,
                 Err(Refused) => {
                     report.damages[known..].iter_mut().for_each(|damage| damage.kind = DamageKind::Unreadable);
-                    Some(self.refused_group(id))
+                    Some(self.refused_group(id, patience))
                 }
             }
         });
         recovered.collect()
     }
 
-    /// A group of which only the numbers of its log are certain. Nothing of it is forgotten.
-    fn refused_group(&self, id: GroupId) -> RecoveredGroup {
+    /// A group of which only the numbers of its log are certain, and what it is if that can be read. Nothing of it is
+    /// forgotten.
+    fn refused_group(&self, id: GroupId, patience: &Patience) -> RecoveredGroup {
+        let definition = self.directory.read().group(id).and_then(|group| group.definition);
+        let definition = definition.and_then(|control| {
+            let body = self.payload(&control, patience).ok().flatten()?;
+            Some(RecoveredDefinition { index: control.control.index, body })
+        });
         let directory = self.directory.read();
         let numbers = directory
             .group(id)
@@ -90,7 +96,7 @@ impl Shared {
         RecoveredGroup {
             group: id,
             state: None,
-            definition: None,
+            definition,
             checkpoint: None,
             unreadable: true,
             fell_back: false,
