@@ -19,7 +19,7 @@ use super::super::consumer_table::ConsumerTable;
 use super::super::core::{Core, Start};
 use super::super::group_log::GroupLog;
 use super::super::held_back::HeldBack;
-use super::super::meta::{META_GROUP, MetaMachine, StreamDefinition};
+use super::super::meta::{META_GROUP, MetaEffect, MetaMachine, StreamDefinition};
 use super::super::meta_group::MetaGroup;
 use super::super::replica::Replica;
 use super::super::shared::{NodeOptions, Shared};
@@ -128,7 +128,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Makes the cores of streams that the list has.
+    /// Makes the cores of streams that the list has before any entry.
     fn start_known(&mut self) {
         let definitions: Vec<StreamDefinition> =
             self.meta.iter().flat_map(|meta| meta.machine.streams().cloned()).collect();
@@ -153,7 +153,7 @@ impl Recovery<'_> {
         let account = (self.find_account)(&definition.account);
         let usage = self.usages.entry(definition.account.clone()).or_default().clone();
         let recovering = self.groups.entry(group).or_insert_with(Recovering::new);
-        if recovering.core.is_some() || recovering.broken.is_some() {
+        if recovering.core.is_some() || recovering.broken.is_some() || self.removed.contains(&group) {
             return;
         }
         let (machine, consumers) = match recovering.machine.take() {
@@ -212,10 +212,12 @@ impl Recovery<'_> {
             recovering.apply(record);
             return Ok(());
         }
-        if let Some(meta) = &mut self.meta {
-            meta.replay(&record.as_ref());
+        match self.meta.as_mut().map(|meta| meta.replay(&record.as_ref())) {
+            Some(MetaEffect::Start(definition)) => self.start(&definition),
+            // Nobody will ask for it again; a list may name many that came and went.
+            Some(MetaEffect::Remove(group)) => drop(self.groups.remove(&group)),
+            Some(MetaEffect::None) | None => {}
         }
-        self.start_known();
         Ok(())
     }
 
@@ -239,34 +241,29 @@ impl Recovery<'_> {
         let (meta_incomplete, unlisted) = (repairs.incomplete.contains(&META_GROUP), self.unlisted(&meta));
         // The last entries of a list may be gone without a trace in it. But who was in it and is no more was deleted.
         let may_be_lost = |group: GroupId| meta_incomplete || group.0 >= meta.machine.next_group();
+        let (mut again, mut names) = (BTreeMap::new(), BTreeSet::new());
         // Of two streams with one name the older one was deleted.
         for (group, definition) in unlisted.into_iter().rev() {
-            let name = definition.name.clone();
-            let is_taken = meta.machine.find(&definition.account, &name).is_some()
-                || repairs
-                    .listed_again
-                    .iter()
-                    .any(|other| (&other.account, &other.name) == (&definition.account, &name));
-            if !may_be_lost(group) || is_taken {
+            let (account, stream) = (definition.account.clone(), definition.name.clone());
+            let is_taken = meta.machine.find(&account, &stream).is_some();
+            if !may_be_lost(group) || is_taken || !names.insert((account, stream.clone())) {
                 continue;
             }
-            tracing::error!(group = group.0, stream = name, "the list of streams had lost a stream: it is in it again");
+            tracing::error!(group = group.0, stream, "the list of streams had lost a stream: it is in it again");
             self.start_unlisted(group);
-            repairs.listed_again.push(definition);
+            again.insert(group, definition);
         }
         let (mut replicas, mut held_back) = (Vec::new(), Vec::new());
         for (group, recovering) in std::mem::take(&mut self.groups) {
-            let definition = meta.machine.streams().find(|definition| definition.group == group.0);
+            let definition = meta.machine.get(group);
             if definition.is_some() && self.removed.contains(&group) {
                 tracing::error!(group = group.0, "the list of streams had lost the deletion of a stream");
                 repairs.deleted_again.push(group);
                 continue;
             }
-            let is_deleted = meta.machine.deleted().any(|deleted| deleted == group);
-            let listed_again = || repairs.listed_again.iter().find(|other| other.group == group.0);
-            let Some(definition) = definition.or_else(listed_again).cloned() else {
-                // One that the journal has given up was met on the way, in entries of the list from before its end.
-                if !is_deleted && !self.removed.contains(&group) {
+            let is_deleted = meta.machine.is_deleted(group);
+            let Some(definition) = definition.or_else(|| again.get(&group)).cloned() else {
+                if !is_deleted {
                     tracing::error!(group = group.0, "records of a stream that is not in the list of streams are kept");
                 }
                 continue;
@@ -290,6 +287,7 @@ impl Recovery<'_> {
         for group in self.removed {
             meta.reserve(group);
         }
+        repairs.listed_again = again.into_values().collect();
         Ok(Recovered { shared: self.shared, meta, replicas, held_back, usages: self.usages, repairs })
     }
 
@@ -318,9 +316,7 @@ impl Recovery<'_> {
 
     /// Streams that say themselves what they are, and of which the list knows nothing.
     fn unlisted(&self, meta: &MetaGroup) -> Vec<(GroupId, StreamDefinition)> {
-        let deleted: BTreeSet<GroupId> = meta.machine.deleted().collect();
-        let listed: BTreeSet<u64> = meta.machine.streams().map(|definition| definition.group).collect();
-        let unknown = |group: &GroupId| !deleted.contains(group) && !listed.contains(&group.0);
+        let unknown = |group: &GroupId| !meta.machine.is_deleted(*group) && meta.machine.get(*group).is_none();
         let groups = self.groups.iter().filter(|(group, _)| unknown(group));
         groups.filter_map(|(group, recovering)| Some((*group, recovering.definition.clone()?.1))).collect()
     }
