@@ -1,10 +1,12 @@
-//! The checkpoint of a stream's group: machine, consumers and the log's clock, in one body.
+//! The checkpoint of a stream's group: machine, consumers, the log's clock and whose it is, in one body.
 
 use bytes::Bytes;
 use headwater_storage::SequenceSet;
 use prost::Message;
 
+use super::api::json;
 use super::consumer_table::{ConsumerTable, MalformedConsumer};
+use super::meta::StreamDefinition;
 use super::stream::{MalformedCheckpoint, StreamMachine};
 
 #[derive(Clone, PartialEq, Message)]
@@ -17,6 +19,9 @@ struct Body {
     time: i64,
     #[prost(bytes = "vec", tag = "4")]
     erasures: Vec<u8>,
+    /// Without the configuration, which the machine has.
+    #[prost(message, optional, tag = "5")]
+    definition: Option<StreamDefinition>,
 }
 
 /// What a checkpoint held.
@@ -27,6 +32,8 @@ pub struct Restored {
     pub time: i64,
     /// Messages that were removed, and whose bytes were still to be overwritten.
     pub erasures: SequenceSet,
+    /// What the stream is. Checkpoints of the first versions do not say it.
+    pub definition: Option<StreamDefinition>,
 }
 
 /// Why bytes are no checkpoint of a stream.
@@ -42,8 +49,15 @@ pub enum RestoreError {
     Erasures,
 }
 
-/// `erasures` is what was to be overwritten and is not known to have been.
-pub fn encode(machine: &StreamMachine, consumers: &ConsumerTable, time: i64, erasures: &SequenceSet) -> Bytes {
+/// `erasures` is what was to be overwritten and is not known to have been; `definition` is the stream's, whose configuration
+/// is the machine's.
+pub fn encode(
+    machine: &StreamMachine,
+    consumers: &ConsumerTable,
+    time: i64,
+    erasures: &SequenceSet,
+    definition: StreamDefinition,
+) -> Bytes {
     let mut body = Vec::new();
     machine.encode_checkpoint(&mut body);
     let mut to_erase = Vec::new();
@@ -51,15 +65,19 @@ pub fn encode(machine: &StreamMachine, consumers: &ConsumerTable, time: i64, era
         erasures.encode(&mut to_erase);
     }
     let consumers = consumers.checkpoint().into();
-    Body { machine: body.into(), consumers, time, erasures: to_erase }.encode_to_vec().into()
+    let definition = Some(StreamDefinition { config: Bytes::new(), ..definition });
+    Body { machine: body.into(), consumers, time, erasures: to_erase, definition }.encode_to_vec().into()
 }
 
 /// # Errors
 /// When a newer version wrote it, or this one has a defect: storage has verified the bytes.
 pub fn restore(bytes: Bytes) -> Result<Restored, RestoreError> {
     let body = Body::decode(bytes)?;
+    let machine = StreamMachine::restore(&body.machine)?;
+    let config: Bytes = json::write(machine.config().as_ref()).into();
     Ok(Restored {
-        machine: StreamMachine::restore(&body.machine)?,
+        definition: body.definition.map(|definition| StreamDefinition { config, ..definition }),
+        machine,
         consumers: ConsumerTable::restore(&body.consumers)?,
         time: body.time,
         erasures: match &body.erasures[..] {

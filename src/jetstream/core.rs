@@ -26,11 +26,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headwater_storage::{AppendClass, AppendError, MemoryLog, Urgency};
 
-use super::api::{ApiError, ConsumerConfig, PubAck, StreamConfig, error_codes};
+use super::api::{ApiError, ConsumerConfig, PubAck, StreamConfig, error_codes, json};
 use super::consumer::Outputs;
 use super::consumer_table::ConsumerTable;
 use super::group_log::GroupLog;
 use super::live::Live;
+use super::meta::StreamDefinition;
 use super::shared::Shared;
 use super::store::Store;
 use super::stream::{Control, Effects, MessageEntry, OpenBatches, Outcome, Releases, StreamMachine};
@@ -54,6 +55,8 @@ pub struct Core {
     pub shared: Arc<Shared>,
     pub account: Arc<Account>,
     pub name: Arc<str>,
+    /// Log time of its creation.
+    pub created: i64,
     pub log: GroupLog,
     pub machine: StreamMachine,
     pub consumers: ConsumerTable,
@@ -142,6 +145,7 @@ pub struct Start {
     pub account: Arc<Account>,
     pub usage: Arc<Usage>,
     pub name: Arc<str>,
+    pub created: i64,
     pub log: GroupLog,
     pub machine: StreamMachine,
     pub consumers: ConsumerTable,
@@ -150,13 +154,14 @@ pub struct Start {
 
 impl Core {
     pub fn new(start: Start) -> Self {
-        let Start { shared, account, usage, name, log, machine, consumers, store } = start;
+        let Start { shared, account, usage, name, created, log, machine, consumers, store } = start;
         let batches = OpenBatches::new(shared.limits().batches, shared.batch_budget.clone());
         Self {
             pub_ack: PubAck::new(&name, shared.options.domain.as_deref()),
             shared,
             account,
             name,
+            created,
             log,
             machine,
             consumers,
@@ -195,6 +200,17 @@ impl Core {
 
     pub fn config(&self) -> &Arc<StreamConfig> {
         self.machine.config()
+    }
+
+    /// What the stream is, for whoever finds its group and nothing else.
+    pub fn definition(&self) -> StreamDefinition {
+        StreamDefinition {
+            group: self.log.id().0,
+            account: self.account.name().to_owned(),
+            name: self.name.to_string(),
+            config: json::write(self.config().as_ref()).into(),
+            created: self.created,
+        }
     }
 
     /// The configuration once what is on its way is applied.

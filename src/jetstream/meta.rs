@@ -88,8 +88,13 @@ impl MetaMachine {
         self.next_group
     }
 
-    pub fn streams(&self) -> impl Iterator<Item = &StreamDefinition> {
+    pub fn streams(&self) -> impl ExactSizeIterator<Item = &StreamDefinition> {
         self.streams.values()
+    }
+
+    /// The stream that a group holds.
+    pub fn get(&self, group: GroupId) -> Option<&StreamDefinition> {
+        self.streams.get(&group.0)
     }
 
     pub fn find(&self, account: &str, name: &str) -> Option<&StreamDefinition> {
@@ -100,6 +105,10 @@ impl MetaMachine {
     /// Groups whose deletion is decided and whose records may still be there.
     pub fn deleted(&self) -> impl Iterator<Item = GroupId> + '_ {
         self.deleted.iter().map(|group| GroupId(*group))
+    }
+
+    pub fn is_deleted(&self, group: GroupId) -> bool {
+        self.deleted.contains(&group.0)
     }
 
     pub fn apply(&mut self, entry: MetaEntry) -> MetaEffect {

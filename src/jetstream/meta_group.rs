@@ -13,11 +13,14 @@ use super::api::responses::{Body, StreamCreated, StreamDeleted};
 use super::api::{ApiError, StreamConfig, error_codes, json};
 use super::core::refusal;
 use super::group_log::{GroupLog, raft_kind};
-use super::meta::{MetaChange, MetaEffect, MetaEntry, MetaMachine, StreamDefinition};
+use super::meta::{META_GROUP, MetaChange, MetaEffect, MetaEntry, MetaMachine, StreamDefinition};
 use super::node::Node;
 use super::replica::Replica;
 use super::service::Answer;
 use headwater_raft::EntryKind;
+
+/// Fewer entries of the list are not worth a checkpoint.
+const CHECKPOINT_ENTRIES: u64 = 1024;
 
 /// The machine, its log, and who waits for what.
 pub struct MetaGroup {
@@ -67,7 +70,7 @@ impl MetaGroup {
     /// A checkpoint of everything applied: index, term, body.
     pub fn checkpoint(&self) -> Option<(u64, u64, Bytes)> {
         let index = self.log.applied();
-        let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
+        let term = self.log.group().entry_term(index).filter(|_| index > 0)?;
         Some((index, term, self.log.wrap_checkpoint(self.machine.checkpoint().into())))
     }
 
@@ -77,10 +80,18 @@ impl MetaGroup {
     }
 
     /// Applies an entry at a restart.
-    pub fn replay(&mut self, record: &RecordRef<'_>) {
+    pub fn replay(&mut self, record: &RecordRef<'_>) -> MetaEffect {
         self.log.set_time(record.header.time);
-        apply(&mut self.machine, record);
+        let effect = apply(&mut self.machine, record);
         self.next_group = self.next_group.max(self.machine.next_group());
+        effect
+    }
+
+    /// A start applies all entries since the last checkpoint, of streams that are gone, too. A checkpoint is as large as the
+    /// list, and made when there are as many entries.
+    fn is_checkpoint_due(&self) -> bool {
+        let entries = self.log.applied() - self.log.group().compacted();
+        entries >= CHECKPOINT_ENTRIES.max(self.machine.streams().len() as u64)
     }
 }
 
@@ -153,10 +164,16 @@ impl<'a> MetaGuard<'a> {
         Ok(())
     }
 
+    /// How many entries of the list the next start applies.
+    #[cfg(test)]
+    pub fn uncovered(&self) -> u64 {
+        self.meta.log.applied() - self.meta.log.group().compacted()
+    }
+
     /// How many streams are in the list.
     #[cfg(test)]
     pub fn listed(&self) -> usize {
-        self.meta.machine.streams().count()
+        self.meta.machine.streams().len()
     }
 
     /// A stream is served that the list has lost.
@@ -201,14 +218,18 @@ impl<'a> MetaGuard<'a> {
         }
         if let Some(committed) = committed {
             self.meta.log.advance_applied(*committed.end());
+            if self.meta.is_checkpoint_due() {
+                self.node.shared().journal.want_checkpoint(META_GROUP);
+            }
         }
     }
 
     fn carry_out(&mut self, effect: MetaEffect) -> Result<(), ApiError> {
         match effect {
             MetaEffect::Start(definition) => {
-                if self.node.replica(GroupId(definition.group)).is_some() {
-                    // Listed again after damage: it is served already.
+                let group = GroupId(definition.group);
+                if self.node.replica(group).is_some() || self.node.is_held_back(group) {
+                    // Listed again after damage: it is there already.
                     return Ok(());
                 }
                 let key = (definition.account.clone(), definition.name.clone());

@@ -42,12 +42,12 @@ pub struct StreamTotals {
 }
 
 impl Replica {
-    pub fn new(core: Core, created: i64) -> Self {
+    pub fn new(core: Core) -> Self {
         Self {
             account: core.account.clone(),
             name: core.name.clone(),
             group: core.log.id(),
-            created,
+            created: core.created,
             core: Mutex::new(core),
             creating: Mutex::new(()),
             subscriptions: Mutex::new(Some(Vec::new())),

@@ -282,6 +282,15 @@ impl Store {
         }
     }
 
+    /// The lowest sequence from this one on that a message is stored under, whether or not it has left the stream.
+    pub fn next_stored(&self, from: u64) -> Option<u64> {
+        match self {
+            Self::File(file) => file.journal.next_message(file.group, from),
+            // Nothing outlives its stream there.
+            Self::Memory(_) => None,
+        }
+    }
+
     /// Looks at a message without taking a share of it.
     pub fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         match self {

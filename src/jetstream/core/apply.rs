@@ -101,39 +101,6 @@ impl Core {
         self.release_effects();
     }
 
-    /// So many entries can not be read, and the next message has this sequence. Messages among them may be there all the
-    /// same: an entry may be missing since a checkpoint held it that is damaged.
-    pub fn lose(&mut self, sequence: u64, entries: u64) {
-        let next = self.machine.last_sequence() + 1;
-        if sequence.saturating_sub(next) > entries {
-            self.machine.jump_to(sequence);
-            return;
-        }
-        let mut lost = 0;
-        for missing in next..sequence {
-            match self.store.message(missing) {
-                Ok(message) => {
-                    let entry = MessageEntry {
-                        sequence: missing,
-                        time: message.time(),
-                        subject: message.subject(),
-                        headers: message.headers(),
-                        payload_len: message.payload().len(),
-                    };
-                    self.machine.apply_message(&entry, &self.store, &self.consumers, &mut self.effects);
-                    self.release_effects();
-                }
-                Err(_) => {
-                    self.machine.lose_next();
-                    lost += 1;
-                }
-            }
-        }
-        if lost > 0 {
-            tracing::error!(stream = %self.name, lost, from = next, below = sequence, "messages are damaged and lost");
-        }
-    }
-
     pub(super) fn apply_record(&mut self, record: &RecordRef<'_>, publisher: &mut Publisher) -> Outcome {
         let header = &record.header;
         match (header.kind, header.tag) {

@@ -84,7 +84,8 @@ impl Core {
         self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
     }
 
-    /// A checkpoint of everything that the log up to `applied` made: index, term, body.
+    /// A checkpoint of everything that the log up to `applied` made: index, term, body. It may be asked for again though
+    /// nothing happened since: the journal keeps two, for one may be damaged.
     /// It must be written at once, since what was removed up to here is released when it is durable.
     pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
         if self.closed || self.failed {
@@ -96,9 +97,10 @@ impl Core {
             return None;
         }
         let index = self.log.applied();
-        let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
+        let term = self.log.group().entry_term(index).filter(|_| index > 0)?;
         let erasures = self.releases.erasures();
-        let body = checkpoint::encode(&self.machine, &self.consumers, self.log.time(), &erasures);
+        let (machine, consumers) = (&self.machine, &self.consumers);
+        let body = checkpoint::encode(machine, consumers, self.log.time(), &erasures, self.definition());
         self.releases.checkpoint_begun();
         self.checkpoints_begun += 1;
         Some((index, term, self.log.wrap_checkpoint(body)))

@@ -6,23 +6,10 @@ use std::sync::Arc;
 use headwater_storage::{AppendClass, GroupId, RecordHeader, RecordKind, Urgency};
 use prost::Message;
 
-use super::super::api::{StreamConfig, json};
 use super::super::core::Core;
-use super::super::meta::StreamDefinition;
 use super::super::replica::Replica;
 use super::Node;
 use super::recovery::Repairs;
-
-/// The stream with its present configuration.
-pub fn definition_of(stream: &Replica, config: &StreamConfig) -> StreamDefinition {
-    StreamDefinition {
-        group: stream.group().0,
-        account: stream.account().name().to_owned(),
-        name: stream.name().to_owned(),
-        config: json::write(config).into(),
-        created: stream.created(),
-    }
-}
 
 impl Node {
     /// Writes down what a stream is as of the last entry applied. Nobody waits for it.
@@ -30,7 +17,7 @@ impl Node {
         if core.closed {
             return;
         }
-        let body = definition_of(stream, core.config()).encode_to_vec();
+        let body = core.definition().encode_to_vec();
         let index = core.log.applied();
         let header = RecordHeader {
             group: stream.group(),

@@ -19,14 +19,13 @@ use super::super::consumer_table::ConsumerTable;
 use super::super::core::{Core, Start};
 use super::super::group_log::GroupLog;
 use super::super::held_back::HeldBack;
-use super::super::meta::{META_GROUP, MetaMachine, StreamDefinition};
+use super::super::meta::{META_GROUP, MetaEffect, MetaMachine, StreamDefinition};
 use super::super::meta_group::MetaGroup;
 use super::super::replica::Replica;
 use super::super::shared::{NodeOptions, Shared};
 use super::super::store::Store;
 use super::super::stream::StreamMachine;
 use super::super::usage::Usage;
-use super::definitions::definition_of;
 use super::{StartError, identity};
 use crate::account::Account;
 use recovering::{REFUSED, Recovering};
@@ -114,23 +113,22 @@ impl Recovery<'_> {
     /// the others are.
     fn restore(&mut self, recovered: RecoveredGroup) -> Result<(), StartError> {
         let group = recovered.group;
-        let recovering = match Recovering::restore(recovered) {
-            Ok((recovering, meta)) => {
-                if let Some(machine) = meta {
-                    // The log is completed by the replay; until then this one stands for it.
-                    let placeholder = GroupLog::create(group).map_err(|problem| unreadable(group, &problem))?;
-                    self.meta = Some(MetaGroup::new(machine, placeholder));
-                }
-                recovering
+        let mut recovering = Recovering::new();
+        match recovering.restore(recovered) {
+            Ok(None) => {}
+            Ok(Some(machine)) => {
+                // The log is completed by the replay; until then this one stands for it.
+                let placeholder = GroupLog::create(group).map_err(|problem| unreadable(group, &problem))?;
+                self.meta = Some(MetaGroup::new(machine, placeholder));
             }
             Err(problem) if group == META_GROUP => return Err(problem),
-            Err(problem) => Recovering { broken: Some(reason(problem)), ..Recovering::new() },
-        };
+            Err(problem) => recovering.broken = Some(reason(problem)),
+        }
         self.groups.insert(group, recovering);
         Ok(())
     }
 
-    /// Makes the cores of streams that the list has.
+    /// Makes the cores of streams that the list has before any entry.
     fn start_known(&mut self) {
         let definitions: Vec<StreamDefinition> =
             self.meta.iter().flat_map(|meta| meta.machine.streams().cloned()).collect();
@@ -155,7 +153,7 @@ impl Recovery<'_> {
         let account = (self.find_account)(&definition.account);
         let usage = self.usages.entry(definition.account.clone()).or_default().clone();
         let recovering = self.groups.entry(group).or_insert_with(Recovering::new);
-        if recovering.core.is_some() {
+        if recovering.core.is_some() || recovering.broken.is_some() || self.removed.contains(&group) {
             return;
         }
         let (machine, consumers) = match recovering.machine.take() {
@@ -173,12 +171,12 @@ impl Recovery<'_> {
             StorageType::Memory => Store::Memory(MemoryLog::new()),
         };
         let Ok(log) = GroupLog::create(group) else { return };
-        recovering.created = definition.created;
         let mut core = Core::new(Start {
             shared: self.shared.clone(),
             account,
             usage,
             name: definition.name.as_str().into(),
+            created: definition.created,
             log,
             machine,
             consumers,
@@ -186,6 +184,9 @@ impl Recovery<'_> {
         });
         if recovering.incomplete {
             core.suspend_limits();
+        }
+        if recovering.forgotten {
+            core.begin_with_first_stored();
         }
         recovering.core = Some(core);
     }
@@ -211,10 +212,12 @@ impl Recovery<'_> {
             recovering.apply(record);
             return Ok(());
         }
-        if let Some(meta) = &mut self.meta {
-            meta.replay(&record.as_ref());
+        match self.meta.as_mut().map(|meta| meta.replay(&record.as_ref())) {
+            Some(MetaEffect::Start(definition)) => self.start(&definition),
+            // Nobody will ask for it again; a list may name many that came and went.
+            Some(MetaEffect::Remove(group)) => drop(self.groups.remove(&group)),
+            Some(MetaEffect::None) | None => {}
         }
-        self.start_known();
         Ok(())
     }
 
@@ -236,40 +239,37 @@ impl Recovery<'_> {
         let mut repairs = Repairs::default();
         let mut meta = self.finish_meta(&mut repairs)?;
         let (meta_incomplete, unlisted) = (repairs.incomplete.contains(&META_GROUP), self.unlisted(&meta));
+        // The last entries of a list may be gone without a trace in it. But who was in it and is no more was deleted.
+        let may_be_lost = |group: GroupId| meta_incomplete || group.0 >= meta.machine.next_group();
+        let (mut again, mut names) = (BTreeMap::new(), BTreeSet::new());
         // Of two streams with one name the older one was deleted.
         for (group, definition) in unlisted.into_iter().rev() {
-            let name = definition.name.clone();
-            let is_taken = meta.machine.find(&definition.account, &name).is_some()
-                || repairs
-                    .listed_again
-                    .iter()
-                    .any(|other| (&other.account, &other.name) == (&definition.account, &name));
-            if !meta_incomplete || is_taken {
+            let (account, stream) = (definition.account.clone(), definition.name.clone());
+            let is_taken = meta.machine.find(&account, &stream).is_some();
+            if !may_be_lost(group) || is_taken || !names.insert((account, stream.clone())) {
                 continue;
             }
-            tracing::error!(group = group.0, stream = name, "the list of streams had lost a stream: it is in it again");
+            tracing::error!(group = group.0, stream, "the list of streams had lost a stream: it is in it again");
             self.start_unlisted(group);
-            repairs.listed_again.push(definition);
+            again.insert(group, definition);
         }
         let (mut replicas, mut held_back) = (Vec::new(), Vec::new());
         for (group, recovering) in std::mem::take(&mut self.groups) {
-            let definition = meta.machine.streams().find(|definition| definition.group == group.0);
+            let definition = meta.machine.get(group);
             if definition.is_some() && self.removed.contains(&group) {
                 tracing::error!(group = group.0, "the list of streams had lost the deletion of a stream");
                 repairs.deleted_again.push(group);
                 continue;
             }
-            let is_deleted = meta.machine.deleted().any(|deleted| deleted == group);
-            let listed_again = || repairs.listed_again.iter().find(|other| other.group == group.0);
-            let Some(definition) = definition.or_else(listed_again).cloned() else {
-                // One that the journal has given up was met on the way, in entries of the list from before its end.
-                if !is_deleted && !self.removed.contains(&group) {
+            let is_deleted = meta.machine.is_deleted(group);
+            let Some(definition) = definition.or_else(|| again.get(&group)).cloned() else {
+                if !is_deleted {
                     tracing::error!(group = group.0, "records of a stream that is not in the list of streams are kept");
                 }
                 continue;
             };
             let own = recovering.definition.clone().map(|(_, own)| own);
-            match finish_stream(group, recovering, &mut repairs) {
+            match finish_stream(group, &definition.name, recovering, &mut repairs) {
                 Ok(replica) => replicas.push(replica),
                 Err(problem) => {
                     let stream = definition.name.clone();
@@ -287,6 +287,7 @@ impl Recovery<'_> {
         for group in self.removed {
             meta.reserve(group);
         }
+        repairs.listed_again = again.into_values().collect();
         Ok(Recovered { shared: self.shared, meta, replicas, held_back, usages: self.usages, repairs })
     }
 
@@ -315,10 +316,8 @@ impl Recovery<'_> {
 
     /// Streams that say themselves what they are, and of which the list knows nothing.
     fn unlisted(&self, meta: &MetaGroup) -> Vec<(GroupId, StreamDefinition)> {
-        let deleted: BTreeSet<GroupId> = meta.machine.deleted().collect();
-        let listed: BTreeSet<u64> = meta.machine.streams().map(|definition| definition.group).collect();
-        let unknown = |group: &GroupId| !deleted.contains(group) && !listed.contains(&group.0);
-        let groups = self.groups.iter().filter(|(group, recovering)| unknown(group) && recovering.broken.is_none());
+        let unknown = |group: &GroupId| !meta.machine.is_deleted(*group) && meta.machine.get(*group).is_none();
+        let groups = self.groups.iter().filter(|(group, _)| unknown(group));
         groups.filter_map(|(group, recovering)| Some((*group, recovering.definition.clone()?.1))).collect()
     }
 }
@@ -326,11 +325,13 @@ impl Recovery<'_> {
 /// The stream that a group holds.
 fn finish_stream(
     group: GroupId,
+    stream: &str,
     mut recovering: Recovering,
     repairs: &mut Repairs,
 ) -> Result<Arc<Replica>, StartError> {
     recovering.fill_end(group);
-    let Recovering { state, log, time, core, created, definition, updated, incomplete, broken, erasures, .. } =
+    recovering.report(stream);
+    let Recovering { state, log, time, core, definition, undefined, updated, incomplete, broken, erasures, .. } =
         recovering;
     if let Some(problem) = broken {
         return Err(StartError::Recover { group, problem });
@@ -351,12 +352,10 @@ fn finish_stream(
         }
         core.release_with_next_checkpoint(&erasures);
     }
-    let replica = Arc::new(Replica::new(core, created));
-    let expected = definition_of(&replica, replica.lock().config());
-    if definition.is_none_or(|(_, known)| known != expected) {
+    if undefined || definition.is_none_or(|(_, known)| known != core.definition()) {
         repairs.undefined.push(group);
     }
-    Ok(replica)
+    Ok(Arc::new(Replica::new(core)))
 }
 
 fn unreadable(group: GroupId, problem: &dyn std::fmt::Display) -> StartError {

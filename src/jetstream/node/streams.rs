@@ -95,12 +95,13 @@ impl Node {
             account: account.account().clone(),
             usage: account.usage().clone(),
             name: definition.name.as_str().into(),
+            created: definition.created,
             log,
             machine: StreamMachine::new(config, identity(group)),
             consumers: ConsumerTable::default(),
             store,
         });
-        let replica = Arc::new(Replica::new(core, definition.created));
+        let replica = Arc::new(Replica::new(core));
         replica.with(|core, _| {
             core.lead();
             self.define(&replica, core);
@@ -115,6 +116,12 @@ impl Node {
             StorageType::File => Store::file(self.shared.journal.clone(), group),
             StorageType::Memory => Store::Memory(MemoryLog::new()),
         }
+    }
+
+    /// The stream is there, and can not be served.
+    pub fn is_held_back(&self, group: GroupId) -> bool {
+        let of_accounts = self.accounts().into_iter().flat_map(|account| account.held_back());
+        of_accounts.chain(self.held_back.lock().iter().cloned()).any(|stream| stream.group == group)
     }
 
     /// A stream's deletion is under way: its account has it no more.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use headwater_raft::sim::{Rng, seeds};
-use headwater_storage::{DamageKind, Journal, Location, Record, SimIo};
+use headwater_storage::{DamageKind, GroupId, Journal, JournalOptions, Location, Record, RecordKind, SimIo};
 use prost::Message;
 
 use super::super::meta::{META_GROUP, MetaChange, MetaEntry};
@@ -167,6 +167,178 @@ fn messages_that_only_a_damaged_checkpoint_knew_are_there() {
         assert_eq!(check(&mut rig, &kept, 0, 72), 0);
         rig.stop();
     }
+}
+
+/// Twenty messages and a consumer, and beside them a stream that is written to until nothing of the first one's log is left:
+/// its checkpoints alone know what it is.
+fn at_rest() -> (SimIo, GroupId) {
+    let io = SimIo::new();
+    let mut rig = Rig::start(&io);
+    rig.create_stream("");
+    rig.create_consumer();
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"file","max_msgs":10}"#);
+    for number in 0..20_u64 {
+        rig.store("s.1", &number.to_le_bytes());
+        (0..8).for_each(|_| assert!(rig.store("t", &[7; 5000]) > 0));
+    }
+    for reply in rig.pull(5) {
+        rig.send(&reply, b"", b"+ACK");
+    }
+    let (group, journal) = (rig.stream().group(), rig.node.shared().journal.clone());
+    let last = rig.stream().lock().log.applied();
+    for _ in 0..2 {
+        // Each in a segment of its own.
+        (0..16).for_each(|_| assert!(rig.store("t", &[7; 5000]) > 0));
+        rig.node.checkpoint(group);
+        rig.drive();
+    }
+    while journal.read_entry(group, last).is_ok() {
+        assert!(rig.store("t", &[7; 5000]) < 2000, "the log stays");
+    }
+    assert!(rig.node.stats().segments_compacted > 0, "its messages are elsewhere");
+    rig.stop();
+    (io, group)
+}
+
+/// The only checkpoint was the only copy of what the stream was. With one bit of it flipped the stream was empty, though its
+/// messages were all there, and gave their sequences to others.
+#[test]
+fn a_flipped_bit_in_a_checkpoint_costs_nothing() {
+    let (io, _) = at_rest();
+    let places = occurrences(&io, NAME);
+    assert!(places.len() > 2, "checkpoints among them");
+    for (path, at) in places {
+        let io = io.fork();
+        flip(&io, &path, at, 1);
+        let mut rig = Rig::start(&io);
+        assert!((0..20_u64).all(|number| rig.payload(number + 1).as_deref() == Some(&number.to_le_bytes()[..])));
+        assert!((1..=5).all(|sequence| rig.is_acked(sequence)) && !rig.is_acked(6), "the consumer goes on");
+        assert_eq!(rig.store("s.1", b"next"), 21);
+        rig.stop();
+    }
+}
+
+/// Of a stream without log and checkpoints its messages are left, and no sequence is given twice.
+#[test]
+fn messages_outlive_all_checkpoints_of_a_stream_at_rest() {
+    for restarted in [false, true] {
+        let (io, group) = at_rest();
+        if restarted {
+            // What was committed by then is on record.
+            let rig = Rig::start(&io);
+            rig.drive();
+            rig.stop();
+        }
+        let checkpoints = checkpoints_of(&io, group);
+        assert!(checkpoints.len() > 1);
+        checkpoints.iter().for_each(|(path, at)| flip(&io, path, *at, 1));
+        let mut next = 0;
+        for start in 0..3 {
+            let mut rig = Rig::start(&io);
+            assert!((0..20_u64).all(|number| rig.payload(number + 1).as_deref() == Some(&number.to_le_bytes()[..])));
+            let state = rig.grant("STREAM.INFO.S", "")["state"].clone();
+            assert_eq!((&state["first_seq"], &state["messages"]), (&1.into(), &(20 + start).into()), "{state}");
+            let sequence = rig.store("s.1", b"next");
+            assert!(sequence > next.max(20), "{sequence} is given a second time");
+            next = sequence;
+            rig.stop();
+        }
+    }
+}
+
+/// Where the bodies of a group's checkpoints begin.
+fn checkpoints_of(io: &SimIo, group: GroupId) -> Vec<(PathBuf, usize)> {
+    let in_file = |path: PathBuf| {
+        let content = io.content(&path).unwrap();
+        // The group, and a kind that has neither headers nor subject.
+        let is_checkpoint = |at: &usize| {
+            let record = &content[*at..*at + 64];
+            let kind = [&[0; 4][..], &record[52..56], &[0, 0, RecordKind::Checkpoint as u8]].concat();
+            record[8..16] == group.0.to_le_bytes() && record[48..59] == kind
+        };
+        let places: Vec<usize> = (0..content.len() - 64).step_by(8).filter(is_checkpoint).collect();
+        // Behind the record's header and the part's.
+        places.into_iter().map(move |at| (path.clone(), at + 64 + 8))
+    };
+    segments(io).into_iter().flat_map(in_file).collect()
+}
+
+/// The page of a disk that went bad, or never was written.
+fn zero_page(io: &SimIo, path: &Path, at: usize) {
+    let mut content = io.content(path).unwrap();
+    let start = at / 4096 * 4096;
+    let end = content.len().min(start + 4096);
+    content[start..end].fill(0);
+    io.set_content(path, content);
+}
+
+/// The list's entry and the stream's own definition are written within milliseconds: with the page that had both, nobody knew
+/// whose the messages were, and an empty stream could take the place.
+#[test]
+fn a_stream_outlives_the_page_that_says_what_it_is() {
+    for with_others in [false, true] {
+        let io = SimIo::new();
+        let mut rig = Rig::start(&io);
+        rig.create_stream(r#","max_msgs":500"#);
+        (0..10_u64).for_each(|number| assert!(rig.store("s.1", &[number as u8; 900]) > 0));
+        if with_others {
+            rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"file"}"#);
+        }
+        rig.node.checkpoint(rig.stream().group());
+        rig.drive();
+        rig.stop();
+        let (path, at) = occurrences(&io, NAME).remove(0);
+        zero_page(&io, &path, at);
+        for _ in 0..2 {
+            let mut rig = Rig::start(&io);
+            assert_eq!(rig.stream().config().max_msgs, 500, "{with_others}");
+            assert!((4..10_u64).all(|number| rig.payload(number + 1).as_deref() == Some(&[number as u8; 900][..])));
+            assert!(
+                rig.ask("STREAM.CREATE.S", r#"{"name":"S","subjects":["x"],"storage":"file"}"#)["error"].is_object()
+            );
+            assert_eq!(rig.node.meta().listed(), 1 + usize::from(with_others), "it is in the list again");
+            rig.stop();
+        }
+    }
+}
+
+/// A stream that goes on in another segment says there, too, what it is.
+#[test]
+fn a_stream_outlives_the_first_segment() {
+    let io = SimIo::new();
+    let mut rig = Rig::start(&io);
+    rig.create_stream("");
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"file"}"#);
+    (0..20_u64).for_each(|number| assert!(rig.store("t", &[number as u8; 5000]) > 0));
+    let sequence = rig.store("s.1", b"in the second segment");
+    // Without threads nobody looks around by himself.
+    rig.grant("STREAM.CREATE.U", r#"{"name":"U","subjects":["u"],"storage":"file"}"#);
+    rig.stop();
+    let (first, _) = occurrences(&io, NAME).remove(0);
+    io.delete(&first);
+    let mut rig = Rig::start(&io);
+    let found = rig.payload(sequence);
+    assert_eq!(found.as_deref(), Some(&b"in the second segment"[..]));
+    assert_eq!(rig.grant("STREAM.NAMES", "")["streams"], serde_json::json!(["S", "T", "U"]));
+}
+
+/// A compaction had put the only record of what each stream is beside its only checkpoint.
+#[test]
+fn no_page_of_a_compacted_segment_costs_a_stream() {
+    let (io, _) = at_rest();
+    let is_compacted = |path: &PathBuf| io.content(path).unwrap()[44] & 1 == 1;
+    let mut tried = 0;
+    for path in segments(&io).into_iter().filter(is_compacted) {
+        for page in 3..io.content(&path).unwrap().len() / 4096 {
+            let io = io.fork();
+            zero_page(&io, &path, page * 4096);
+            let rig = Rig::start(&io);
+            assert!((1..=5).all(|sequence| rig.is_acked(sequence)), "the consumer is there");
+            rig.stop();
+            tried += 1;
+        }
+    }
+    assert!(tried > 1);
 }
 
 /// The stream was kept and not served, and its name could not be used again.
@@ -340,7 +512,9 @@ fn an_older_checkpoint_with_older_limits_costs_no_message() {
 #[test]
 fn limits_hold_again_once_the_damaged_log_is_read() {
     let io = SimIo::new();
-    let mut rig = Rig::start(&io);
+    // All in one segment: no checkpoint is made that covers the damage.
+    let in_one = JournalOptions { segment_bytes: Some(1 << 20), first_segment_bytes: 1 << 20, ..options() };
+    let mut rig = Rig::start_with(&io, in_one.clone());
     rig.create_stream(r#","max_msgs_per_subject":3,"max_msgs":20"#);
     for number in 0..120_u64 {
         rig.store(&format!("s.{}", number % 6), format!("message {number:03}").as_bytes());
@@ -349,7 +523,7 @@ fn limits_hold_again_once_the_damaged_log_is_read() {
     rig.stop();
     let (path, at) = occurrences(&io, b"message 040").remove(0);
     flip(&io, &path, at, 1);
-    let mut rig = Rig::start(&io);
+    let mut rig = Rig::start_with(&io, in_one);
     let after: Vec<bool> = (1..=120).map(|sequence| rig.payload(sequence).is_some()).collect();
     assert_eq!(after, before);
     for number in 120..130_u64 {

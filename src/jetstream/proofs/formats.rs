@@ -113,7 +113,8 @@ fn checkpoints_of_streams_are_as_documented() {
             consumers.extend(found(&table));
             let erasures = SequenceSet::from_iter([seed + 1]);
             let (machine, consumers) = (&replica.machine, &replica.consumers);
-            whole.extend(found(&super::super::checkpoint::encode(machine, consumers, replica.time, &erasures)));
+            let body = super::super::checkpoint::encode(machine, consumers, replica.time, &erasures, definition());
+            whole.extend(found(&body));
         }
     }
     assert_eq!(consumers, told("Consumers (protobuf)"));

@@ -47,6 +47,8 @@ pub struct Rig {
     account: Arc<Account>,
     inbox: Arc<Inbox>,
     next_request: u64,
+    /// How many had a hold of the account at a time while the node started.
+    pub account_holders_max: usize,
 }
 
 /// What became of a publish.
@@ -97,9 +99,14 @@ impl Rig {
         };
         let disk: Arc<dyn Io> = Arc::new(io.clone());
         let accounts = vec![(account.clone(), None)];
-        let find = |_: &str| account.clone();
+        let holders_max = std::cell::Cell::new(0);
+        let find = |_: &str| {
+            holders_max.set(holders_max.get().max(Arc::strong_count(&account)));
+            account.clone()
+        };
         let node = Node::start(disk, Path::new(DIRECTORY), journal, node_options, accounts, &find)?;
-        let rig = Self { io: io.clone(), node, account, inbox, next_request: 0 };
+        let account_holders_max = holders_max.get();
+        let rig = Self { io: io.clone(), node, account, inbox, next_request: 0, account_holders_max };
         rig.drive();
         Ok(rig)
     }

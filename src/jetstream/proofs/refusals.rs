@@ -171,6 +171,39 @@ fn a_stream_that_is_held_back_keeps_its_name_and_its_subjects_and_says_why() {
     check(&io, &acked, [0, 0], "after a start without T");
 }
 
+/// It guarded the subjects that it was created with: what it was given later was free to be taken by another stream.
+#[test]
+fn a_stream_that_is_held_back_keeps_the_subjects_that_it_was_given_later() {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"file"}"#);
+    rig.grant("STREAM.UPDATE.T", r#"{"name":"T","subjects":["t","z.>"],"storage":"file"}"#);
+    rig.store("t", b"of T");
+    let group = rig.node.account("A").unwrap().find("T").unwrap().group();
+    rig.node.checkpoint(group);
+    rig.drive();
+    let stored = rig.stop();
+    let mut tried = 0;
+    for nth in 0..reads_of(&stored) {
+        // Just as often as a start tries: its definition can be read again then.
+        let held_back = (1..12).find_map(|count| {
+            let io = stored.fork();
+            io.refuse_reads(nth, count);
+            let rig = Rig::try_start(&io).ok()?;
+            if rig.node.account("A").unwrap().held_back().is_empty() {
+                rig.stop();
+                return None;
+            }
+            Some(rig)
+        });
+        let Some(mut rig) = held_back else { continue };
+        let taken = rig.ask("STREAM.CREATE.Z", r#"{"name":"Z","subjects":["z.a"],"storage":"file"}"#);
+        assert_eq!(taken["error"]["err_code"], 10065, "{taken}");
+        tried += 1;
+        rig.stop();
+    }
+    assert!(tried > 0, "none of the reads held it back");
+}
+
 #[test]
 fn a_stream_that_is_held_back_may_be_given_up() {
     let (mut rig, io, _) = held_back();

@@ -1,9 +1,9 @@
 //! What is left of a stream that was deleted: nothing.
 
-use headwater_storage::SimIo;
+use headwater_storage::{JournalOptions, SimIo};
 
 use super::super::store::Store;
-use super::node_rig::Rig;
+use super::node_rig::{Rig, options};
 use crate::protocol::headers;
 
 /// A worker that brought subscriptions up to date after an update could find the stream just before it was deleted, and
@@ -58,4 +58,37 @@ fn a_stream_out_of_service_has_no_open_batches() {
     });
     assert!(stream.lock().closed);
     assert_eq!(shared.batch_budget.open(), 0);
+}
+
+/// Nothing but the number of entries is a reason for a checkpoint.
+fn one_segment() -> JournalOptions {
+    let bytes = 16 * 1024 * 1024;
+    JournalOptions { segment_bytes: Some(bytes), first_segment_bytes: bytes, checkpoint_bytes: 1 << 40, ..options() }
+}
+
+/// A start made each stream that the log of the list names, and kept it although the log says that it was deleted: memory and
+/// time grew with every stream that there ever was.
+#[test]
+fn a_start_does_not_hold_streams_that_came_and_went() {
+    let mut rig = Rig::start_with(&SimIo::new(), one_segment());
+    let baseline = rig.account_holders_max;
+    for _ in 0..100 {
+        rig.create_stream("");
+        rig.grant("STREAM.DELETE.S", "");
+    }
+    // No checkpoint of the list at a clean end.
+    let io = rig.io.fork();
+    io.crash(1);
+    let rig = Rig::start(&io);
+    assert!(rig.account_holders_max < baseline + 10, "{} have the account", rig.account_holders_max);
+}
+
+#[test]
+fn the_list_of_streams_is_checkpointed_by_the_number_of_its_entries() {
+    let mut rig = Rig::start_with(&SimIo::new(), one_segment());
+    for _ in 0..500 {
+        rig.create_stream("");
+        rig.grant("STREAM.DELETE.S", "");
+    }
+    assert!(rig.node.meta().uncovered() < 1100, "{} entries to apply", rig.node.meta().uncovered());
 }

@@ -11,6 +11,7 @@ use super::super::api::StreamConfig;
 use super::super::checkpoint;
 use super::super::consumer::{Delta, delta};
 use super::super::consumer_table::ConsumerTable;
+use super::super::meta::StreamDefinition;
 use super::super::stream::tests::harness::{Store, Stored};
 use super::super::stream::{
     ConsumerChange, Control, Effects, MESSAGE, MessageEntry, Outcome, PublishHeaders, StreamMachine,
@@ -143,7 +144,13 @@ impl StreamReplica {
 
     /// The checkpoint of production, and the messages that a journal would hold beside it.
     pub fn checkpoint(&self) -> Bytes {
-        let body = checkpoint::encode(&self.machine, &self.consumers, self.time, &SequenceSet::new());
+        let body = checkpoint::encode(
+            &self.machine,
+            &self.consumers,
+            self.time,
+            &SequenceSet::new(),
+            StreamDefinition::default(),
+        );
         let mut out = BytesMut::new();
         out.put_u32_le(body.len() as u32);
         out.extend_from_slice(&body);

@@ -3,7 +3,7 @@
 
 use headwater_storage::{SequenceSet, SubjectIndex};
 
-use super::content::{Content, message_bytes, mix};
+use super::content::{Content, SEQUENCE_MAX, message_bytes, mix};
 use super::effects::Effects;
 use super::links::SubjectLinks;
 use super::machine::StreamMachine;
@@ -81,6 +81,15 @@ impl StreamMachine {
         self.content.skip(lost, self.content.last_time);
         self.lost.insert(lost);
         self.next_sequence = self.next_sequence.max(lost + 1);
+    }
+
+    /// Of so many entries nothing is known: had they been messages, they would have had these sequences.
+    pub fn pass_over(&mut self, entries: u64) {
+        let end = self.content.last.saturating_add(entries).min(SEQUENCE_MAX);
+        for sequence in self.content.last + 1..=end {
+            self.content.skip(sequence, self.content.last_time);
+        }
+        self.next_sequence = self.next_sequence.max(end + 1);
     }
 
     /// An entry that can not be read left out sequences. Only a purge beyond the end does that, and it empties the stream.

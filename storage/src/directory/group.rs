@@ -84,7 +84,7 @@ pub(crate) struct GroupDirectory {
     pub(crate) first_live: u64,
     pub(crate) state: Option<ControlRef>,
     pub(crate) definition: Option<ControlRef>,
-    /// By number; the last complete one counts.
+    /// By number; the last complete one counts. The complete one before it is kept, in case that one is found damaged.
     pub(crate) checkpoints: Vec<CheckpointRef>,
     pub(crate) bytes_since_checkpoint: u64,
     /// Number of the last checkpoint that was appended since the start, 0 when none was.
@@ -298,7 +298,7 @@ impl GroupDirectory {
 
     /// The latest complete checkpoint.
     pub(crate) fn checkpoint(&self) -> Option<&CheckpointRef> {
-        self.checkpoints.iter().rev().find(|checkpoint| checkpoint.is_complete())
+        self.complete_checkpoints().next()
     }
 
     /// The last index that the latest checkpoint covers.
@@ -306,10 +306,30 @@ impl GroupDirectory {
         self.checkpoint().map_or(0, |checkpoint| checkpoint.index)
     }
 
+    /// The last index that both the latest complete checkpoint and the one before it cover; 0 while there are not two. Entries
+    /// above are needed even if one of the two is damaged.
+    pub(crate) fn covered_index(&self) -> u64 {
+        let mut complete = self.complete_checkpoints().map(|checkpoint| checkpoint.index);
+        complete.next().zip(complete.next()).map_or(0, |(latest, before)| latest.min(before))
+    }
+
+    /// Newest first.
+    fn complete_checkpoints(&self) -> impl Iterator<Item = &CheckpointRef> {
+        self.checkpoints.iter().rev().filter(|checkpoint| checkpoint.is_complete())
+    }
+
     /// What there is of its checkpoints.
     pub(crate) fn known_checkpoints(&self) -> Checkpoints {
         let latest = self.checkpoint().map_or(0, |checkpoint| checkpoint.number);
         Checkpoints { latest, is_under_way: self.checkpoint_begun > latest }
+    }
+
+    /// True when the group has gone on in a later segment than the one that says what it is, and nothing does there: with the
+    /// first segment, the rest would belong to nobody.
+    pub(crate) fn went_on_undefined(&self) -> bool {
+        let last_live = self.live.last().map(|span| span.segment.number);
+        let last = last_live.max(self.sealed.last().map(|span| span.segment.number));
+        self.checkpoint().is_none() && self.definition.is_some_and(|definition| last > Some(definition.segment))
     }
 
     /// From now on a checkpoint is wanted, and none that was begun before will do. False when that is known.
@@ -327,7 +347,7 @@ impl GroupDirectory {
         self.checkpoint_wanted == Some(self.checkpoint_begun)
     }
 
-    /// Enters a durable part of a checkpoint. Older checkpoints go when a newer one is complete.
+    /// Enters a durable part of a checkpoint. When that completes it, all go that are older than the one before.
     pub(crate) fn add_checkpoint_part(&mut self, part: ControlRef, keep_older: bool) {
         let FooterControl { number, index, term, part: at, parts, .. } = part.control;
         if parts == 0 || parts > PARTS_MAX || at >= parts {
@@ -339,13 +359,15 @@ impl GroupDirectory {
             self.checkpoints.insert(place, empty);
         }
         let checkpoint = &mut self.checkpoints[place];
+        let was_complete = checkpoint.is_complete();
         if let Some(slot) = checkpoint.parts.get_mut(at as usize) {
             *slot = Some(part);
         }
         if !checkpoint.is_complete() {
             return;
         }
-        if self.checkpoint().is_some_and(|latest| latest.number == number) {
+        // One that was moved covers no more than before.
+        if !was_complete && self.checkpoint().is_some_and(|latest| latest.number == number) {
             self.bytes_since_checkpoint = 0;
             self.checkpoint_wanted = self.checkpoint_wanted.filter(|after| number <= *after);
         }
@@ -354,28 +376,48 @@ impl GroupDirectory {
         }
     }
 
-    /// Forgets what the latest complete checkpoint supersedes.
+    /// Forgets what the two latest complete checkpoints supersede, and what never became complete before the latest.
     pub(crate) fn drop_older_checkpoints(&mut self) {
-        let Some(latest) = self.checkpoint().map(|checkpoint| checkpoint.number) else { return };
-        self.checkpoints.retain(|checkpoint| checkpoint.number >= latest);
-        let (index, term) = self.checkpoint().map_or((0, 0), |checkpoint| (checkpoint.index, checkpoint.term));
-        // A snapshot from another node may be ahead of our log.
+        let mut complete = self.complete_checkpoints().map(|checkpoint| checkpoint.number);
+        let Some(latest) = complete.next() else { return };
+        let before = complete.next();
+        drop(complete);
+        self.checkpoints.retain(|checkpoint| checkpoint.number >= latest || Some(checkpoint.number) == before);
+        if let Some(checkpoint) = self.checkpoint() {
+            // A snapshot from another node may be ahead of our log.
+            let (index, term) = (checkpoint.index, checkpoint.term);
+            self.advance_to(index, term);
+        }
+    }
+
+    /// Forgets checkpoints that can not be read. The indexes that they cover are used up.
+    pub(crate) fn forget_checkpoints(&mut self, numbers: &[u64]) {
+        let is_forgotten = |checkpoint: &mut CheckpointRef| numbers.contains(&checkpoint.number);
+        let forgotten: Vec<CheckpointRef> = self.checkpoints.extract_if(.., is_forgotten).collect();
+        forgotten.iter().for_each(|checkpoint| self.advance_to(checkpoint.index, checkpoint.term));
+    }
+
+    fn advance_to(&mut self, index: u64, term: u64) {
         if index > self.last_index {
             (self.last_index, self.last_term) = (index, term);
         }
     }
 
-    /// True when this control record is the latest of its kind, or part of a checkpoint that is or may become it.
+    /// True when this control record is the latest of its kind, or part of a checkpoint that is kept or may become complete.
     pub(crate) fn needs_control(&self, control: &ControlRef) -> bool {
         let is_latest =
             [self.state, self.definition].iter().flatten().any(|latest| latest.location() == control.location());
-        let latest = self.checkpoint().map_or(0, |checkpoint| checkpoint.number);
-        let wanted = |checkpoint: &&CheckpointRef| checkpoint.number >= latest;
         is_latest
-            || self.checkpoints.iter().filter(wanted).any(|checkpoint| {
+            || self.checkpoints.iter().any(|checkpoint| {
                 let slot = checkpoint.parts.get(control.control.part as usize);
                 slot.is_some_and(|slot| slot.is_some_and(|part| part.location() == control.location()))
             })
+    }
+
+    /// True for a part of a checkpoint that is kept in case the latest is damaged.
+    pub(crate) fn is_reserve(&self, control: &FooterControl) -> bool {
+        let latest = self.checkpoint().map_or(0, |checkpoint| checkpoint.number);
+        control.kind == RecordKind::Checkpoint && control.number < latest
     }
 
     /// True when entries of another segment were replaced, and this segment is the one that proves it: by the entry that

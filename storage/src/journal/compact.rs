@@ -1,8 +1,10 @@
 //! Rewrites nearly dead segments once: their survivors go to a new segment, grouped by stream.
 //!
 //! Crash-safe at each step: until the new file is whole, synced and renamed it is a spare; until the old ones are on
-//! record as retired both hold the same messages. Only messages below their group's checkpoint are moved, so Raft can
+//! record as retired both hold the same messages. Only messages below their group's checkpoints are moved, so Raft can
 //! no longer replace them, and no log entry is needed for a replay.
+//!
+//! The latest checkpoints come first, the ones before them last, on pages of their own: what costs one leaves the other.
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::aligned::AlignedBuffer;
 use crate::directory::live::LiveSpan;
 use crate::directory::sealed::{SealedSpan, message_offset};
 use crate::directory::table::number_at;
+use crate::format::PAGE_BYTES;
 use crate::format::batch::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::footer::{FooterControl, Section};
 use crate::format::record::{GroupId, encode_copy, record_position};
@@ -46,12 +49,22 @@ pub(crate) enum Outcome {
 /// One record to be copied.
 struct Survivor {
     group: GroupId,
-    /// 0 for control records, which come first.
+    part: Part,
+    /// 0 for control records.
     sequence: u64,
     victim: usize,
     offset: u32,
     index_limit: u64,
     control: Option<FooterControl>,
+}
+
+/// Where in the new segment a record goes, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Latest,
+    Messages,
+    /// Checkpoints in reserve.
+    Reserve,
 }
 
 struct Work {
@@ -63,6 +76,8 @@ struct Work {
     buffer: AlignedBuffer,
     length: usize,
     record_count: u32,
+    /// What the batch is a part of.
+    part: Part,
     position: u32,
     batch: u64,
     spans: Vec<(GroupId, LiveSpan)>,
@@ -125,6 +140,7 @@ impl Compaction {
             buffer: AlignedBuffer::new(BATCH_BYTES),
             length: BATCH_HEADER_BYTES,
             record_count: 0,
+            part: Part::Latest,
             position: DATA_OFFSET,
             batch: 0,
             spans: Vec::new(),
@@ -146,7 +162,14 @@ impl Work {
     /// Copies survivors until a batch is full. False when one of them cannot be read.
     fn copy_batch(&mut self, shared: &Shared, victims: &[Arc<Segment>]) -> io::Result<bool> {
         while self.at < self.survivors.len() {
-            let Survivor { group, sequence, victim, offset, index_limit, control } = self.survivors[self.at];
+            let Survivor { group, part, sequence, victim, offset, index_limit, control } = self.survivors[self.at];
+            if self.record_count > 0 && self.part != part {
+                self.write_batch(shared)?;
+                while part == Part::Reserve && !self.position.is_multiple_of(PAGE_BYTES) {
+                    self.write_one(shared)?;
+                }
+                return Ok(true);
+            }
             let Ok(record) = self.readers[victim].read(shared, offset) else {
                 // The evidence stays: a replica may still repair it.
                 victims[victim].set_unmovable();
@@ -167,6 +190,7 @@ impl Work {
                 victims[victim].set_unmovable();
                 return Ok(false);
             };
+            self.part = part;
             self.note(&record, at, victims[victim].number, control);
             self.at += 1;
         }
@@ -297,7 +321,7 @@ impl Work {
     }
 }
 
-/// Everything in the victims that must live on: control records first, then messages by group and sequence.
+/// Everything in the victims that must live on: messages by group and sequence, control records before and behind them.
 fn survivors(shared: &Shared, victims: &[Arc<Segment>]) -> Vec<Survivor> {
     let mut survivors = Vec::new();
     for (victim, segment) in victims.iter().enumerate() {
@@ -305,8 +329,10 @@ fn survivors(shared: &Shared, victims: &[Arc<Segment>]) -> Vec<Survivor> {
             let directory = shared.directory.read();
             for control in directory.controls(segment.number) {
                 if directory.needs_control(segment.number, control) {
+                    let is_reserve = directory.group(control.group).is_some_and(|group| group.is_reserve(control));
                     survivors.push(Survivor {
                         group: control.group,
+                        part: if is_reserve { Part::Reserve } else { Part::Latest },
                         sequence: 0,
                         victim,
                         offset: control.offset,
@@ -323,7 +349,7 @@ fn survivors(shared: &Shared, victims: &[Arc<Segment>]) -> Vec<Survivor> {
             messages_of(shared, &span, victim, &mut survivors);
         }
     }
-    survivors.sort_by_key(|survivor| (survivor.control.is_none(), survivor.group, survivor.sequence, survivor.offset));
+    survivors.sort_by_key(|survivor| (survivor.part, survivor.group, survivor.sequence, survivor.offset));
     survivors
 }
 
@@ -365,7 +391,8 @@ fn add_messages_of(
                 _ => false,
             };
         if let Some(offset) = section.message(position).filter(|_| is_best) {
-            survivors.push(Survivor { group, sequence, victim, offset, index_limit, control: None });
+            let part = Part::Messages;
+            survivors.push(Survivor { group, part, sequence, victim, offset, index_limit, control: None });
         }
     }
 }

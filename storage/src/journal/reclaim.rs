@@ -56,13 +56,26 @@ struct Assessment {
     live_bytes: u64,
     /// Latest state and checkpoint records, and notes of removed groups.
     pinned: bool,
-    /// Groups that still need entries of it.
+    /// Groups that still need entries of it, since no checkpoint covers them.
     holders: Vec<GroupId>,
+    /// Groups that need entries of it in case that their latest checkpoint, which covers them, is damaged.
+    reserving: Vec<GroupId>,
     jumble: bool,
     /// Entries here were replaced by later ones.
     replaced: bool,
     /// Entries here are what shows that older ones were replaced: they stay until those are gone.
     proof: bool,
+}
+
+impl Assessment {
+    /// A group has entries here, the last of them with this index.
+    fn note_entries(&mut self, id: GroupId, group: &GroupDirectory, last: u64) {
+        if last > group.checkpoint_index() {
+            self.holders.push(id);
+        } else if last > group.covered_index() {
+            self.reserving.push(id);
+        }
+    }
 }
 
 impl Reclaim {
@@ -130,7 +143,8 @@ impl Reclaim {
             }
         }
         for (id, group) in shared.directory.read().groups() {
-            if group.is_checkpoint_wanted() || group.bytes_since_checkpoint >= shared.options.checkpoint_bytes {
+            let is_due = group.bytes_since_checkpoint >= shared.options.checkpoint_bytes;
+            if group.is_checkpoint_wanted() || is_due || group.went_on_undefined() {
                 self.requests.want(id);
             }
         }
@@ -144,10 +158,14 @@ impl Reclaim {
         assessment.proof |= self.retiring.iter().any(|retiring| retiring.note_segment() == segment.number);
         let capacity = u64::from(segment.length.load(Ordering::Acquire).min(shared.segment_bytes));
         let sparse = assessment.live_bytes * 100 < capacity * u64::from(shared.options.compact_below_percent);
-        if !assessment.holders.is_empty() {
+        if !assessment.holders.is_empty() || !assessment.reserving.is_empty() {
             let is_old = newer >= PATIENCE_SEGMENTS || shared.queue.lock().full;
             if sparse && is_old {
-                assessment.holders.into_iter().for_each(|group| self.requests.want(group));
+                assessment.holders.iter().for_each(|group| self.requests.want(*group));
+            }
+            // A group at rest writes no other one by itself.
+            if sparse && assessment.holders.is_empty() {
+                assessment.reserving.iter().for_each(|group| self.requests.want(*group));
             }
         } else if assessment.proof {
             // Its turn comes when the replaced entries are compacted away.
@@ -197,7 +215,7 @@ fn assess(shared: &Shared, segment: &Arc<Segment>) -> Assessment {
     if !segment.is_sealed() {
         assess_live(shared, segment, &mut assessment);
     }
-    let spans: Vec<(GroupId, u64, Arc<SealedSpan>)> = {
+    let spans: Vec<(GroupId, Arc<SealedSpan>)> = {
         let directory = shared.directory.read();
         let residents = directory.residents(segment.number).iter();
         residents
@@ -206,14 +224,14 @@ fn assess(shared: &Shared, segment: &Arc<Segment>) -> Assessment {
                 let span = group.sealed_in(segment.number)?;
                 assessment.proof |= group.proves_replacement(span);
                 assessment.replaced |= span.has_replaced();
-                Some((*id, group.checkpoint_index(), span.clone()))
+                if span.has_entries() && span.numbers.first_index < span.index_limit() {
+                    assessment.note_entries(*id, group, span.last_index());
+                }
+                Some((*id, span.clone()))
             })
             .collect()
     };
-    for (id, checkpoint, span) in &spans {
-        if span.has_entries() && span.last_index() > *checkpoint && span.numbers.first_index < span.index_limit() {
-            assessment.holders.push(*id);
-        }
+    for (_, span) in &spans {
         if span.needs_tables() {
             // A damaged footer leaves the messages alive.
             let _ = shared.section(span);
@@ -238,8 +256,8 @@ fn assess_live(shared: &Shared, segment: &Arc<Segment>, assessment: &mut Assessm
     for id in directory.residents(segment.number) {
         let Some(group) = directory.group(*id) else { continue };
         let Some(span) = group.live.iter().find(|span| span.segment.number == segment.number) else { continue };
-        if span.entries.last().is_some_and(|last| last > group.checkpoint_index()) {
-            assessment.holders.push(*id);
+        if let Some(last) = span.entries.last() {
+            assessment.note_entries(*id, group, last);
         }
         let live = (span.message_count() as u64).saturating_sub(span.released.len());
         assessment.live_bytes += live;

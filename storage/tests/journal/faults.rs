@@ -229,7 +229,7 @@ fn all_groups_are_asked_for_checkpoints_when_the_disk_is_full() {
     let watch = Arc::new(Watch::default());
     journal.start(watch.clone());
     append(&journal, 7, 1, 1, b"in a checkpoint");
-    append_checkpoint(&journal, 7, 1, b"checkpoint");
+    append_checkpoints(&journal, 7, 1, b"checkpoint");
     let mut stored = 0;
     while try_append(&journal, AppendClass::Message, stored + 1).is_ok() {
         stored += 1;
@@ -244,8 +244,8 @@ fn all_groups_are_asked_for_checkpoints_when_the_disk_is_full() {
     journal.drive();
     let wanted: BTreeSet<GroupId> = std::mem::take(&mut *watch.wanted.lock()).into_iter().collect();
     assert_eq!(wanted, BTreeSet::from([GROUP, GroupId(6)]));
-    append_checkpoint(&journal, 5, stored, b"everything");
-    append_checkpoint(&journal, 6, 1, b"everything");
+    append_checkpoints(&journal, 5, stored, b"everything");
+    append_checkpoints(&journal, 6, 1, b"everything");
     journal.drive();
     journal.release_messages_before(GROUP, stored);
     append_state(&journal, 5, b"look");
@@ -344,7 +344,7 @@ fn a_full_disk_refuses_messages_and_recovers_by_itself() {
         append_state(&journal, 5, b"still alive");
         journal.drive();
     }
-    append_checkpoint(&journal, 5, stored, b"everything");
+    append_checkpoints(&journal, 5, stored, b"everything");
     journal.drive();
     journal.release_messages_before(GROUP, stored - 10);
     append_state(&journal, 5, b"go");

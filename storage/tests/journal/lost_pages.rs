@@ -299,7 +299,7 @@ fn a_cut_segment_is_not_compacted_away() {
     let length = rig.footer_offset(segment) / 2;
     rig.cut(segment, length);
     for group in GROUPS {
-        append_checkpoint(&rig.journal, group, MESSAGES, b"everything");
+        append_checkpoints(&rig.journal, group, MESSAGES, b"everything");
         for sequence in (1..=MESSAGES).filter(|sequence| sequence % 5 > 0) {
             rig.journal.release_message(GroupId(group), sequence);
         }

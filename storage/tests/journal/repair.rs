@@ -177,7 +177,7 @@ fn the_footer_of_a_compacted_segment_is_written_anew_too() {
         journal.drive();
     }
     for group in [5, 6] {
-        append_checkpoint(&journal, group, 1000, b"checkpoint");
+        append_checkpoints(&journal, group, 1000, b"checkpoint");
         for sequence in (1..=1000).filter(|sequence| sequence % 5 != 0) {
             journal.release_message(GroupId(group), sequence);
         }

@@ -58,7 +58,7 @@ fn survivors_of_sparse_segments_move_together() {
     }
     append_state(&journal, 7, b"an idle group's state");
     for group in [5, 6] {
-        append_checkpoint(&journal, group, 3000, b"checkpoint");
+        append_checkpoints(&journal, group, 3000, b"checkpoint");
     }
     journal.drive();
     for sequence in (1..=3000).filter(|sequence| !survives(*sequence)) {
@@ -100,7 +100,7 @@ fn a_reader_keeps_its_segment_from_being_recycled() {
         journal.drive();
     }
     let held = journal.read_message(GROUP, 3).unwrap();
-    append_checkpoint(&journal, 5, 1000, b"checkpoint");
+    append_checkpoints(&journal, 5, 1000, b"checkpoint");
     journal.drive();
     journal.release_messages_before(GROUP, 1001);
     append_state(&journal, 5, b"look");
@@ -154,13 +154,13 @@ fn a_group_without_checkpoint_is_asked_for_one() {
         append(&journal, 6, index, index, &payload(index));
         journal.drive();
     }
-    append_checkpoint(&journal, 6, 1500, b"checkpoint");
+    append_checkpoints(&journal, 6, 1500, b"checkpoint");
     journal.release_messages_before(GroupId(6), 1501);
     journal.drive();
     append_state(&journal, 6, b"look");
     journal.drive();
     assert!(watch.wanted.lock().contains(&GROUP));
-    append_checkpoint(&journal, 5, 1, b"checkpoint");
+    append_checkpoints(&journal, 5, 1, b"checkpoint");
     journal.drive();
     assert!(journal.stats().segments < 5, "{:?}", journal.stats());
 }
@@ -177,7 +177,7 @@ fn a_checkpoint_that_could_not_be_written_is_asked_for_again() {
             journal.drive();
         }
     }
-    append_checkpoint(&journal, 6, 1500, b"checkpoint");
+    append_checkpoints(&journal, 6, 1500, b"checkpoint");
     // The first segment would be dead but for that entry, and the others live on.
     journal.release_messages_before(GroupId(6), 500);
     let is_asked = || {
@@ -189,7 +189,7 @@ fn a_checkpoint_that_could_not_be_written_is_asked_for_again() {
     assert!(is_asked());
     assert!(is_asked(), "it was not answered");
     let held = journal.stats().segments;
-    append_checkpoint(&journal, 5, 1, b"checkpoint");
+    append_checkpoints(&journal, 5, 1, b"checkpoint");
     journal.drive();
     assert!(!is_asked(), "it was answered");
     assert_eq!(journal.stats().segments, held - 1, "{:?}", journal.stats());
@@ -214,7 +214,7 @@ fn a_purge_gives_space_back_once_a_checkpoint_is_wanted() {
     // Without a clock it is asked in each pass.
     let is_asked = || std::mem::take(&mut *watch.wanted.lock()).contains(&GROUP);
     let answer = |index: u64| {
-        append_checkpoint(&journal, 5, index, b"checkpoint");
+        append_checkpoints(&journal, 5, index, b"checkpoint");
         journal.drive();
         is_asked();
         journal.release_messages_before(GROUP, index + 1);
@@ -276,7 +276,7 @@ fn a_compaction_without_room_for_its_footer_gives_back_what_it_took() {
         }
         journal.drive();
     }
-    append_checkpoint(&journal, 5, last, b"checkpoint");
+    append_checkpoints(&journal, 5, last, b"checkpoint");
     journal.drive();
     let survives = |sequence: u64| sequence.is_multiple_of(3);
     (1..=last).filter(|sequence| !survives(*sequence)).for_each(|sequence| journal.release_message(GROUP, sequence));
@@ -428,7 +428,7 @@ fn compaction_of_a_jumble_of_live_and_dead_keeps_what_lives() {
     let before = journal.stats();
     let mut live: Vec<Vec<u64>> = vec![Vec::new(); GROUPS as usize];
     for group in 0..GROUPS {
-        append_checkpoint(&journal, group + 2, last[group as usize], b"checkpoint");
+        append_checkpoints(&journal, group + 2, last[group as usize], b"checkpoint");
         for sequence in 1..=last[group as usize] {
             if below(3) == 0 {
                 live[group as usize].push(sequence);

@@ -23,16 +23,18 @@ pub struct RecoveredGroup {
     /// The latest complete checkpoint that can be read.
     pub checkpoint: Option<RecoveredCheckpoint>,
     /// The disk refused to give its state, its definition or its checkpoint. Nobody knows what they are: the group must not
-    /// go on from what is here, or that takes their place.
+    /// go on from what is here, or that takes their place. The definition is here all the same if it could be read.
     pub unreadable: bool,
     /// A later checkpoint is damaged: what it held is lost where the log does not reach back that far.
     pub fell_back: bool,
     /// The lowest index of the unbroken log that ends at the last index; above the last one when there is none.
     pub first_index: u64,
-    /// The last index, of the log or of the checkpoint.
+    /// The last index, of the log or of a checkpoint, be it damaged or not.
     pub last_index: u64,
     /// Its term.
     pub last_term: u64,
+    /// The highest sequence of a message that is stored, 0 without any.
+    pub last_sequence: u64,
 }
 
 /// A definition as it was written.
@@ -71,28 +73,37 @@ impl Shared {
                 Ok(group) => group,
                 Err(Refused) => {
                     report.damages[known..].iter_mut().for_each(|damage| damage.kind = DamageKind::Unreadable);
-                    Some(self.refused_group(id))
+                    Some(self.refused_group(id, patience))
                 }
             }
         });
         recovered.collect()
     }
 
-    /// A group of which only the numbers of its log are certain. Nothing of it is forgotten.
-    fn refused_group(&self, id: GroupId) -> RecoveredGroup {
+    /// A group of which only the numbers of its log are certain, and what it is if that can be read. Nothing of it is
+    /// forgotten.
+    fn refused_group(&self, id: GroupId, patience: &Patience) -> RecoveredGroup {
+        let definition = self.directory.read().group(id).and_then(|group| group.definition);
+        let definition = definition.and_then(|control| {
+            let body = self.payload(&control, patience).ok().flatten()?;
+            Some(RecoveredDefinition { index: control.control.index, body })
+        });
         let directory = self.directory.read();
-        let numbers = directory.group(id).map(|group| (group.first_index(), group.last_index, group.last_term));
-        let (first_index, last_index, last_term) = numbers.unwrap_or_default();
+        let numbers = directory
+            .group(id)
+            .map(|group| (group.first_index(), group.last_index, group.last_term, group.last_sequence));
+        let (first_index, last_index, last_term, last_sequence) = numbers.unwrap_or_default();
         RecoveredGroup {
             group: id,
             state: None,
-            definition: None,
+            definition,
             checkpoint: None,
             unreadable: true,
             fell_back: false,
             first_index,
             last_index,
             last_term,
+            last_sequence,
         }
     }
 
@@ -135,6 +146,7 @@ impl Shared {
             group.void_after(snapshot.index, snapshot.term);
         }
         let (first_index, last_index, last_term) = (group.first_index(), group.last_index, group.last_term);
+        let last_sequence = group.last_sequence;
         let wanted = checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.index + 1);
         if last_index >= wanted && first_index > wanted {
             let mut damage = Damage::at(0, 0, DamageKind::Gap);
@@ -151,6 +163,7 @@ impl Shared {
             first_index,
             last_index,
             last_term,
+            last_sequence,
         }))
     }
 
@@ -168,8 +181,8 @@ impl Shared {
         payload
     }
 
-    /// The latest checkpoint that is complete and readable. Damaged ones are forgotten, and one that the disk refuses is
-    /// not.
+    /// The latest checkpoint that is complete and readable. Damaged ones are forgotten, but for the indexes that they cover,
+    /// and one that the disk refuses is not.
     fn best_checkpoint(
         &self,
         id: GroupId,
@@ -196,7 +209,7 @@ impl Shared {
             damaged.push(latest.number);
         };
         if let Some(group) = self.directory.write().group_mut(id) {
-            group.checkpoints.retain(|checkpoint| !damaged.contains(&checkpoint.number));
+            group.forget_checkpoints(&damaged);
         }
         Ok(best)
     }

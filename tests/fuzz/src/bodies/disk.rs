@@ -115,8 +115,11 @@ pub fn checkpoints(data: &[u8]) {
         }
         7 => {
             let Ok(restored) = checkpoint::restore(Bytes::copy_from_slice(rest)) else { return };
-            let written = checkpoint::encode(&restored.machine, &restored.consumers, restored.time, &restored.erasures);
+            let (machine, consumers) = (&restored.machine, &restored.consumers);
+            let definition = restored.definition.clone().unwrap_or_default();
+            let written = checkpoint::encode(machine, consumers, restored.time, &restored.erasures, definition.clone());
             let copy = checkpoint::restore(written).expect("what was written is read");
+            assert_eq!(copy.definition.map(|copy| (copy.group, copy.name)), Some((definition.group, definition.name)));
             assert_eq!(copy.machine.state_hash(), restored.machine.state_hash());
             assert_eq!((copy.consumers.len(), copy.time), (restored.consumers.len(), restored.time));
             assert!(copy.erasures.runs().eq(restored.erasures.runs()));
@@ -230,7 +233,7 @@ pub fn checkpoint_examples() -> Vec<Vec<u8>> {
     consumers.apply(ConsumerChange::Create, 1, &body.encode_to_vec(), 5, &mut Vec::new());
     let mut meta = MetaMachine::new();
     let definition = StreamDefinition { group: 2, account: "$G".into(), name: "S".into(), ..Default::default() };
-    meta.apply(MetaEntry { change: Some(MetaChange::Created(definition)) });
+    meta.apply(MetaEntry { change: Some(MetaChange::Created(definition.clone())) });
     let kinds = [
         encoded(|out| index.encode(out)),
         encoded(|out| set.encode(out)),
@@ -239,7 +242,7 @@ pub fn checkpoint_examples() -> Vec<Vec<u8>> {
         encoded(|out| delta::encode(&deltas, out)),
         encoded(|out| machine.encode_checkpoint(out)),
         vec![1, 0x0a, 1, b'a', 0x10, 0xac, 2, 0x18, 1],
-        checkpoint::encode(&machine, &consumers, 9, &set).to_vec(),
+        checkpoint::encode(&machine, &consumers, 9, &set, definition).to_vec(),
         body.encode_to_vec(),
         meta.checkpoint(),
     ];
