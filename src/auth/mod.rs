@@ -287,7 +287,8 @@ impl Directory {
         }
         if !self.users.is_empty() || self.anonymous {
             if self.map_certificates {
-                return self.grant_known(self.certified(request), request);
+                // The certificate says who it is, and takes no password's place.
+                return self.certified(request).map_or(DENIED, |user| self.check_password(user, request));
             }
             // A key that nobody could have is as good as none here.
             if options.names_no_user() {

@@ -47,12 +47,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::MutexGuard;
-use roaring::RoaringTreemap;
 
 use crate::directory::group::GroupDirectory;
 use crate::error::AppendError;
 use crate::format::record::{GroupId, RECORD_BYTES_MAX, RecordHeader, RecordKind};
 use crate::location::Location;
+use crate::sequence_set::SequenceSet;
 use crate::stats::{Health, JournalStats};
 use maintenance::Maintenance;
 use queue::{Queue, QueueState};
@@ -225,7 +225,7 @@ impl Journal {
     }
 
     /// After recovery: which messages of the group live. Until then all count as alive.
-    pub fn set_live(&self, group: GroupId, first_sequence: u64, removed: &RoaringTreemap) {
+    pub fn set_live(&self, group: GroupId, first_sequence: u64, removed: &SequenceSet) {
         if let Some(group) = self.shared.directory.write().group_mut(group) {
             group.set_live(first_sequence, removed);
         }

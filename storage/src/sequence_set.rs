@@ -97,7 +97,8 @@ impl SequenceSet {
         let added = match &mut self.form {
             Form::Runs(runs) => insert_run(runs, first, last),
             Form::Bitmap(bitmap) => {
-                bitmap.insertions += 1;
+                // Each container that is filled takes space until the bitmap is packed.
+                bitmap.insertions += 1 + ((last - first) / CONTAINER_SEQUENCES) as u32;
                 bitmap.map.insert_range(range)
             }
         };
@@ -188,13 +189,6 @@ impl SequenceSet {
         };
         let runs = runs.into_iter().flatten().map(|(first, last)| *first..=*last);
         runs.chain(bitmap.into_iter().flat_map(bitmap_runs))
-    }
-
-    pub fn to_treemap(&self) -> RoaringTreemap {
-        match &self.form {
-            Form::Runs(runs) => treemap_of(runs),
-            Form::Bitmap(bitmap) => bitmap.map.clone(),
-        }
     }
 
     /// About how much memory the set holds.

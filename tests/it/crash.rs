@@ -311,6 +311,39 @@ fn a_terminated_process_ends_cleanly_and_starts_again() {
     });
 }
 
+/// One message before a purge far beyond the end and one after it: what lies between them is not gone through, neither when
+/// they go nor when that is read again.
+#[test]
+fn a_purge_far_beyond_the_end_leaves_a_stream_that_can_be_deleted() {
+    const FAR: u64 = 1 << 62;
+    let store = tempfile::tempdir().unwrap();
+    let mut process = Process::start(headwater(), store.path());
+    block_on(async {
+        let js = connect(&process).await;
+        for name in ["DELETED", "EMPTIED", "KEPT"] {
+            let subject = format!("{}.a", name.to_lowercase());
+            js.stream(name, json!({})).await;
+            js.publish(&subject, "before").await;
+            js.ok(&format!("STREAM.PURGE.{name}"), json!({"seq": FAR})).await;
+            assert_eq!(js.publish(&subject, "after").await, FAR);
+        }
+        js.ok("STREAM.MSG.DELETE.EMPTIED", json!({"seq": FAR})).await;
+        js.ok("STREAM.DELETE.DELETED", Value::Null).await;
+        assert_eq!(js.publish("kept.a", "more").await, FAR + 1);
+        terminate(&process);
+    });
+    assert!(wait(&mut process).success());
+    let process = Process::start(headwater(), store.path());
+    block_on(async {
+        let js = connect(&process).await;
+        assert_eq!(js.publish("emptied.a", "again").await, FAR + 1);
+        assert_eq!(js.messages("KEPT").await, 2);
+        assert_eq!(js.refused("STREAM.INFO.DELETED", Value::Null).await, 10059);
+        let got = js.ok("STREAM.MSG.GET.KEPT", json!({"seq": FAR})).await;
+        assert_eq!(got["message"]["seq"], json!(FAR));
+    });
+}
+
 /// The floor that is told does not catch up by being read from the disk.
 #[test]
 fn a_message_given_up_holds_the_ack_floor_back_after_a_restart_too() {

@@ -242,6 +242,42 @@ fn the_certificate_can_name_the_user() {
     eventually("strangers are gone", || server.server.connections().iter().all(|shown| shown.user != "mallory"));
 }
 
+#[test]
+fn a_user_that_a_certificate_names_still_gives_its_password() {
+    let authority = Authority::new();
+    let user = |name: &str, password: &str| User {
+        identity: UserIdentity::Password { name: name.into(), password: Secret::new(password) },
+        account: None,
+        permissions: None,
+        connection_types: Vec::new(),
+        proxy_required: false,
+    };
+    let hash = &bcrypt::hash("s3cret", 4).unwrap();
+    let users = vec![user("bob@acme.com", "s3cret"), user("ann@acme.com", hash), user("eve@acme.com", "")];
+    let server = authority.server(
+        |tls| {
+            tls.verify = true;
+            tls.verify_and_map = true;
+        },
+        |options| options.authorization.users = users,
+    );
+    let answer = |email: &str, password: Option<&str>| {
+        let certificate = authority.certificate("x", Some(email));
+        let mut client = server.client();
+        client.info();
+        client.upgrade(authority.config(Some(&certificate))).unwrap();
+        let fields = password.map_or(String::new(), |password| format!("\"user\":\"x\",\"pass\":\"{password}\","));
+        client.send(format!("CONNECT {{{fields}\"verbose\":false}}\r\nPING\r\n"));
+        client.line()
+    };
+    for (email, right) in [("bob@acme.com", Some("s3cret")), ("ann@acme.com", Some("s3cret")), ("eve@acme.com", None)] {
+        for password in [None, Some("s3cret"), Some("wrong")] {
+            let expected = if password == right { "PONG\r\n" } else { "-ERR 'Authorization Violation'\r\n" };
+            assert_eq!(answer(email, password), expected, "{email} {password:?}");
+        }
+    }
+}
+
 const CONNECT_1: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1}\r\nPING\r\n";
 
 #[test]

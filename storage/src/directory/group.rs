@@ -8,14 +8,13 @@
 
 use std::sync::Arc;
 
-use roaring::RoaringTreemap;
-
 use super::live::LiveSpan;
 use super::sealed::SealedSpan;
 use crate::format::footer::FooterControl;
 use crate::format::record::{RecordHeader, RecordKind};
 use crate::location::Location;
 use crate::segment::Segment;
+use crate::sequence_set::SequenceSet;
 
 /// A control record and its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -462,13 +461,10 @@ impl GroupDirectory {
         first
     }
 
-    /// Marks messages as dead.
+    /// Marks the messages from `from` to `to`, which is not below it, as dead.
     pub(crate) fn release(&mut self, from: u64, to: u64) {
         for span in &mut self.live {
-            let (Some(first), Some(last)) = (span.first_sequence(), span.last_sequence()) else { continue };
-            if from <= last && to >= first {
-                span.released.insert_range(from.max(first)..=to.min(last));
-            }
+            span.release(from, to);
         }
         for span in &self.sealed {
             span.release(from, to);
@@ -476,19 +472,19 @@ impl GroupDirectory {
     }
 
     /// Starts accounting anew from what the upper layer knows.
-    pub(crate) fn set_live(&mut self, first_sequence: u64, removed: &RoaringTreemap) {
+    pub(crate) fn set_live(&mut self, first_sequence: u64, removed: &SequenceSet) {
         self.first_live = first_sequence;
         for span in &mut self.live {
-            span.released.clear();
+            span.released = SequenceSet::new();
         }
         for span in &self.sealed {
-            span.set_released(roaring::RoaringBitmap::new());
+            span.set_released(SequenceSet::new());
         }
         if first_sequence > 0 {
             self.release(0, first_sequence - 1);
         }
-        for sequence in removed {
-            self.release(sequence, sequence);
+        for run in removed.runs() {
+            self.release(*run.start(), *run.end());
         }
     }
 }

@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use roaring::RoaringTreemap;
-
 use super::dictionary::SubjectDictionary;
 use super::table::{OffsetTable, find_from};
 use crate::format::record::{RecordHeader, RecordKind};
 use crate::segment::Segment;
+use crate::sequence_set::SequenceSet;
 
 pub(crate) struct LiveSpan {
     pub(crate) segment: Arc<Segment>,
@@ -30,8 +29,8 @@ pub(crate) struct LiveSpan {
     pub(crate) record_bytes: u64,
     /// Bytes of its messages.
     pub(crate) message_bytes: u64,
-    /// Sequences that the upper layer released.
-    pub(crate) released: RoaringTreemap,
+    /// Messages that the upper layer released.
+    pub(crate) released: SequenceSet,
 }
 
 impl LiveSpan {
@@ -48,7 +47,7 @@ impl LiveSpan {
             last_time: i64::MIN,
             record_bytes: 0,
             message_bytes: 0,
-            released: RoaringTreemap::new(),
+            released: SequenceSet::new(),
         }
     }
 
@@ -93,6 +92,16 @@ impl LiveSpan {
         let keep = self.messages.offsets().partition_point(|offset| *offset < cut);
         self.messages.truncate_len(keep);
         self.subject_ids.truncate(keep);
+    }
+
+    /// Marks messages as dead. Only what is there is noted, so that its number is that of the dead messages.
+    pub(crate) fn release(&mut self, from: u64, to: u64) {
+        for run in self.messages.runs_in(from, to) {
+            self.released.insert_range(run);
+        }
+        for (sequence, _) in self.odd.range(from..=to) {
+            self.released.insert(*sequence);
+        }
     }
 
     pub(crate) fn message_count(&self) -> usize {

@@ -5,11 +5,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use roaring::RoaringBitmap;
 
 use super::table::{find, find_from, number_at};
 use crate::format::footer::{FooterGroup, Section};
 use crate::segment::Segment;
+use crate::sequence_set::SequenceSet;
 
 pub(crate) struct SealedSpan {
     pub(crate) segment: Arc<Segment>,
@@ -23,8 +23,8 @@ pub(crate) struct SealedSpan {
     section_anew: OnceLock<Section>,
     /// Neither the tables nor any record that they could be made from can be read.
     is_lost: AtomicBool,
-    /// Sequences that the upper layer released, relative to `first_sequence`.
-    released: Mutex<RoaringBitmap>,
+    /// Sequences that the upper layer released. Those of gaps may be among them.
+    released: Mutex<SequenceSet>,
     /// Live messages when so many sequences were released: counting a table with gaps takes long.
     counted: Mutex<Option<(u64, u64)>>,
 }
@@ -39,7 +39,7 @@ impl SealedSpan {
             section: OnceLock::new(),
             section_anew: OnceLock::new(),
             is_lost: AtomicBool::new(false),
-            released: Mutex::new(RoaringBitmap::new()),
+            released: Mutex::new(SequenceSet::new()),
             counted: Mutex::new(None),
         }
     }
@@ -118,25 +118,19 @@ impl SealedSpan {
         if !self.has_messages() || to < self.numbers.first_sequence || from > self.numbers.last_sequence {
             return;
         }
-        let base = self.numbers.first_sequence;
-        let low = from.max(base) - base;
-        let high = to.min(self.numbers.last_sequence) - base;
-        // A segment holds fewer messages than 2^32, but a gap may be wider: then the sequences above are kept as live.
-        if let (Ok(low), Ok(high)) = (u32::try_from(low), u32::try_from(high.min(u64::from(u32::MAX)))) {
-            self.released.lock().insert_range(low..=high);
-        }
+        let (first, last) = (self.numbers.first_sequence, self.numbers.last_sequence);
+        self.released.lock().insert_range(from.max(first)..=to.min(last));
     }
 
     pub(crate) fn is_released(&self, sequence: u64) -> bool {
-        let relative = u32::try_from(sequence.saturating_sub(self.numbers.first_sequence));
-        relative.is_ok_and(|relative| self.released.lock().contains(relative))
+        self.released.lock().contains(sequence)
     }
 
-    pub(crate) fn released(&self) -> RoaringBitmap {
+    pub(crate) fn released(&self) -> SequenceSet {
         self.released.lock().clone()
     }
 
-    pub(crate) fn set_released(&self, released: RoaringBitmap) {
+    pub(crate) fn set_released(&self, released: SequenceSet) {
         *self.released.lock() = released;
     }
 
@@ -150,8 +144,8 @@ impl SealedSpan {
         if self.is_contiguous() || released.is_empty() {
             return count - released.len().min(count);
         }
-        let width = u32::try_from(self.numbers.last_sequence - self.numbers.first_sequence).unwrap_or(u32::MAX);
-        if released.range_cardinality(0..=width) == u64::from(width) + 1 {
+        let (first, last) = (self.numbers.first_sequence, self.numbers.last_sequence);
+        if released.count_in(first..=last) == last - first + 1 {
             return 0;
         }
         let mut counted = self.counted.lock();
@@ -159,10 +153,8 @@ impl SealedSpan {
             return live;
         }
         let Some(section) = self.section() else { return count };
-        let base = self.numbers.first_sequence;
         let is_live = |position: &usize| {
-            let sequence = number_at(&section.sequence_runs, *position).unwrap_or(base);
-            u32::try_from(sequence - base).is_ok_and(|relative| !released.contains(relative))
+            number_at(&section.sequence_runs, *position).is_none_or(|sequence| !released.contains(sequence))
         };
         let live = (0..section.message_count()).filter(is_live).count() as u64;
         *counted = Some((released.len(), live));

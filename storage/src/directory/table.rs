@@ -3,6 +3,8 @@
 //! From a growing number (Raft index or stream sequence) to an offset in one segment: 4 bytes an entry, plus a run
 //! for every gap in the numbers.
 
+use std::ops::RangeInclusive;
+
 /// Consecutive numbers from `first`, at `start` in the offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -49,6 +51,17 @@ impl OffsetTable {
 
     pub(crate) fn get(&self, number: u64) -> Option<u32> {
         find(&self.runs, self.offsets.len(), number).map(|at| self.offsets[at])
+    }
+
+    /// The numbers that are there of a range, as runs.
+    pub(crate) fn runs_in(&self, from: u64, to: u64) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
+        let start = self.runs.partition_point(|run| run.first <= from).saturating_sub(1);
+        let ends = self.runs.iter().skip(start + 1).map(|next| next.start as usize).chain([self.offsets.len()]);
+        let runs = self.runs[start.min(self.runs.len())..].iter().zip(ends).take_while(move |(run, _)| run.first <= to);
+        runs.filter_map(move |(run, end)| {
+            let last = run.first + (end - run.start as usize) as u64 - 1;
+            (last >= from).then(|| run.first.max(from)..=last.min(to))
+        })
     }
 
     /// Removes `number` and all above it; returns the offset of the lowest one removed.
@@ -120,6 +133,11 @@ mod tests {
                     prop_assert_eq!(table.get(number), model.get(&number).copied());
                     let found = find_from(table.runs(), table.len(), number).map(|(number, _)| number);
                     prop_assert_eq!(found, model.range(number..).next().map(|(number, _)| *number));
+                }
+                for (from, to) in [(0, 20), (10, 10), (15, 40), (30, u64::MAX)] {
+                    let found: Vec<u64> = table.runs_in(from, to).flatten().collect();
+                    let expected: Vec<u64> = model.range(from..=to).map(|(number, _)| *number).collect();
+                    prop_assert_eq!(found, expected);
                 }
                 for (position, number) in model.keys().enumerate() {
                     prop_assert_eq!(number_at(table.runs(), position), Some(*number));

@@ -308,9 +308,8 @@ impl Work {
             for old in
                 group.sealed.iter().filter(|old| victims.iter().any(|victim| victim.number == old.segment.number))
             {
-                for relative in old.released() {
-                    let sequence = old.numbers.first_sequence + u64::from(relative);
-                    span.release(sequence, sequence);
+                for run in old.released().runs() {
+                    span.release(*run.start(), *run.end());
                 }
             }
             for victim in victims {

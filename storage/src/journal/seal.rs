@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use roaring::RoaringBitmap;
 
 use super::patience::Whole;
 use super::shared::Shared;
@@ -20,13 +19,14 @@ use crate::format::record::GroupId;
 use crate::format::segment::{SEAL_OFFSET, SealSlot};
 use crate::scan::{Found, scan};
 use crate::segment::Segment;
+use crate::sequence_set::SequenceSet;
 use crate::stats::add;
 
 /// The tables of one group in one segment, complete.
 pub(crate) struct GroupTables {
     pub(crate) numbers: FooterGroup,
     pub(crate) section: Vec<u8>,
-    pub(crate) released: RoaringBitmap,
+    pub(crate) released: SequenceSet,
 }
 
 /// A footer before it is written.
@@ -61,7 +61,7 @@ pub(crate) fn seal(shared: &Shared, segment: &Arc<Segment>) -> io::Result<()> {
             if last < span.numbers.last_index {
                 span.limit_index(last + 1);
             }
-            span.set_released(released(live));
+            span.set_released(live.released.clone());
         }
         let useful = span.has_messages() || span.has_entries();
         group.seal(segment.number, useful.then(|| Arc::new(span)));
@@ -247,7 +247,7 @@ pub(crate) fn group_tables(group: GroupId, span: &LiveSpan) -> GroupTables {
         section_length: section.len() as u32,
         section_checksum: 0,
     };
-    GroupTables { numbers, section, released: released(span) }
+    GroupTables { numbers, section, released: span.released.clone() }
 }
 
 /// In order of sequence, the copies at their places.
@@ -266,10 +266,4 @@ fn merged_messages(span: &LiveSpan) -> (OffsetTable, Vec<u32>) {
         }
     }
     (table, subjects)
-}
-
-fn released(span: &LiveSpan) -> RoaringBitmap {
-    let base = span.first_sequence().unwrap_or(0);
-    let relative = span.released.iter().filter_map(|sequence| u32::try_from(sequence.checked_sub(base)?).ok());
-    relative.collect()
 }

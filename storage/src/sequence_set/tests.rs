@@ -79,7 +79,6 @@ fn set_agrees_with_the_naive_one() {
                 assert_eq!(set.count_in(from..=from + more), count);
             }
         }
-        assert!(set.to_treemap().iter().eq(naive.iter().copied()));
     });
 }
 

@@ -181,7 +181,7 @@ fn live(io: &SimIo, model: &Model, random: &mut Random, actions: usize, stamp: u
     let Ok(opened) = Journal::open(io_dyn, DIRECTORY.as_ref(), crash_options(), &mut |_| {}) else { return (done, 0) };
     let journal = opened.journal;
     for (group, state) in &model.groups {
-        journal.set_live(GroupId(*group), state.released + 1, &roaring::RoaringTreemap::new());
+        journal.set_live(GroupId(*group), state.released + 1, &headwater_storage::SequenceSet::new());
     }
     let durable = Arc::new(Durable::default());
     journal.start(durable.clone());

@@ -92,6 +92,60 @@ fn survivors_of_sparse_segments_move_together() {
 }
 
 #[test]
+fn gaps_of_any_width_are_released_with_what_lies_around_them() {
+    const FAR: u64 = 1 << 62;
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    append(&journal, 5, 1, 1, b"before a purge far beyond the end");
+    append(&journal, 5, 2, FAR, b"after it");
+    append(&journal, 6, 1, FAR, b"the first of its stream");
+    append(&journal, 6, 2, FAR + 2, b"behind a small gap");
+    journal.drive();
+    journal.release_messages_before(GROUP, FAR + 1);
+    journal.release_message(GROUP, FAR);
+    journal.remove_group(GroupId(6));
+    journal.drive();
+    // The same once the tables are in a footer.
+    for index in 3..=300 {
+        append(&journal, 5, index, FAR + index, &payload(index));
+        journal.drive();
+    }
+    journal.release_messages_before(GROUP, FAR + 300);
+    append_checkpoint(&journal, 5, 299, b"checkpoint");
+    append_state(&journal, 5, b"look");
+    journal.drive();
+    assert_eq!(journal.read_message(GROUP, FAR + 300).unwrap().payload(), payload(300));
+}
+
+#[test]
+fn a_message_beyond_a_wide_gap_outlives_what_is_released_before_it() {
+    const FAR: u64 = 1 << 33;
+    let io = SimIo::new();
+    let journal = open(&io, manual()).journal;
+    append(&journal, 5, 1, 1, b"before a purge far beyond the end");
+    append(&journal, 5, 2, FAR, b"after it");
+    // Until the segment is sealed.
+    for index in 1..=2000 {
+        append(&journal, 6, index, index, &payload(index));
+        journal.drive();
+    }
+    append_checkpoint(&journal, 5, 2, b"checkpoint");
+    append_checkpoint(&journal, 6, 2000, b"checkpoint");
+    journal.release_messages_before(GROUP, FAR);
+    journal.release_messages_before(GroupId(6), 2001);
+    for round in 0..10u8 {
+        append_state(&journal, 6, &[round]);
+        journal.drive();
+    }
+    assert!(journal.stats().segments_recycled > 0);
+    assert_eq!(journal.read_message(GROUP, FAR).unwrap().payload(), b"after it");
+    journal.close();
+    let opened = open(&io, manual());
+    assert_eq!(opened.report.damages, []);
+    assert_eq!(opened.journal.read_message(GROUP, FAR).unwrap().payload(), b"after it");
+}
+
+#[test]
 fn a_reader_keeps_its_segment_from_being_recycled() {
     let io = SimIo::new();
     let journal = open(&io, JournalOptions { tail_bytes_max: 1024, ..manual() }).journal;
