@@ -289,7 +289,8 @@ impl Core {
             return self.log.append_control(None, tag, &body, time).map(|placed| placed.index).map_err(refused);
         }
         let shared = self.shared.clone();
-        let mut appender = shared.journal.append(AppendClass::Control).map_err(|error| refusal(&error))?;
+        let class = if control.frees_space() { AppendClass::Control } else { AppendClass::Progress };
+        let mut appender = shared.journal.append_large(class, body.len()).map_err(|error| refusal(&error))?;
         let time = self.machine.decide_control(control, now);
         let placed = self.log.append_control(Some(&mut appender), tag, &body, time);
         appender.finish(urgency);

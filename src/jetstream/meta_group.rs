@@ -65,9 +65,8 @@ impl MetaGroup {
     }
 
     /// A checkpoint of everything applied: index, term, body.
-    pub fn checkpoint(&self) -> Option<(u64, u64, Bytes)> {
-        let index = self.log.applied();
-        let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
+    pub fn checkpoint(&self, anew: bool) -> Option<(u64, u64, Bytes)> {
+        let (index, term) = self.log.checkpoint_at(anew)?;
         Some((index, term, self.log.wrap_checkpoint(self.machine.checkpoint().into())))
     }
 

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use headwater_storage::{
-    AppendClass, EraseError, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError,
-    ReadError, RecordRef, SequenceSet, Urgency,
+    EraseError, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError, ReadError,
+    RecordRef, SequenceSet,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -25,6 +25,7 @@ use super::api::stream_config::StorageType;
 use super::api::validate::ServerLimits;
 use super::completion::Completion;
 use super::consumer::End;
+use super::group_log::GroupLog;
 use super::held_back::HeldBack;
 use super::meta::META_GROUP;
 use super::meta_group::{MetaGroup, MetaGuard};
@@ -290,18 +291,18 @@ impl Node {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Writes a checkpoint of a group.
+    /// Writes a checkpoint of a group. On a full disk whoever is asked has one that keeps a segment, and writes it anew.
     pub fn checkpoint(&self, group: GroupId) {
+        let anew = matches!(self.health(), Health::Full);
         if group == META_GROUP {
             let meta = self.meta.lock();
-            let checkpoint = meta.checkpoint();
-            drop(meta);
-            self.write_checkpoint(group, checkpoint);
+            let checkpoint = meta.checkpoint(anew);
+            self.write_checkpoint(&meta.log, checkpoint, anew);
         } else if let Some(replica) = self.replica(group) {
             let mut core = replica.lock();
             if !core.is_memory() {
-                let checkpoint = core.checkpoint();
-                if !self.write_checkpoint(group, checkpoint) {
+                let checkpoint = core.checkpoint(anew);
+                if !self.write_checkpoint(&core.log, checkpoint, anew) {
                     core.checkpoint_refused();
                 }
             }
@@ -309,16 +310,12 @@ impl Node {
     }
 
     /// False when there was one and it could not be written.
-    fn write_checkpoint(&self, group: GroupId, checkpoint: Option<(u64, u64, bytes::Bytes)>) -> bool {
-        let Some((index, term, body)) = checkpoint else { return true };
-        match self.shared.journal.append(AppendClass::Control) {
-            Ok(mut appender) => {
-                appender.checkpoint(group, index, term, &body);
-                appender.finish(Urgency::Lazy);
-                true
-            }
+    fn write_checkpoint(&self, log: &GroupLog, checkpoint: Option<(u64, u64, bytes::Bytes)>, anew: bool) -> bool {
+        let Some(checkpoint) = checkpoint else { return true };
+        match log.write_checkpoint(&self.shared.journal, checkpoint, anew) {
+            Ok(()) => true,
             Err(problem) => {
-                tracing::warn!(group = group.0, %problem, "a checkpoint could not be written");
+                tracing::warn!(group = log.id().0, %problem, "a checkpoint could not be written");
                 false
             }
         }

@@ -84,9 +84,9 @@ impl Core {
         self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
     }
 
-    /// A checkpoint of everything that the log up to `applied` made: index, term, body.
+    /// A checkpoint of everything that the log up to `applied` made: index, term, body. With `anew` also when there is one.
     /// It must be written at once, since what was removed up to here is released when it is durable.
-    pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
+    pub fn checkpoint(&mut self, anew: bool) -> Option<(u64, u64, Bytes)> {
         if self.closed || self.failed {
             // What was not applied as it should be must not become what the next start begins with.
             return None;
@@ -95,8 +95,7 @@ impl Core {
             // What is held is in no checkpoint; it must be read from the log again.
             return None;
         }
-        let index = self.log.applied();
-        let term = self.log.group().entry_term(index).filter(|_| index > self.log.group().compacted())?;
+        let (index, term) = self.log.checkpoint_at(anew)?;
         let erasures = self.releases.erasures();
         let body = checkpoint::encode(&self.machine, &self.consumers, self.log.time(), &erasures);
         self.releases.checkpoint_begun();

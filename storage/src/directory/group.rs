@@ -346,6 +346,12 @@ impl GroupDirectory {
         }
     }
 
+    /// True when its state or its latest checkpoint lies in one of these segments.
+    pub(crate) fn has_controls_in(&self, segments: &std::ops::Range<u32>) -> bool {
+        let parts = self.checkpoint().into_iter().flat_map(|checkpoint| checkpoint.parts.iter().flatten());
+        self.state.iter().chain(parts).any(|control| segments.contains(&control.segment))
+    }
+
     /// True when this control record is the latest of its kind, or part of a checkpoint that is or may become it.
     pub(crate) fn needs_control(&self, control: &ControlRef) -> bool {
         let is_latest =

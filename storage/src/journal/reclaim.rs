@@ -2,6 +2,7 @@
 //! missing checkpoint holds segments back.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -98,7 +99,12 @@ impl Reclaim {
     fn begin_pass(&mut self, shared: &Shared) -> bool {
         let since = self.last_pass.map(|last| last.elapsed());
         let manual = shared.options.manual;
-        let asked = shared.errands.lock().reclaim && (manual || since.is_none_or(|since| since >= PASS_PAUSE_MIN));
+        let (full, present, reserve_from) = {
+            let queue = shared.queue.lock();
+            (queue.full, queue.placement.segment, queue.reserve_from)
+        };
+        let is_news = shared.errands.lock().reclaim || (full && self.shortage.is_news(present));
+        let asked = is_news && (manual || since.is_none_or(|since| since >= PASS_PAUSE_MIN));
         if !asked && (manual || since.is_some_and(|since| since < PASS_PAUSE)) {
             return false;
         }
@@ -107,23 +113,26 @@ impl Reclaim {
         self.newer = 0;
         self.urgent = false;
         // A segment whose footer found no room can still be dead.
-        let full = shared.queue.lock().full;
         let to_seal: Vec<u32> = shared.errands.lock().to_seal.iter().map(|segment| segment.number).collect();
         let eligible = |segment: &&Arc<Segment>| {
             !segment.is_retired() && (segment.is_sealed() || (full && to_seal.contains(&segment.number)))
         };
         self.pass = shared.segments.read().values().filter(eligible).cloned().collect();
-        self.find_wanted(shared, full);
+        let left = reserve_from.filter(|_| full).map_or(0..0, |from| from..present);
+        self.find_wanted(shared, full, present, &left);
         true
     }
 
-    /// Groups that a checkpoint is wanted of whatever the segments look like.
-    fn find_wanted(&mut self, shared: &Shared, full: bool) {
+    /// Groups that a checkpoint is wanted of whatever the segments look like. `left` are segments of the reserve that take no
+    /// more data.
+    fn find_wanted(&mut self, shared: &Shared, full: bool, present: u32, left: &Range<u32>) {
         let tight = full || self.is_tight;
-        if self.shortage.asks_all(Instant::now(), shared.options.manual, full, tight) {
-            // A group that did nothing since its last checkpoint has removed nothing either.
+        if self.shortage.asks_all(Instant::now(), shared.options.manual, full.then_some(present), tight) {
+            // A group that did nothing since its last checkpoint has removed nothing either. But that checkpoint may be all
+            // that keeps a segment of the reserve.
             let may_release = |group: &&mut GroupDirectory| {
-                group.bytes_since_checkpoint > 0 && !group.known_checkpoints().is_under_way
+                let may = group.bytes_since_checkpoint > 0 || group.has_controls_in(left);
+                may && !group.known_checkpoints().is_under_way
             };
             for group in shared.directory.write().groups_mut().filter(may_release) {
                 group.want_checkpoint();
