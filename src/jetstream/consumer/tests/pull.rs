@@ -209,15 +209,6 @@ fn a_push_consumer_serves_no_requests() {
 }
 
 #[test]
-fn a_message_that_reached_nobody_goes_to_the_next_request() {
-    let mut rig = Rig::new(explicit(), &["a"]);
-    assert_eq!(rig.pull("r", "1"), ["r: 1/1 x1 0"]);
-    rig.pull("s", "1");
-    let told = rig.step(|consumer, context, out| consumer.not_delivered(1, b"r", context, out));
-    assert_eq!(told, ["s: 1/2 x1 0"], "not counted as a delivery");
-}
-
-#[test]
 fn a_pull_consumer_nobody_asks_is_removed_and_one_in_use_is_not() {
     let config = ConsumerConfig { inactive_threshold: 5 * SECOND, durable_name: String::new(), ..explicit() };
     let mut rig = Rig::new(config, &["a"]);
