@@ -221,3 +221,11 @@ fn a_pull_consumer_nobody_asks_is_removed_and_one_in_use_is_not() {
     rig.environment.gone.borrow_mut().insert(b"r".to_vec());
     assert!(rig.wait(30 * SECOND).contains(&"delete".to_owned()));
 }
+
+/// Heartbeats of one request, one each nanosecond, took a core.
+#[test]
+fn heartbeats_come_at_most_every_millisecond() {
+    let mut rig = Rig::new(explicit(), &[]);
+    rig.pull("r", r#"{"batch":1,"expires":5000000000,"idle_heartbeat":1}"#);
+    assert_eq!(rig.wait(100 * MILLI).len(), 100);
+}
