@@ -34,7 +34,7 @@ pub use super::shared::{Limits, NodeOptions};
 use super::shared::{QUEUE_BYTES_LOW, Shared};
 use super::timers::{TimerTarget, Timers};
 use super::usage::Usage;
-use super::workers::{Job, JobTarget, Task, Workers};
+use super::workers::{Job, JobTarget, Task, Then, Workers};
 use crate::account::Account;
 
 /// See the module.
@@ -415,15 +415,15 @@ impl TimerTarget for Background {
 }
 
 impl JobTarget for Background {
-    fn work(&self, job: Job) -> bool {
-        let Some(node) = self.0.upgrade() else { return false };
-        let Some(replica) = node.replica(job.group) else { return false };
+    fn work(&self, job: Job) -> Then {
+        let Some(node) = self.0.upgrade() else { return Then::Done };
+        let Some(replica) = node.replica(job.group) else { return Then::Done };
         match job.task {
             Task::Deliver(consumer) => return replica.work(consumer),
             Task::Updated => node.stream_updated(&replica),
             Task::Checkpoint => node.checkpoint(job.group),
             Task::Erase => node.erase(&replica),
         }
-        false
+        Then::Done
     }
 }
