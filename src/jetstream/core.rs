@@ -69,6 +69,8 @@ pub struct Core {
     /// Configurations that the stream is about to have, in their order.
     updating: Vec<Arc<StreamConfig>>,
     waiting: VecDeque<Waiting>,
+    /// What the replies to acknowledgements take in it.
+    acked_bytes: usize,
     pub_ack: PubAck,
     /// Set once the stream is deleted: nothing is taken any more.
     pub closed: bool,
@@ -165,6 +167,7 @@ impl Core {
             updating_consumers: Vec::new(),
             updating: Vec::new(),
             waiting: VecDeque::new(),
+            acked_bytes: 0,
             closed: false,
             suspended: false,
             failed: false,

@@ -396,7 +396,7 @@ impl Core {
         publisher: &mut Publisher,
     ) -> bool {
         let Some(id) = self.consumers.id(consumer) else { return false };
-        if self.failed || self.unlogged.is_full() {
+        if self.failed || self.unlogged.is_full() || (reply.is_some() && self.has_too_many_replies()) {
             return true;
         }
         let mut takes_acks = true;

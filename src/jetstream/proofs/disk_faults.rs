@@ -358,6 +358,32 @@ fn acknowledgements_that_a_busy_journal_refuses_are_logged_and_answered_later() 
     assert!(Rig::start(&io).is_acked(sequence));
 }
 
+/// An ack of what was acknowledged already changes nothing, so nothing was counted: each left a reply to be given, without end.
+#[test]
+fn replies_that_wait_for_the_disk_are_bounded() {
+    for busy in [false, true] {
+        let mut rig = rig();
+        rig.store("s.1", b"x");
+        let delivered = rig.pull(1);
+        rig.drive();
+        if busy {
+            let refused = (0..200).find_map(|_| {
+                let request = rig.publish("s.2", &[b'x'; 200 * 1024]);
+                rig.outcome(&request)
+            });
+            assert!(matches!(refused, Some(Published::Refused { .. })));
+        }
+        const SENT: usize = 100_000;
+        let answers: Vec<String> = (0..SENT).map(|_| rig.send(&delivered[0], b"", b"+ACK")).collect();
+        rig.drive();
+        let answered = answers.iter().filter(|answer| !rig.take(answer).is_empty()).count();
+        assert!(answered > 0 && answered < SENT * 3 / 4, "{answered}");
+        let again = rig.send(&delivered[0], b"", b"+ACK");
+        rig.drive();
+        assert_eq!(rig.take(&again).len(), 1, "there is room again");
+    }
+}
+
 /// Publishes without a look at the disk until those who publish are made to wait.
 fn close_gate(rig: &mut Rig) -> Arc<Account> {
     let account = rig.stream().account().clone();
