@@ -72,6 +72,8 @@ pub struct Core {
     /// Configurations that the stream is about to have, in their order.
     updating: Vec<Arc<StreamConfig>>,
     waiting: VecDeque<Waiting>,
+    /// What the replies to acknowledgements take in it.
+    acked_bytes: usize,
     pub_ack: PubAck,
     /// Set once the stream is deleted: nothing is taken any more.
     pub closed: bool,
@@ -172,6 +174,7 @@ impl Core {
             updating_consumers: Vec::new(),
             updating: Vec::new(),
             waiting: VecDeque::new(),
+            acked_bytes: 0,
             closed: false,
             suspended: false,
             failed: false,
@@ -308,7 +311,8 @@ impl Core {
             return self.log.append_control(None, tag, &body, time).map(|placed| placed.index).map_err(refused);
         }
         let shared = self.shared.clone();
-        let mut appender = shared.journal.append(AppendClass::Control).map_err(|error| refusal(&error))?;
+        let class = if control.frees_space() { AppendClass::Control } else { AppendClass::Progress };
+        let mut appender = shared.journal.append_large(class, body.len()).map_err(|error| refusal(&error))?;
         let time = self.machine.decide_control(control, now);
         let placed = self.log.append_control(Some(&mut appender), tag, &body, time);
         appender.finish(urgency);

@@ -24,6 +24,8 @@ pub struct GroupLog {
     /// Log time of the last entry: time never stands still and never goes back (reliability.md, clock jumps).
     time: i64,
     position: u64,
+    /// Raft's state as it was last written since the start.
+    state: Option<Bytes>,
 }
 
 /// Where an entry was placed.
@@ -62,7 +64,7 @@ impl GroupLog {
             applied,
             seed: id.0,
         })?;
-        Ok(Self { group, id, time, position: 0 })
+        Ok(Self { group, id, time, position: 0, state: None })
     }
 
     pub fn id(&self) -> GroupId {
@@ -94,6 +96,7 @@ impl GroupLog {
             let output = self.group.ready();
             if let Some(state) = &output.state {
                 self.write(appender.as_deref_mut(), RecordKind::State, (0, 0, 0), state);
+                self.state = Some(state.clone());
             }
             for Append { index, term, kind, payload } in &output.appends {
                 self.write(appender.as_deref_mut(), RecordKind::Entry, (*index, *term, raft_tag(*kind)), payload);
@@ -146,19 +149,48 @@ impl GroupLog {
         Ok(placed)
     }
 
+    /// Writes a checkpoint of the entries up to `index`. `anew` has the state written once more, so that it keeps no older
+    /// segment.
+    ///
+    /// # Errors
+    /// When the journal does not take it; nothing was written.
+    pub fn write_checkpoint(
+        &self,
+        journal: &Journal,
+        (index, term, body): (u64, u64, Bytes),
+        anew: bool,
+    ) -> Result<(), AppendError> {
+        let mut appender = journal.append_large(AppendClass::Control, body.len())?;
+        if let Some(state) = self.state.as_ref().filter(|_| anew) {
+            appender.record(&self.header(RecordKind::State, (0, 0, 0), state), &[state]);
+        }
+        appender.checkpoint(self.id, index, term, &body);
+        appender.finish(Urgency::Lazy);
+        Ok(())
+    }
+
+    /// The last entry that a checkpoint can cover now, and its term: none before there is an entry. It may be one that a
+    /// checkpoint covers already.
+    pub fn checkpoint_at(&self) -> Option<(u64, u64)> {
+        let index = self.applied();
+        self.group.entry_term(index).filter(|_| index > 0).map(|term| (index, term))
+    }
+
     /// The body of a checkpoint record: what the machine made of it, and the members as of the same entry.
     pub fn wrap_checkpoint(&self, machine: Bytes) -> Bytes {
         CheckpointBody::new(&self.group.membership(), machine).encode()
     }
 
-    fn write(
-        &mut self,
-        appender: Option<&mut Appender<'_>>,
-        kind: RecordKind,
-        (index, term, tag): (u64, u64, u8),
-        payload: &Bytes,
-    ) {
-        let header = RecordHeader {
+    fn write(&mut self, appender: Option<&mut Appender<'_>>, kind: RecordKind, place: (u64, u64, u8), payload: &Bytes) {
+        let header = self.header(kind, place, payload);
+        match appender {
+            Some(appender) => self.position = position(appender.record(&header, &[payload])),
+            None => self.position += 1,
+        }
+    }
+
+    fn header(&self, kind: RecordKind, (index, term, tag): (u64, u64, u8), payload: &Bytes) -> RecordHeader {
+        RecordHeader {
             group: self.id,
             index,
             term,
@@ -169,10 +201,6 @@ impl GroupLog {
             subject_len: 0,
             headers_len: 0,
             payload_len: payload.len() as u32,
-        };
-        match appender {
-            Some(appender) => self.position = position(appender.record(&header, &[payload])),
-            None => self.position += 1,
         }
     }
 

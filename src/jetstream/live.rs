@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::api::ConsumerConfig;
 use super::consumer::reply_subject::{self, ReplyNumbers, ReplyText};
 use super::consumer::{
-    Advisory, Consumer, Delivery, Environment, Event, Interest, Outputs, Settings, StreamTraits, flow_control,
+    Advisory, Consumer, Delivery, DropReason, Environment, Event, Interest, Outputs, Settings, StreamTraits,
+    Undelivered, flow_control,
 };
 use super::names;
 use super::store::Store;
@@ -50,8 +51,8 @@ pub struct Leftover {
     pub replies: Vec<Bytes>,
     /// Nobody has used the consumer for too long.
     pub delete: bool,
-    /// Messages that could not be read: damaged, or on their way out.
-    pub unreadable: Vec<u64>,
+    /// Deliveries that came to nothing: the message, the subject that it was sent to, and why.
+    pub undelivered: Vec<(u64, Bytes, Undelivered)>,
 }
 
 /// What carrying out the events of one pass writes again and again.
@@ -120,9 +121,12 @@ impl Live {
                     let deliver = |message: MessageRef<'_>| {
                         self.deliver(delivery, message, outputs, publisher, cache, &mut scratch)
                     };
-                    if around.store.inspect(delivery.sequence, deliver).is_err() {
-                        left.unreadable.push(delivery.sequence);
-                    }
+                    let why = match around.store.inspect(delivery.sequence, deliver) {
+                        Ok(0) => Undelivered::NobodyThere,
+                        Ok(_) => continue,
+                        Err(_) => Undelivered::Unread,
+                    };
+                    left.undelivered.push((delivery.sequence, outputs.shared_text(delivery.target), why));
                 }
                 Event::Status { target, status } => {
                     let line = &mut scratch.line;
@@ -143,7 +147,7 @@ impl Live {
         left
     }
 
-    /// HOT PATH: no allocation per message once the line has grown.
+    /// HOT PATH: no allocation per message once the line has grown. Gives how many get it.
     fn deliver(
         &self,
         delivery: &Delivery,
@@ -152,7 +156,7 @@ impl Live {
         publisher: &mut Publisher,
         cache: &mut MatchCache,
         scratch: &mut Scratch,
-    ) {
+    ) -> usize {
         let settings = self.consumer.settings();
         let line = &mut scratch.line;
         line.clear();
@@ -168,8 +172,7 @@ impl Live {
         let target = outputs.text(delivery.target);
         let plain = delivery.pin.is_none() && !settings.headers_only;
         if plain {
-            publisher.publish_with_line(cache, target, message.subject, line, message.headers, message.payload);
-            return;
+            return publisher.publish_with_line(cache, target, message.subject, line, message.headers, message.payload);
         }
         let mut block = message.headers.to_vec();
         if !delivery.pin.is_none() {
@@ -179,10 +182,19 @@ impl Live {
             headers::append(&mut block, "Nats-Msg-Size", message.payload.len().to_string().as_bytes());
         }
         let payload: &[u8] = if settings.headers_only { &[] } else { message.payload };
-        publisher.publish_with_line(cache, target, message.subject, line, &block, payload);
+        publisher.publish_with_line(cache, target, message.subject, line, &block, payload)
     }
 
     fn advise(&self, event: &Advisory, outputs: &Outputs, around: &Surroundings<'_>, publisher: &mut Publisher) {
+        if let Advisory::Dropped { stream_sequence, reason: DropReason::Unreadable, .. } = event {
+            let (stream, consumer) = (around.stream, &*self.name);
+            tracing::error!(
+                stream,
+                consumer,
+                sequence = stream_sequence,
+                "a message can not be read: it is passed over"
+            );
+        }
         let about = consumer_advisory::About {
             stream: around.stream,
             consumer: &self.name,

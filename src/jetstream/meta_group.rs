@@ -69,8 +69,7 @@ impl MetaGroup {
 
     /// A checkpoint of everything applied: index, term, body.
     pub fn checkpoint(&self) -> Option<(u64, u64, Bytes)> {
-        let index = self.log.applied();
-        let term = self.log.group().entry_term(index).filter(|_| index > 0)?;
+        let (index, term) = self.log.checkpoint_at()?;
         Some((index, term, self.log.wrap_checkpoint(self.machine.checkpoint().into())))
     }
 

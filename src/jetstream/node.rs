@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use headwater_storage::{
-    AppendClass, EraseError, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError,
-    ReadError, RecordRef, SequenceSet, Urgency,
+    EraseError, GroupId, Health, Io, JournalError, JournalOptions, JournalStats, Location, OpenError, ReadError,
+    RecordRef, SequenceSet,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -25,6 +25,7 @@ use super::api::stream_config::StorageType;
 use super::api::validate::ServerLimits;
 use super::completion::Completion;
 use super::consumer::End;
+use super::group_log::GroupLog;
 use super::held_back::HeldBack;
 use super::meta::META_GROUP;
 use super::meta_group::{MetaGroup, MetaGuard};
@@ -33,7 +34,7 @@ pub use super::shared::{Limits, NodeOptions};
 use super::shared::{QUEUE_BYTES_LOW, Shared};
 use super::timers::{TimerTarget, Timers};
 use super::usage::Usage;
-use super::workers::{Job, JobTarget, Task, Workers};
+use super::workers::{Job, JobTarget, Task, Then, Workers};
 use crate::account::Account;
 
 /// See the module.
@@ -293,18 +294,18 @@ impl Node {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Writes a checkpoint of a group.
+    /// Writes a checkpoint of a group. On a full disk the group's state is written anew with it, for it may be what keeps a segment.
     pub fn checkpoint(&self, group: GroupId) {
+        let anew = matches!(self.health(), Health::Full);
         if group == META_GROUP {
             let meta = self.meta.lock();
             let checkpoint = meta.checkpoint();
-            drop(meta);
-            self.write_checkpoint(group, checkpoint);
+            self.write_checkpoint(&meta.log, checkpoint, anew);
         } else if let Some(replica) = self.replica(group) {
             let mut core = replica.lock();
             if !core.is_memory() {
                 let checkpoint = core.checkpoint();
-                if !self.write_checkpoint(group, checkpoint) {
+                if !self.write_checkpoint(&core.log, checkpoint, anew) {
                     core.checkpoint_refused();
                 }
             }
@@ -312,16 +313,12 @@ impl Node {
     }
 
     /// False when there was one and it could not be written.
-    fn write_checkpoint(&self, group: GroupId, checkpoint: Option<(u64, u64, bytes::Bytes)>) -> bool {
-        let Some((index, term, body)) = checkpoint else { return true };
-        match self.shared.journal.append(AppendClass::Control) {
-            Ok(mut appender) => {
-                appender.checkpoint(group, index, term, &body);
-                appender.finish(Urgency::Lazy);
-                true
-            }
+    fn write_checkpoint(&self, log: &GroupLog, checkpoint: Option<(u64, u64, bytes::Bytes)>, anew: bool) -> bool {
+        let Some(checkpoint) = checkpoint else { return true };
+        match log.write_checkpoint(&self.shared.journal, checkpoint, anew) {
+            Ok(()) => true,
             Err(problem) => {
-                tracing::warn!(group = group.0, %problem, "a checkpoint could not be written");
+                tracing::warn!(group = log.id().0, %problem, "a checkpoint could not be written");
                 false
             }
         }
@@ -421,15 +418,15 @@ impl TimerTarget for Background {
 }
 
 impl JobTarget for Background {
-    fn work(&self, job: Job) -> bool {
-        let Some(node) = self.0.upgrade() else { return false };
-        let Some(replica) = node.replica(job.group) else { return false };
+    fn work(&self, job: Job) -> Then {
+        let Some(node) = self.0.upgrade() else { return Then::Done };
+        let Some(replica) = node.replica(job.group) else { return Then::Done };
         match job.task {
             Task::Deliver(consumer) => return replica.work(consumer),
             Task::Updated => node.stream_updated(&replica),
             Task::Checkpoint => node.checkpoint(job.group),
             Task::Erase => node.erase(&replica),
         }
-        false
+        Then::Done
     }
 }

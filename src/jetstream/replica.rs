@@ -16,7 +16,8 @@ use super::core::{Core, Delivered};
 use super::messages::Message;
 use super::selection::{Batch, BatchBound, Selection};
 use super::stream::{Control, Outcome};
-use crate::account::{Account, InternalMessage, InternalSubscriptionId};
+use super::workers::Then;
+use crate::account::{Account, InternalMessage, InternalSubscriptionId, STALL_BYTES};
 use crate::router::Publisher;
 
 /// See the module.
@@ -172,15 +173,21 @@ impl Replica {
         self.with(|core, publisher| core.look_for_interest(consumer, publisher));
     }
 
-    /// Goes on with the deliveries of a consumer. True when there is more to do.
-    pub fn work(&self, consumer: u64) -> bool {
+    /// Goes on with the deliveries of a consumer.
+    pub fn work(&self, consumer: u64) -> Then {
         let mut publisher = Publisher::new(&self.account);
         let delivered = self.work_on(&mut publisher, |core, publisher| {
             self.guarded(core, publisher, |core, publisher| core.deliver_in_background(consumer, publisher))
         });
         publisher.flush();
-        wait_for_slow_peer(&publisher);
-        delivered == Some(Delivered::More)
+        match (delivered, publisher.pressure()) {
+            (Some(Delivered::More), None) => Then::More,
+            // A consumer that outruns its subscriber must not fill the subscriber's queue.
+            (Some(Delivered::More), Some(peer)) => {
+                Then::Later(Box::new(move |wake| peer.on_drained(STALL_BYTES / 2, wake)))
+            }
+            _ => Then::Done,
+        }
     }
 
     /// Proposes a change; `done` is called once it is applied, or at once with what prevents it.
@@ -366,23 +373,5 @@ impl Replica {
     /// False when there is no such consumer, or it has no flow control.
     pub fn flow_control(&self, consumer: &str, subject: &[u8], headers: &[u8]) -> bool {
         self.with(|core, publisher| core.flow_control(consumer, subject, headers, publisher))
-    }
-}
-
-/// A consumer that outruns its subscriber must not fill the subscriber's queue: the worker waits, for a bounded time.
-fn wait_for_slow_peer(publisher: &Publisher) {
-    let Some(peer) = publisher.pressure() else { return };
-    let drained = Arc::new((Mutex::new(false), parking_lot::Condvar::new()));
-    let of_peer = drained.clone();
-    peer.on_drained(
-        crate::account::STALL_BYTES / 2,
-        Box::new(move || {
-            *of_peer.0.lock() = true;
-            of_peer.1.notify_all();
-        }),
-    );
-    let mut done = drained.0.lock();
-    if !*done {
-        drained.1.wait_for(&mut done, std::time::Duration::from_millis(100));
     }
 }

@@ -186,7 +186,8 @@ impl FileStore {
     fn look_up(&self, sequence: u64) -> Result<Record, Unreadable> {
         self.journal.read_message(self.group, sequence).map_err(|error| match error {
             ReadError::NotFound => Unreadable::Missing,
-            _ => Unreadable::Damaged,
+            ReadError::Damaged(_) => Unreadable::Damaged,
+            ReadError::Io(_) => Unreadable::Refused,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The applied content of a stream as its consumers see it.
 
-use super::consumer::{Filter, MessageSize, Run, StreamView};
+use super::consumer::{Filter, MessageSize, Run, StreamView, Unread};
 use super::store::Store;
 use super::stream::{MessageRef, MessageSource, StreamMachine, Unreadable};
 
@@ -80,16 +80,16 @@ impl<S: MessageSource> StreamView for View<'_, S> {
         self.machine.sequence_at_time(time, self.store)
     }
 
-    fn size_of(&self, sequence: u64) -> Option<MessageSize> {
-        if !self.machine.is_stored(sequence) {
-            return None;
-        }
+    fn size_of(&self, sequence: u64) -> Result<MessageSize, Unread> {
         let size = |message: MessageRef<'_>| MessageSize {
             subject: message.subject.len() as u32,
             headers: message.headers.len() as u32,
             payload: message.payload.len() as u32,
         };
-        self.store.inspect(sequence, size).ok()
+        self.store.inspect(sequence, size).map_err(|problem| match problem {
+            Unreadable::Missing | Unreadable::Damaged => Unread::Damaged,
+            Unreadable::Refused => Unread::Refused,
+        })
     }
 
     fn time_of(&self, sequence: u64) -> Option<i64> {

@@ -2,7 +2,7 @@
 
 use super::burst::Burst;
 use super::cache::{MatchCache, Rights};
-use super::deliver::{Outgoing, deliver, finish_line, write_line};
+use super::deliver::{Outgoing, Reached, deliver, finish_line, write_line};
 use super::mail::Letter;
 use crate::account::{Account, Outbound};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Publisher {
         let size = headers.len() + payload.iter().map(|part| part.len()).sum::<usize>();
         write_line(&mut line, reply, (!headers.is_empty()).then_some(headers.len()), size);
         let letter = Letter { subject, reply, headers, payload };
-        let clients = match payload {
+        let reached = match payload {
             // Nearly always one piece: no list of parts has to be built.
             [whole] => self.hand_out(cache, subject, letter, &[&line, headers, whole, b"\r\n"], size),
             parts => {
@@ -62,12 +62,12 @@ impl Publisher {
         };
         self.burst().line = line;
         cache.settle();
-        clients
+        reached.clients
     }
 
     /// Matches one subject and delivers under another, as a push consumer does with the stream's subjects. `line` begins
     /// with the reply subject, or is empty: what stands behind it on the wire is appended, and it is copied no further.
-    /// The caller settles the cache after a run of these.
+    /// The caller settles the cache after a run of these. Gives the number of clients and services that get it.
     pub fn publish_with_line(
         &mut self,
         cache: &mut MatchCache,
@@ -82,7 +82,8 @@ impl Publisher {
         finish_line(line, (!headers.is_empty()).then_some(headers.len()), size);
         let reply = Some(&line[..reply_len]).filter(|reply| !reply.is_empty());
         let letter = Letter { subject: shown, reply, headers, payload: &[payload] };
-        self.hand_out(cache, subject, letter, &[line, headers, payload, b"\r\n"], size)
+        let reached = self.hand_out(cache, subject, letter, &[line, headers, payload, b"\r\n"], size);
+        reached.clients + reached.services
     }
 
     /// Stages a message for those who match `subject`.
@@ -94,7 +95,7 @@ impl Publisher {
         letter: Letter<'_>,
         tail: &[&[u8]],
         size: usize,
-    ) -> usize {
+    ) -> Reached {
         let at = cache.look_up(subject, &self.account, &RIGHTS);
         let shown_as = (letter.subject != subject).then_some(letter.subject);
         let burst = self.burst.as_mut().expect(HAS_BURST);
@@ -103,7 +104,7 @@ impl Publisher {
             // Only sockets: whoever publishes may hold a lock that the services take too.
             burst.flush();
         }
-        reached.clients
+        reached
     }
 
     fn burst(&mut self) -> &mut Burst {

@@ -57,6 +57,7 @@ use crate::stats::{Health, JournalStats};
 use maintenance::Maintenance;
 use queue::{Queue, QueueState};
 use shared::Shared;
+use space::SPARES_MIN;
 use writer::Step;
 
 pub use cursor::{MessageCursor, Placed};
@@ -71,7 +72,10 @@ pub use sources::SubjectFilter;
 pub enum AppendClass {
     /// Messages: refused when the disk is full.
     Message,
-    /// What frees space or keeps the group going: may use the reserve.
+    /// What is small but comes without end, and frees space only once a checkpoint covers it: may use the reserve but for its
+    /// last part.
+    Progress,
+    /// What frees space or keeps the group going: may use all of the reserve.
     Control,
     /// Messages that [`Journal::admit`] has let in: refused only by a journal that takes nothing at all.
     Admitted,
@@ -121,6 +125,12 @@ impl Journal {
 
     /// Takes the queue's lock for one burst of records.
     pub fn append(&self, class: AppendClass) -> Result<Appender<'_>, AppendError> {
+        self.append_large(class, 0)
+    }
+
+    /// As [`append`](Self::append), for `bytes` at once: on a full disk, what has no place would keep all that follows
+    /// waiting.
+    pub fn append_large(&self, class: AppendClass, bytes: usize) -> Result<Appender<'_>, AppendError> {
         let queue = self.shared.queue.lock();
         match &queue.state {
             QueueState::Running if !queue.closing => {}
@@ -131,7 +141,7 @@ impl Journal {
             if queue.bytes_queued() > self.shared.options.queue_bytes_max {
                 return Err(AppendError::Busy);
             }
-            if (queue.full || self.is_in_doubt(&queue)) && !self.has_room(&queue, class) {
+            if (queue.full || self.is_in_doubt(&queue)) && !self.has_room(&queue, class, bytes) {
                 return Err(AppendError::Full);
             }
         }
@@ -145,25 +155,26 @@ impl Journal {
     }
 
     /// True near the end of a segment on a disk that is nearly full, before maintenance has come to ask it for the next one:
-    /// what is let in then could wait for a place for ever.
+    /// what is let in then could wait for a place for ever, or take it from the reserve.
     fn is_in_doubt(&self, queue: &Queue) -> bool {
         let is_near_end = queue.segment_remaining() <= queue.placement.capacity / 4;
-        is_near_end && queue.next.is_none() && self.shared.pool.lock().count() == 0 && {
-            // One to go on in, and the reserve.
-            let wanted = 2 * u64::from(queue.segment_bytes);
-            self.shared.io.free_bytes(&self.shared.path).is_some_and(|free| free < wanted)
-        }
+        is_near_end && queue.next.is_none() && !self.shared.has_room_for(SPARES_MIN)
     }
 
-    /// On a full disk, messages may use three quarters of the present segment; the rest and the last spare are for
-    /// control records.
-    fn has_room(&self, queue: &Queue, class: AppendClass) -> bool {
-        let remaining = queue.segment_remaining();
+    /// On a full disk, messages may use three quarters of the segment that was the present one by then. The rest, and the
+    /// [`RESERVE`](space::RESERVE), is for what frees space. Progress leaves the last half segment and one more to control
+    /// records: enough for the checkpoints that give the others back, and for a start, which begins a segment of its own.
+    fn has_room(&self, queue: &Queue, class: AppendClass, bytes: usize) -> bool {
+        let (remaining, capacity) = (queue.segment_remaining(), queue.placement.capacity);
+        let spares = self.shared.pool.lock().count() + usize::from(queue.next.is_some());
         match class {
-            AppendClass::Message => remaining > queue.placement.capacity / 4,
+            AppendClass::Message => !queue.is_in_reserve() && remaining > capacity / 4,
+            AppendClass::Progress => {
+                let has_last = spares == 1 || !queue.is_in_reserve();
+                spares > 1 || (has_last && remaining > capacity / 2)
+            }
             AppendClass::Control | AppendClass::Admitted => {
-                let reserve = queue.next.is_some() || self.shared.pool.lock().count() > 0;
-                reserve || remaining > queue.placement.capacity / 16
+                spares > 0 || remaining as usize > capacity as usize / 16 + bytes
             }
         }
     }

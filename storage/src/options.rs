@@ -23,7 +23,7 @@ pub struct JournalOptions {
     /// `None`: a batch is complete when it is durable. `Some`: when it is written; a sync follows at this interval, and
     /// a power cut may lose what was acknowledged in between.
     pub sync_interval: Option<Duration>,
-    /// Spare segments kept ready. One of them is the reserve for control records on a full disk.
+    /// Spare segments kept ready. On a disk that is nearly full there are three, which are the reserve for control records.
     pub spare_segments: usize,
     /// Bytes of spare segments filled at once, and the pause after them.
     pub fill_chunk_bytes: usize,

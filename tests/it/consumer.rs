@@ -96,6 +96,24 @@ fn deliveries_stay_in_order_whoever_asks_for_them() {
     });
 }
 
+/// They came again only when their wait was over.
+#[test]
+fn deliveries_that_reach_nobody_go_to_the_next_request() {
+    with_jetstream(|js| async move {
+        filled(&js, json!({}), 3).await;
+        js.consumer("S", "C", json!({})).await;
+        let mut inbox = js.client.subscribe("in.x").await.unwrap();
+        inbox.unsubscribe_after(1).await.unwrap();
+        js.round_trip().await;
+        js.client.publish_with_reply("$JS.API.CONSUMER.MSG.NEXT.S.C", "in.x", r#"{"batch":3}"#.into()).await.unwrap();
+        let message = tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
+        assert_eq!(text(&message), "1");
+        let others = js.fetch_now("S", "C", 3).await;
+        assert_eq!(texts(&others), ["2", "3"]);
+        assert_eq!(others.iter().map(|message| coordinates(message).deliveries).collect::<Vec<_>>(), [1, 1]);
+    });
+}
+
 /// Asks for five messages so many times, from a connection of its own.
 fn ask(address: &str, times: u64) {
     use std::io::{Read, Write};

@@ -35,6 +35,8 @@ pub enum Blocked {
     RateLimit,
     /// Replay at the original pace: the next message is not due.
     ReplayPace,
+    /// The disk refuses the next message.
+    Unread,
 }
 
 /// How much one pass may deliver.
@@ -127,7 +129,7 @@ impl Consumer {
         }
     }
 
-    /// Delivers the next message and returns its bytes.
+    /// Delivers the next message, or passes over one that can not be read, and returns its bytes.
     fn deliver_one(&mut self, pass: &mut Pass, context: &Context<'_>, out: &mut Outputs) -> Result<u64, Blocked> {
         if self.settings.is_push() {
             if self.is_stalled() {
@@ -140,7 +142,15 @@ impl Consumer {
             Some(candidate) => (candidate, false),
             None => (self.next_first_delivery(pass, context, out)?, true),
         };
-        let bytes = self.typical_bytes(candidate.sequence, context);
+        // It is read here, and found again when it is sent.
+        let size = match self.look_at(candidate.sequence, context)? {
+            Some(size) => size,
+            None => {
+                self.pass_over(candidate.sequence, is_first, context, out);
+                return Ok(0);
+            }
+        };
+        let bytes = self.typical_bytes(size);
         let claim = if self.settings.is_push() {
             self.check_pace(&candidate, is_first, bytes, context)?;
             Claim { target: self.push_target(out), pin: TextRef::NONE, completed: None }
@@ -273,11 +283,9 @@ impl Consumer {
         }
     }
 
-    /// Near enough for a window, a rate and a pass: the numbers of the reply subject count as an average. The message
-    /// is read here and found again when it is sent.
-    fn typical_bytes(&self, sequence: u64, context: &Context<'_>) -> u64 {
+    /// Near enough for a window, a rate and a pass: the numbers of the reply subject count as an average.
+    fn typical_bytes(&self, size: MessageSize) -> u64 {
         let reply = self.settings.stream.reply_prefix.len() + REPLY_NUMBERS_LEN;
-        let size = context.stream.size_of(sequence).unwrap_or_default();
         u64::from(size.subject) + reply as u64 + u64::from(self.body_bytes(size))
     }
 
@@ -297,22 +305,6 @@ impl Consumer {
         };
         let reply = self.settings.stream.reply_prefix.len() + numbers.text_len();
         u64::from(size.subject) + reply as u64 + u64::from(self.body_bytes(size))
-    }
-
-    /// A message that was sent reached nobody: it is delivered again at once, this time not counting as one more.
-    /// `target` is the subject it was sent to.
-    pub fn not_delivered(&mut self, sequence: u64, target: &[u8], context: &Context<'_>, out: &mut Outputs) {
-        if !self.settings.is_push() {
-            self.sweep_pulls(context, out);
-            self.pulls.credit(target);
-        }
-        if let Some(pending) = self.state.pending.get(sequence) {
-            let (consumer, deliveries) = (self.state.delivered.consumer, pending.deliveries.saturating_sub(1));
-            // Due at once, also for the next leader.
-            let time = context.now.saturating_sub(self.settings.redelivery_wait(deliveries).unwrap_or(0));
-            self.record(Delta::Redelivered { stream: sequence, consumer, deliveries, time }, out);
-            self.redeliveries.push(sequence, &mut self.state.pending);
-        }
     }
 }
 

@@ -20,7 +20,7 @@ impl Consumer {
 
     /// A message was just delivered, or reported as being worked on, for the `deliveries`-th time.
     pub(super) fn watch_acks_of(&mut self, deliveries: u32, now: i64) {
-        if let Some(wait) = self.settings.redelivery_wait(deliveries) {
+        if let Some(wait) = self.settings.redelivery_wait(deliveries).filter(|wait| *wait > 0) {
             self.check_acks_by(now.saturating_add(wait));
         }
     }

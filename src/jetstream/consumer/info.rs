@@ -50,6 +50,9 @@ impl Consumer {
         if let Some(blocked) = self.gate(now) {
             return Some(blocked);
         }
+        if self.is_refused(now) {
+            return Some(Blocked::Unread);
+        }
         if self.paced_until != super::NEVER && self.paced_until > now {
             return Some(if self.replay.is_some() { Blocked::ReplayPace } else { Blocked::RateLimit });
         }

@@ -18,6 +18,7 @@ use super::redelivery::RedeliveryQueue;
 use super::replay::Replay;
 use super::settings::Settings;
 use super::state::ConsumerState;
+use super::unread::Refused;
 use super::view::Context;
 use crate::jetstream::api::consumer_config::AckPolicy;
 
@@ -45,7 +46,8 @@ pub struct Consumer {
     pub(super) stock_at: i64,
     pub(super) heartbeat_at: i64,
     pub(super) pause_ends_at: i64,
-    /// The rate limit or the replay says not before.
+    pub(super) refused: Option<Refused>,
+    /// The rate limit, the replay or the disk says not before.
     pub(super) paced_until: i64,
     /// When the requests were last searched for those that are over.
     pub(super) swept_at: i64,
@@ -79,6 +81,7 @@ impl Consumer {
             stock_at: NEVER,
             heartbeat_at: push.filter(|push| push.heartbeat > 0).map_or(NEVER, |push| now + push.heartbeat),
             pause_ends_at: state.pause_until().filter(|until| *until > now).unwrap_or(NEVER),
+            refused: None,
             paced_until: NEVER,
             swept_at: i64::MIN,
             pass: 0,

@@ -38,6 +38,7 @@ mod start;
 mod state;
 mod status;
 mod timers;
+mod unread;
 mod varint;
 mod view;
 
@@ -57,7 +58,8 @@ pub use reply_subject::{AckToken, ReplyNumbers};
 pub use settings::{PushSettings, Settings, StreamTraits};
 pub use state::{ConsumerState, SequencePair};
 pub use status::{BadRequest, Remaining, Status};
-pub use view::{Context, Environment, Interest, MessageSize, Run, StreamView};
+pub use unread::Undelivered;
+pub use view::{Context, Environment, Interest, MessageSize, Run, StreamView, Unread};
 
 /// The time of a deadline that is not set.
 const NEVER: i64 = i64::MAX;

@@ -106,13 +106,15 @@ pub enum Advisory {
     },
 }
 
-/// Why a message that was pending went away by itself; told as a termination.
+/// Why a consumer has done with a message by itself; told as a termination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// It was deleted or replaced.
     Deleted,
     /// A limit of the stream removed it with others.
     Limits,
+    /// It is there and can not be read.
+    Unreadable,
 }
 
 impl DropReason {
@@ -120,6 +122,7 @@ impl DropReason {
         match self {
             Self::Deleted => "Unacknowledged message was deleted",
             Self::Limits => "Message deleted by stream limits",
+            Self::Unreadable => "Message can not be read",
         }
     }
 }

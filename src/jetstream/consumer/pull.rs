@@ -170,10 +170,18 @@ impl PullQueue {
         }
     }
 
-    /// A message did not reach anybody: the request, if it still waits, may have another.
+    /// A message was not sent after all: the request, if it still waits, may have another.
     pub fn credit(&mut self, reply: &[u8]) {
         if let Some(pull) = self.pulls.iter_mut().find(|pull| pull.reply == reply) {
             pull.left += 1;
+        }
+    }
+
+    /// A message did not reach anybody: neither would another one, nor a status.
+    pub fn forget(&mut self, reply: &[u8]) {
+        let Some(at) = self.pulls.iter().position(|pull| pull.reply == reply) else { return };
+        if let Some(pull) = self.pulls.remove(at) {
+            self.no_wait -= usize::from(pull.no_wait);
         }
     }
 

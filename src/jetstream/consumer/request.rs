@@ -11,9 +11,11 @@ use super::view::Context;
 use crate::jetstream::api::consumer_config::PriorityPolicy;
 use crate::jetstream::api::json;
 use crate::jetstream::api::requests::NextRequest;
-use crate::jetstream::api::time::SECOND;
+use crate::jetstream::api::time::{MILLISECOND, SECOND};
 
 const PRIORITY_MAX: i64 = 9;
+/// Heartbeats come no more often, whatever the client asks for.
+const HEARTBEAT_MIN: i64 = MILLISECOND;
 /// A full queue is searched for requests that are over at most this often.
 const FULL_SWEEP_INTERVAL: i64 = SECOND;
 
@@ -48,8 +50,8 @@ impl Consumer {
             pull.expires = context.now.saturating_add(request.expires);
         }
         if request.idle_heartbeat > 0 {
-            pull.heartbeat = request.idle_heartbeat;
-            pull.heartbeat_at = context.now.saturating_add(request.idle_heartbeat);
+            pull.heartbeat = request.idle_heartbeat.max(HEARTBEAT_MIN);
+            pull.heartbeat_at = context.now.saturating_add(pull.heartbeat);
         }
         if self.pulls.len() >= self.settings.waiting_max
             && context.now.saturating_sub(self.swept_at) > FULL_SWEEP_INTERVAL

@@ -8,6 +8,8 @@ use crate::jetstream::api::consumer_config::{AckPolicy, PriorityPolicy, ReplayPo
 use crate::jetstream::api::time::MILLISECOND;
 
 const ACK_WAIT_DEFAULT: i64 = 30_000 * MILLISECOND;
+/// A client may choose a nanosecond, and the server would do nothing but deliver.
+const REDELIVERY_WAIT_MIN: i64 = 5 * MILLISECOND;
 const MAX_WAITING_DEFAULT: usize = 512;
 const INACTIVE_THRESHOLD_DEFAULT: i64 = 5_000 * MILLISECOND;
 const PIN_TIMEOUT_DEFAULT: i64 = 120_000 * MILLISECOND;
@@ -112,13 +114,15 @@ impl Settings {
         self.ack_policy != AckPolicy::None
     }
 
-    /// How long after its `deliveries`-th delivery a message is delivered again; `None` for never by itself.
+    /// How long after its `deliveries`-th delivery a message is delivered again, in nanoseconds; `None` for never. Nothing
+    /// waits for the end of a wait of 0: such a message is delivered again when something else has them looked at.
     pub fn redelivery_wait(&self, deliveries: u32) -> Option<i64> {
         if matches!(self.ack_policy, AckPolicy::None | AckPolicy::FlowControl) {
             return None;
         }
         let attempt = deliveries.saturating_sub(1) as usize;
-        Some(self.backoff.get(attempt).or(self.backoff.last()).copied().unwrap_or(self.ack_wait))
+        let wait = self.backoff.get(attempt).or(self.backoff.last()).copied().unwrap_or(self.ack_wait);
+        Some(if wait > 0 { wait.max(REDELIVERY_WAIT_MIN) } else { 0 })
     }
 }
 
@@ -158,11 +162,13 @@ mod tests {
 
     #[test]
     fn backoff_replaces_the_ack_wait_and_its_last_value_repeats() {
-        let mut config = ConsumerConfig { ack_policy: AckPolicy::Explicit, ack_wait: 5, ..Default::default() };
-        assert_eq!(Settings::new(&config, StreamTraits::default()).redelivery_wait(3), Some(5));
-        config.backoff = vec![10, 20];
+        let ack_wait = 6 * MILLISECOND;
+        let mut config = ConsumerConfig { ack_policy: AckPolicy::Explicit, ack_wait, ..Default::default() };
+        assert_eq!(Settings::new(&config, StreamTraits::default()).redelivery_wait(3), Some(ack_wait));
+        config.backoff = vec![10 * MILLISECOND, 20 * MILLISECOND];
         let settings = Settings::new(&config, StreamTraits::default());
-        assert_eq!([1, 2, 3, 9].map(|deliveries| settings.redelivery_wait(deliveries)), [10, 20, 20, 20].map(Some));
+        let waits = [1, 2, 3, 9].map(|deliveries| settings.redelivery_wait(deliveries));
+        assert_eq!(waits, [10, 20, 20, 20].map(|wait| Some(wait * MILLISECOND)));
         config.ack_policy = AckPolicy::None;
         assert_eq!(Settings::new(&config, StreamTraits::default()).redelivery_wait(1), None);
     }

@@ -20,6 +20,15 @@ pub struct MessageSize {
     pub payload: u32,
 }
 
+/// Why a message that is there can not be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It will never be readable.
+    Damaged,
+    /// The disk refuses it, which may pass.
+    Refused,
+}
+
 /// The committed content of the stream. It must not change during one call of the consumer.
 pub trait StreamView {
     /// The sequence of the oldest message, or one past the last when there is none.
@@ -49,8 +58,8 @@ pub trait StreamView {
     /// The first sequence stored at or after this time; one past the last when there is none.
     fn sequence_at_time(&self, time: i64) -> u64;
 
-    /// `None` when the message does not exist.
-    fn size_of(&self, sequence: u64) -> Option<MessageSize>;
+    /// The sizes of a message that exists, which is read for it.
+    fn size_of(&self, sequence: u64) -> Result<MessageSize, Unread>;
 
     /// `None` when the message does not exist.
     fn time_of(&self, sequence: u64) -> Option<i64>;

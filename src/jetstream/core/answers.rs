@@ -59,6 +59,17 @@ impl Waiting {
 
 const REPLY_INLINE: usize = 78;
 
+/// Bytes of replies to acknowledgements that may wait for the disk. Above, an ack that asks for a reply is dropped: the client
+/// tries again.
+const ACKED_BYTES_MAX: usize = 8 << 20;
+/// What a reply that waits takes besides its subject.
+const REPLY_OVERHEAD: usize = 128;
+
+/// What replies to acknowledgements take while they wait.
+pub(super) fn reply_bytes(replies: &[Bytes]) -> usize {
+    replies.iter().map(|reply| reply.len() + REPLY_OVERHEAD).sum()
+}
+
 /// A reply subject, kept without an allocation when it is of usual length.
 pub(super) enum Reply {
     Inline { len: u8, bytes: [u8; REPLY_INLINE] },
@@ -93,10 +104,16 @@ impl Core {
             return;
         }
         let index = self.log.group().last_index();
+        self.acked_bytes += reply_bytes(&replies);
         self.waiting.push_back(Waiting::Acked { index, replies });
         if self.log.in_flight() == 0 {
             self.answer(index, Outcome::Done, publisher);
         }
+    }
+
+    /// No more acknowledgements are taken that ask for a reply.
+    pub(super) fn has_too_many_replies(&self) -> bool {
+        self.acked_bytes > ACKED_BYTES_MAX
     }
 
     /// Calls `look` once the messages and configurations accepted so far are applied; at once when none is on its way, or
@@ -161,6 +178,7 @@ impl Core {
                 }
                 Waiting::Control { done, .. } => done(self, publisher, Ok(outcome)),
                 Waiting::Acked { replies, .. } => {
+                    self.acked_bytes -= reply_bytes(&replies);
                     for reply in replies {
                         publisher.publish_cached(&mut self.cache, &reply, None, &[], &[]);
                     }
@@ -180,6 +198,7 @@ impl Core {
     /// Nothing more will become durable: everybody who waits gets the reason.
     pub fn fail(&mut self, error: &ApiError, publisher: &mut Publisher) {
         self.failed = true;
+        self.acked_bytes = 0;
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Stored { reply, of_batch, .. }

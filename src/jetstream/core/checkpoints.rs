@@ -96,8 +96,7 @@ impl Core {
             // What is held is in no checkpoint; it must be read from the log again.
             return None;
         }
-        let index = self.log.applied();
-        let term = self.log.group().entry_term(index).filter(|_| index > 0)?;
+        let (index, term) = self.log.checkpoint_at()?;
         let erasures = self.releases.erasures();
         let (machine, consumers) = (&self.machine, &self.consumers);
         let body = checkpoint::encode(machine, consumers, self.log.time(), &erasures, self.definition());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headwater_storage::Urgency;
 
 use super::{Answered, Cause, Core};
@@ -12,7 +13,9 @@ use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
 use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, Timestamp, error_codes, validate};
 use crate::jetstream::consumer::End;
-use crate::jetstream::consumer::{Consumer, Context, Outputs, PassBound, Progress, reply_subject::ReplyNumbers};
+use crate::jetstream::consumer::{
+    Consumer, Context, Outputs, PassBound, Progress, Undelivered, reply_subject::ReplyNumbers,
+};
 use crate::jetstream::live::{Listeners, Listening, Live, Surroundings, settings};
 use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
 use crate::jetstream::view::View;
@@ -203,11 +206,24 @@ impl Core {
         if deltas.is_some() || !left.replies.is_empty() {
             self.log_deltas(deltas, left.replies, publisher);
         }
-        for sequence in left.unreadable {
-            tracing::error!(stream = %self.name, sequence, "a message could not be read for a delivery");
+        if !left.undelivered.is_empty() {
+            self.take_back(id, &left.undelivered, publisher);
         }
         if left.delete && !self.deleting.contains(&id) {
             self.propose_end(id, Urgency::Lazy, publisher, None);
+        }
+    }
+
+    /// Deliveries that came to nothing are done again, by others or later.
+    fn take_back(&mut self, id: u64, undelivered: &[(u64, Bytes, Undelivered)], publisher: &mut Publisher) {
+        self.with_consumer(id, publisher, |live, context, outputs| {
+            for (sequence, target, why) in undelivered {
+                live.consumer.not_delivered(*sequence, target, *why, context, outputs);
+            }
+        });
+        let now = self.shared.now();
+        if self.live.get(&id).is_some_and(|live| live.consumer.wants_messages(now)) {
+            self.shared.queue(Job::deliver(self.log.id(), id));
         }
     }
 
@@ -380,7 +396,7 @@ impl Core {
         publisher: &mut Publisher,
     ) -> bool {
         let Some(id) = self.consumers.id(consumer) else { return false };
-        if self.failed || self.unlogged.is_full() {
+        if self.failed || self.unlogged.is_full() || (reply.is_some() && self.has_too_many_replies()) {
             return true;
         }
         let mut takes_acks = true;

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use headwater_storage::Urgency;
 
 use super::Core;
+use super::answers::reply_bytes;
 use crate::jetstream::stream::Control;
 use crate::router::Publisher;
 
-/// Above this many bytes, what clients send to consumers is dropped: they get no answer and try again.
+/// Above this many bytes, those of replies included, what clients send to consumers is dropped: they get no answer and try
+/// again.
 const BYTES_MAX: usize = 1 << 20;
 /// How long until the journal is asked again, in nanoseconds.
 const PAUSE: i64 = 50_000_000;
@@ -21,6 +23,7 @@ const PAUSE: i64 = 50_000_000;
 pub(super) struct Unlogged {
     entries: VecDeque<Control>,
     bytes: usize,
+    /// An ack of what is acknowledged already changes nothing, and is answered all the same.
     replies: Vec<Bytes>,
 }
 
@@ -60,6 +63,7 @@ impl Core {
         if self.unlogged.is_empty() {
             self.reply_after_commit(replies, publisher);
         } else {
+            self.unlogged.bytes += reply_bytes(&replies);
             self.unlogged.replies.extend(replies);
         }
     }

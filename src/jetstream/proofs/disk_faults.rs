@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use headwater_raft::sim::{Rng, seeds};
 use headwater_storage::io::FaultKind;
-use headwater_storage::{Health, JournalOptions, SimIo};
+use headwater_storage::{Health, Io, JournalOptions, SimIo};
 
 use super::super::api::error_codes;
 use super::node_rig::{Published, Rig, options, sequence_of};
@@ -89,6 +89,66 @@ fn a_full_disk_is_emptied_by_a_purge() {
     }
 }
 
+/// Fills the disk, with room for so many bytes more.
+fn fill(rig: &mut Rig, room: u64) {
+    rig.io.set_capacity(Some(rig.io.used_bytes() + room));
+    let refused = (0..5000).find(|_| {
+        let request = rig.publish("s.1", &[b'x'; 1000]);
+        rig.drive();
+        matches!(rig.outcome(&request), Some(Published::Refused { .. }))
+    });
+    assert!(refused.is_some() && rig.node.is_full());
+}
+
+/// Pulls one message after the other and acknowledges each, waiting for the answer.
+fn consume(rig: &mut Rig, count: usize) {
+    for number in 0..count {
+        let delivered = rig.pull(1);
+        rig.drive();
+        let [subject] = &delivered[..] else { panic!("message {number} is not delivered: {:?}", rig.node.stats()) };
+        let ack = rig.send(subject, b"", b"+ACK");
+        rig.drive();
+        assert_eq!(rig.take(&ack).len(), 1, "ack {number} is not answered: {:?}", rig.node.stats());
+    }
+}
+
+/// Every delivery and every ack took a piece of the reserve until it was gone. Then nothing was delivered and no ack answered,
+/// and a purge was refused like everything else, even after a start.
+#[test]
+fn acknowledgements_of_a_work_queue_empty_a_full_disk() {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.create_stream(r#","retention":"workqueue""#);
+    rig.create_consumer();
+    fill(&mut rig, 700 * 1024);
+    let stored = rig.stream().totals().messages;
+    // Each ack is written in a block of its own: together they take more than they give back.
+    consume(&mut rig, usize::try_from(stored).unwrap());
+    assert_eq!(rig.stream().totals().messages, 0);
+    rig.drive();
+    assert!(!rig.node.is_full(), "{:?}", rig.node.stats());
+    rig.store("s.1", b"after");
+}
+
+#[test]
+fn a_consumer_on_a_full_disk_leaves_room_for_a_purge() {
+    let mut rig = rig();
+    // Another stream rests meanwhile: what it last wrote must not hold the space of what came after it.
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"],"storage":"file"}"#);
+    fill(&mut rig, 700 * 1024);
+    for _ in 0..10 {
+        consume(&mut rig, 40);
+        rig.grant("CONSUMER.RESET.S.C", r#"{"seq":1}"#);
+    }
+    let io = rig.stop();
+    io.crash(11);
+    let mut rig = Rig::start(&io);
+    assert!(rig.stream().lock().log.is_leader());
+    rig.grant("STREAM.PURGE.S", "");
+    (0..3).for_each(|_| rig.drive());
+    assert!(!rig.node.is_full(), "{:?}", rig.node.stats());
+    rig.store("s.1", b"after");
+}
+
 /// Space that a purge had freed came back when the same stream had written as much as lies between two checkpoints, which a
 /// stream that nobody writes to never does.
 #[test]
@@ -116,14 +176,15 @@ fn a_purge_gives_space_back_though_nobody_writes_to_the_stream_any_more() {
 fn a_stream_that_found_no_room_to_be_led_is_led_when_there_is_space() {
     let mut rig = rig();
     let stored = rig.store("s.1", b"before");
-    // Each start begins a segment of its own, until there is none left.
+    // Each start begins a segment of its own, and none is left.
     let io = rig.io.fork();
     io.set_capacity(Some(0));
-    // No checkpoint is asked for that would give one of them back.
-    let options = JournalOptions { compact_below_percent: 0, ..options() };
-    let unled = (0..20).find_map(|number| {
+    let unled = (0..5).find_map(|number| {
         io.crash(number);
-        let rig = Rig::start_with(&io, options.clone());
+        for path in io.paths().iter().filter(|path| path.extension().is_some_and(|extension| extension == "spare")) {
+            io.remove(path).unwrap();
+        }
+        let rig = Rig::start(&io);
         if rig.stream().lock().log.is_leader() {
             std::mem::forget(rig);
             return None;
@@ -295,6 +356,32 @@ fn acknowledgements_that_a_busy_journal_refuses_are_logged_and_answered_later() 
     let io = rig.stop();
     io.crash(3);
     assert!(Rig::start(&io).is_acked(sequence));
+}
+
+/// An ack of what was acknowledged already changes nothing, so nothing was counted: each left a reply to be given, without end.
+#[test]
+fn replies_that_wait_for_the_disk_are_bounded() {
+    for busy in [false, true] {
+        let mut rig = rig();
+        rig.store("s.1", b"x");
+        let delivered = rig.pull(1);
+        rig.drive();
+        if busy {
+            let refused = (0..200).find_map(|_| {
+                let request = rig.publish("s.2", &[b'x'; 200 * 1024]);
+                rig.outcome(&request)
+            });
+            assert!(matches!(refused, Some(Published::Refused { .. })));
+        }
+        const SENT: usize = 100_000;
+        let answers: Vec<String> = (0..SENT).map(|_| rig.send(&delivered[0], b"", b"+ACK")).collect();
+        rig.drive();
+        let answered = answers.iter().filter(|answer| !rig.take(answer).is_empty()).count();
+        assert!(answered > 0 && answered < SENT * 3 / 4, "{answered}");
+        let again = rig.send(&delivered[0], b"", b"+ACK");
+        rig.drive();
+        assert_eq!(rig.take(&again).len(), 1, "there is room again");
+    }
 }
 
 /// Publishes without a look at the disk until those who publish are made to wait.

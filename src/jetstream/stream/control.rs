@@ -53,6 +53,12 @@ pub enum MalformedControl {
 }
 
 impl Control {
+    /// True for what purges, deletes and expires, or ends something: it must find room on a full disk. What consumers do
+    /// beside that comes without end.
+    pub fn frees_space(&self) -> bool {
+        !matches!(self, Self::Consumer { change, .. } if *change != ConsumerChange::Delete)
+    }
+
     /// The tag of the record that holds this entry.
     pub fn tag(&self) -> u8 {
         match self {

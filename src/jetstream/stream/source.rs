@@ -66,6 +66,9 @@ pub enum Unreadable {
     /// Its bytes do not have their checksum.
     #[error("the message is damaged")]
     Damaged,
+    /// The disk refuses them for now.
+    #[error("the disk refuses the message")]
+    Refused,
 }
 
 impl<S: MessageSource> MessageSource for &S {

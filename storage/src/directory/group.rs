@@ -389,6 +389,12 @@ impl GroupDirectory {
         }
     }
 
+    /// Forgets the checkpoint before the latest: on a full disk space counts for more than a second one.
+    pub(crate) fn drop_reserve(&mut self) {
+        let Some(latest) = self.checkpoint().map(|checkpoint| checkpoint.number) else { return };
+        self.checkpoints.retain(|checkpoint| checkpoint.number >= latest);
+    }
+
     /// Forgets checkpoints that can not be read. The indexes that they cover are used up.
     pub(crate) fn forget_checkpoints(&mut self, numbers: &[u64]) {
         let is_forgotten = |checkpoint: &mut CheckpointRef| numbers.contains(&checkpoint.number);
@@ -400,6 +406,12 @@ impl GroupDirectory {
         if index > self.last_index {
             (self.last_index, self.last_term) = (index, term);
         }
+    }
+
+    /// True when its state or its latest checkpoint lies in one of these segments.
+    pub(crate) fn has_controls_in(&self, segments: &std::ops::Range<u32>) -> bool {
+        let parts = self.checkpoint().into_iter().flat_map(|checkpoint| checkpoint.parts.iter().flatten());
+        self.state.iter().chain(parts).any(|control| segments.contains(&control.segment))
     }
 
     /// True when this control record is the latest of its kind, or part of a checkpoint that is kept or may become complete.

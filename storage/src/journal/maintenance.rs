@@ -11,7 +11,7 @@ use super::reclaim::Reclaim;
 use super::scrub::Scrub;
 use super::seal::seal;
 use super::shared::{PanicGuard, Shared};
-use super::space::{Attempts, SPARES_MIN, Situation, is_refused};
+use super::space::{Attempts, RESERVE, SPARES_MIN, SPARES_MIN_ROOMY, Situation, is_refused};
 use super::writer::Step;
 use crate::segment::Segment;
 
@@ -118,7 +118,7 @@ impl Maintenance {
         Ok(true)
     }
 
-    /// The segment after the present one, ready before it is needed. The last spare is the reserve.
+    /// The segment after the present one, ready before it is needed. The last spares are the reserve.
     fn prepare_next(&mut self, shared: &Shared) -> io::Result<bool> {
         {
             let queue = shared.queue.lock();
@@ -127,12 +127,13 @@ impl Maintenance {
             }
         }
         let spares = shared.pool.lock().count();
-        if spares < SPARES_MIN && !self.make_spare(shared)? && spares == 0 {
+        let spares_min = self.spares_min(shared);
+        if spares < spares_min && !self.make_spare(shared)? && spares == 0 {
             return Ok(false);
         }
-        // Until there are two, the next segment is a file that was never written to, which is slower to write: better to wait
-        // for a spare. But a writer in a hurry must not wait for either.
-        let spare = shared.pool.lock().count() >= SPARES_MIN;
+        // Until there are enough, the next segment is a file that was never written to, which is slower to write: better to
+        // wait for a spare. But a writer in a hurry must not wait for either.
+        let spare = shared.pool.lock().count() >= spares_min;
         if !spare && (!shared.queue.lock().is_half_way() || !self.attempts.may_try(shared.options.manual)) {
             return Ok(false);
         }
@@ -156,6 +157,12 @@ impl Maintenance {
             shared.pool.lock().add(super::pool::Spare { name: spare, length });
         }
         Ok(true)
+    }
+
+    fn spares_min(&self, shared: &Shared) -> usize {
+        // With room for twice as many, the reserve is there before the disk is full.
+        let is_roomy = !self.attempts.found_no_room() && shared.has_room_for(2 * SPARES_MIN);
+        if is_roomy { SPARES_MIN_ROOMY } else { SPARES_MIN }
     }
 
     /// One more spare file, if the disk has room.
@@ -201,7 +208,9 @@ impl Maintenance {
     }
 
     fn fill(&mut self, shared: &Shared) -> io::Result<bool> {
-        if shared.pool.lock().count() < shared.options.spare_segments && self.make_spare(shared)? {
+        let spares_min = self.spares_min(shared);
+        let wanted = if spares_min == SPARES_MIN { RESERVE } else { 0 };
+        if shared.pool.lock().count() < shared.options.spare_segments.max(wanted) && self.make_spare(shared)? {
             return Ok(true);
         }
         let filled = shared.pool.lock().fill()?;

@@ -98,6 +98,8 @@ pub(crate) struct Queue {
     pub(crate) closing: bool,
     /// The disk is full: see `Journal::append`.
     pub(crate) full: bool,
+    /// The first segment that was begun on the full disk; this one and all after it are of the reserve.
+    pub(crate) reserve_from: Option<u32>,
     /// It had no room for the last write.
     pub(crate) write_refused: bool,
     pub(crate) now: i64,
@@ -131,6 +133,7 @@ impl Queue {
             writer_has_alarm: false,
             closing: false,
             full: false,
+            reserve_from: None,
             write_refused: false,
             now: 0,
         }
@@ -170,6 +173,11 @@ impl Queue {
     /// True when the segment after the current one is needed before long.
     pub(crate) fn is_half_way(&self) -> bool {
         self.segment_remaining() < self.placement.capacity / 2
+    }
+
+    /// True when the current segment is of the reserve.
+    pub(crate) fn is_in_reserve(&self) -> bool {
+        self.reserve_from.is_some_and(|from| from <= self.placement.segment)
     }
 
     /// Encodes one record into the gathering batch.
@@ -235,6 +243,7 @@ impl Queue {
             self.requested.push((number, self.segment_bytes.max(required)));
             (number, self.segment_bytes)
         });
+        self.reserve_from = self.reserve_from.or(Some(number)).filter(|_| self.full);
         self.placement = Placement {
             segment: number,
             capacity: capacity.max(required),

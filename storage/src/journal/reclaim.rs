@@ -2,6 +2,7 @@
 //! missing checkpoint holds segments back.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub(crate) struct Reclaim {
 /// What keeps a segment.
 #[derive(Debug, Default)]
 struct Assessment {
+    /// The disk is full: one checkpoint is enough.
+    full: bool,
     live_bytes: u64,
     /// Latest state and checkpoint records, and notes of removed groups.
     pinned: bool,
@@ -72,7 +75,7 @@ impl Assessment {
     fn note_entries(&mut self, id: GroupId, group: &GroupDirectory, last: u64) {
         if last > group.checkpoint_index() {
             self.holders.push(id);
-        } else if last > group.covered_index() {
+        } else if !self.full && last > group.covered_index() {
             self.reserving.push(id);
         }
     }
@@ -111,7 +114,12 @@ impl Reclaim {
     fn begin_pass(&mut self, shared: &Shared) -> bool {
         let since = self.last_pass.map(|last| last.elapsed());
         let manual = shared.options.manual;
-        let asked = shared.errands.lock().reclaim && (manual || since.is_none_or(|since| since >= PASS_PAUSE_MIN));
+        let (full, present, reserve_from) = {
+            let queue = shared.queue.lock();
+            (queue.full, queue.placement.segment, queue.reserve_from)
+        };
+        let is_news = shared.errands.lock().reclaim || (full && self.shortage.is_news(present));
+        let asked = is_news && (manual || since.is_none_or(|since| since >= PASS_PAUSE_MIN));
         if !asked && (manual || since.is_some_and(|since| since < PASS_PAUSE)) {
             return false;
         }
@@ -120,23 +128,29 @@ impl Reclaim {
         self.newer = 0;
         self.urgent = false;
         // A segment whose footer found no room can still be dead.
-        let full = shared.queue.lock().full;
         let to_seal: Vec<u32> = shared.errands.lock().to_seal.iter().map(|segment| segment.number).collect();
         let eligible = |segment: &&Arc<Segment>| {
             !segment.is_retired() && (segment.is_sealed() || (full && to_seal.contains(&segment.number)))
         };
         self.pass = shared.segments.read().values().filter(eligible).cloned().collect();
-        self.find_wanted(shared, full);
+        if full {
+            shared.directory.write().groups_mut().for_each(GroupDirectory::drop_reserve);
+        }
+        let left = reserve_from.filter(|_| full).map_or(0..0, |from| from..present);
+        self.find_wanted(shared, full, present, &left);
         true
     }
 
-    /// Groups that a checkpoint is wanted of whatever the segments look like.
-    fn find_wanted(&mut self, shared: &Shared, full: bool) {
+    /// Groups that a checkpoint is wanted of whatever the segments look like. `left` are segments of the reserve that take no
+    /// more data.
+    fn find_wanted(&mut self, shared: &Shared, full: bool, present: u32, left: &Range<u32>) {
         let tight = full || self.is_tight;
-        if self.shortage.asks_all(Instant::now(), shared.options.manual, full, tight) {
-            // A group that did nothing since its last checkpoint has removed nothing either.
+        if self.shortage.asks_all(Instant::now(), shared.options.manual, full.then_some(present), tight) {
+            // A group that did nothing since its last checkpoint has removed nothing either. But that checkpoint may be all
+            // that keeps a segment of the reserve.
             let may_release = |group: &&mut GroupDirectory| {
-                group.bytes_since_checkpoint > 0 && !group.known_checkpoints().is_under_way
+                let may = group.bytes_since_checkpoint > 0 || group.has_controls_in(left);
+                may && !group.known_checkpoints().is_under_way
             };
             for group in shared.directory.write().groups_mut().filter(may_release) {
                 group.want_checkpoint();
@@ -211,7 +225,7 @@ impl Reclaim {
 }
 
 fn assess(shared: &Shared, segment: &Arc<Segment>) -> Assessment {
-    let mut assessment = Assessment::default();
+    let mut assessment = Assessment { full: shared.queue.lock().full, ..Assessment::default() };
     if !segment.is_sealed() {
         assess_live(shared, segment, &mut assessment);
     }

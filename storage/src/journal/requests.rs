@@ -72,18 +72,29 @@ impl Requests {
 #[derive(Default)]
 pub(crate) struct Shortage {
     asked_at: Option<Instant>,
+    /// The segment that was the present one when they were asked on a full disk.
+    asked_in: Option<u32>,
     /// They were asked since there last was room for another file.
     was_tight: bool,
 }
 
 impl Shortage {
-    /// Whether to ask now: again and again while the disk is full, once while it only has no room for another file.
-    pub(crate) fn asks_all(&mut self, now: Instant, manual: bool, full: bool, tight: bool) -> bool {
+    /// Another part of the reserve is being used than when they were asked.
+    pub(crate) fn is_news(&self, present: u32) -> bool {
+        self.asked_in != Some(present)
+    }
+
+    /// Whether to ask now. While the disk is full: again and again, and at once when the present segment is another one, since
+    /// the one before is free when all have answered. While it only has no room for another file: once. `full` is the present
+    /// segment of a full disk.
+    pub(crate) fn asks_all(&mut self, now: Instant, manual: bool, full: Option<u32>, tight: bool) -> bool {
         let rested = self.asked_at.is_none_or(|at| now.saturating_duration_since(at) >= ALL_PAUSE);
-        let asks = (full || (tight && !self.was_tight)) && (manual || rested);
+        let is_news = full.is_some_and(|present| self.is_news(present));
+        let asks = (full.is_some() || (tight && !self.was_tight)) && (manual || rested || is_news);
         if asks {
             self.asked_at = Some(now);
         }
+        self.asked_in = full;
         self.was_tight = tight && (self.was_tight || asks);
         asks
     }
@@ -134,6 +145,7 @@ mod tests {
         let start = Instant::now();
         let asked = |full: bool, tight: &dyn Fn(u64) -> bool| -> Vec<u64> {
             let mut shortage = Shortage::default();
+            let full = full.then_some(1);
             let asks =
                 |second: &u64| shortage.asks_all(start + Duration::from_secs(*second), false, full, tight(*second));
             (0..25).filter(asks).collect()
@@ -142,6 +154,18 @@ mod tests {
         assert_eq!(asked(true, &|_| true), [0, 10, 20]);
         assert_eq!(asked(false, &|_| true), [0]);
         assert_eq!(asked(false, &|second| second != 5), [0, 10], "not at once when it comes and goes");
+    }
+
+    #[test]
+    fn all_are_asked_at_once_when_another_part_of_the_reserve_is_begun() {
+        let (mut shortage, start) = (Shortage::default(), Instant::now());
+        let mut asks = |second: u64, present: u32| {
+            let is_news = shortage.is_news(present);
+            let asks = shortage.asks_all(start + Duration::from_secs(second), false, Some(present), true);
+            (is_news, asks)
+        };
+        let told = [(0, 7), (1, 7), (2, 8), (3, 8), (12, 8)].map(|(second, present)| asks(second, present));
+        assert_eq!(told, [(true, true), (false, false), (true, true), (false, false), (false, true)]);
     }
 
     #[test]

@@ -186,6 +186,13 @@ impl Shared {
         }
     }
 
+    /// Whether there are so many spares, or room for those that are missing.
+    pub(crate) fn has_room_for(&self, spares: usize) -> bool {
+        let missing = spares.saturating_sub(self.pool.lock().count()) as u64;
+        let wanted = missing * u64::from(self.segment_bytes);
+        wanted == 0 || self.io.free_bytes(&self.path).is_none_or(|free| free >= wanted)
+    }
+
     /// Takes "no space left" for an outcome.
     pub(crate) fn without_space(&self, outcome: io::Result<bool>) -> io::Result<bool> {
         match outcome {

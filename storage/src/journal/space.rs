@@ -2,10 +2,10 @@
 //! what the last attempts at space came to and from what there is.
 //!
 //! ```text
-//!                        a segment is ready | two spares | one spare, the reserve | none
-//! room was found               not full     |  not full  |        not full        | not full
-//! no room was found            not full     |  not full  |          full          |   full
-//! ... and a batch has no place    full      |    full    |          full          |   full
+//!                        a segment is ready | more spares than the reserve | the reserve or less
+//! room was found               not full     |           not full           |      not full
+//! no room was found            not full     |           not full           |        full
+//! ... and a batch has no place    full      |             full             |        full
 //! ```
 
 use std::io;
@@ -15,8 +15,13 @@ use crate::io::is_no_space;
 
 /// Between two attempts at space on a disk that had none.
 const PAUSE: Duration = Duration::from_millis(100);
-/// With fewer spares none becomes the next segment by itself: the last one is for control records.
-pub(crate) const SPARES_MIN: usize = 2;
+/// Spares that no message gets on a full disk. Two are filled in turn with what consumers do and with the checkpoints that
+/// let the other one go, so that this has no end; the last one is for control records, or for the next start.
+pub(crate) const RESERVE: usize = 3;
+/// With fewer spares none becomes the next segment by itself while the disk is nearly full.
+pub(crate) const SPARES_MIN: usize = RESERVE + 1;
+/// The same while there is plenty of room: the reserve can still be made.
+pub(crate) const SPARES_MIN_ROOMY: usize = 2;
 
 /// What the last attempts at space came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,8 +101,8 @@ mod tests {
             (false, true, 2, false),
             (true, false, 0, true),
             (true, false, 1, true),
-            (true, false, 2, false),
-            (true, false, 3, false),
+            (true, false, RESERVE, true),
+            (true, false, SPARES_MIN, false),
             (true, true, 0, false),
             (true, true, 1, false),
             (true, true, 2, false),

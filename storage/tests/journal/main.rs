@@ -11,6 +11,7 @@ mod lost_pages;
 mod model;
 mod refusals;
 mod repair;
+mod reserve;
 mod space;
 mod speed;
 mod strangers;

@@ -129,8 +129,8 @@ fn a_message_beyond_a_wide_gap_outlives_what_is_released_before_it() {
         append(&journal, 6, index, index, &payload(index));
         journal.drive();
     }
-    append_checkpoint(&journal, 5, 2, b"checkpoint");
-    append_checkpoint(&journal, 6, 2000, b"checkpoint");
+    append_checkpoints(&journal, 5, 2, b"checkpoint");
+    append_checkpoints(&journal, 6, 2000, b"checkpoint");
     journal.release_messages_before(GROUP, FAR);
     journal.release_messages_before(GroupId(6), 2001);
     for round in 0..10u8 {

@@ -1,5 +1,6 @@
 """A full disk: a typed error at once, reads go on, and publishing resumes by itself when there is space again."""
 
+import json
 import os
 import subprocess
 import tempfile
@@ -90,6 +91,51 @@ def test_purge_works_on_a_full_disk(small_disk):
         with may_fail(server, "no answer on a full disk"):
             fill(client, {}, [])
             assert client.api("STREAM.PURGE.Q", timeout=10).get("success")
+        resumes(server, client)
+
+
+def consume(client, count):
+    """Pulls and acknowledges one message after the other, each ack answered before the next pull."""
+    request = json.dumps({"batch": 1, "expires": 15_000_000_000})
+    for number in range(count):
+        message = client.request("$JS.API.CONSUMER.MSG.NEXT.Q.C", request, timeout=20)
+        assert message.status is None and message.reply, f"message {number} is not delivered: {message}"
+        assert client.request(message.reply, "+ACK", timeout=20).status is None, f"ack {number} is not answered"
+
+
+def consumed_stream(client, retention):
+    created = client.api("STREAM.CREATE.Q", {"name": "Q", "subjects": ["q.>"], "retention": retention})
+    assert "error" not in created, created
+    config = {"durable_name": "C", "ack_policy": "explicit"}
+    created = client.api("CONSUMER.DURABLE.CREATE.Q.C", {"stream_name": "Q", "config": config})
+    assert "error" not in created, created
+
+
+def test_a_consumer_goes_on_on_a_full_disk_and_a_purge_still_works(small_disk):
+    """What it delivered and what was acknowledged took the space that a purge needs, and a restart gave none back."""
+    with Server(store=os.path.join(small_disk, "data")) as server:
+        with Client(server.port) as client:
+            consumed_stream(client, "limits")
+            with may_fail(server, "consumers stop on a full disk"):
+                fill(client, {}, [])
+                consume(client, 4_000)
+        server.kill()
+        server.start()
+        with Client(server.port, timeout=20) as client:
+            with may_fail(server, "a purge is refused"):
+                assert client.api("STREAM.PURGE.Q", timeout=10).get("success")
+            resumes(server, client)
+
+
+def test_acks_of_a_work_queue_empty_a_full_disk(small_disk):
+    acknowledged = {}
+    with Server(store=os.path.join(small_disk, "data")) as server, Client(server.port) as client:
+        consumed_stream(client, "workqueue")
+        with may_fail(server, "consumers stop on a full disk"):
+            fill(client, acknowledged, [])
+            consume(client, len(acknowledged))
+            state = client.api("STREAM.INFO.Q")["state"]
+            assert state["messages"] == 0, state
         resumes(server, client)
 
 

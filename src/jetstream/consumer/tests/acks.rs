@@ -226,3 +226,24 @@ fn what_left_the_stream_while_nobody_led_takes_no_place() {
     let info = rig.info();
     assert_eq!((floor(&rig), info.num_ack_pending, info.num_redelivered), ((2, 2), 2, 0));
 }
+
+/// A wait of a nanosecond had the server do nothing else: millions of deliveries a second of a thousand messages.
+#[test]
+fn no_message_is_delivered_again_more_often_than_every_few_milliseconds() {
+    for (ack_wait, backoff) in [(1, vec![]), (0, vec![1, 2])] {
+        let mut rig = Rig::new(ConsumerConfig { ack_wait, backoff, ..explicit() }, &["a"]);
+        rig.pull("r", "1000");
+        let told = rig.wait(100 * MILLI).len();
+        assert!((10..=20).contains(&told), "{told} deliveries");
+    }
+}
+
+/// As nats-server does it.
+#[test]
+fn a_wait_of_nothing_delivers_nothing_again_by_itself() {
+    let mut rig = Rig::new(ConsumerConfig { ack_wait: 0, backoff: vec![0], ..explicit() }, &["a"]);
+    rig.pull("r", "1000");
+    assert_eq!(rig.wait(3600 * SECOND), [""; 0]);
+    rig.ack(1, 1, r#"-NAK {"delay":1000000000}"#);
+    assert_eq!(rig.wait(2 * SECOND), ["r: 1/2 x2 0"]);
+}

@@ -7,6 +7,7 @@ mod priority;
 mod pull;
 mod push;
 mod state;
+mod unread;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,7 @@ pub struct TestStream {
     pub last: u64,
     pub first: u64,
     pub one_per_subject: bool,
+    pub unread: BTreeMap<u64, Unread>,
 }
 
 impl TestStream {
@@ -97,9 +99,12 @@ impl StreamView for TestStream {
         found.map_or(self.last + 1, |(sequence, _)| *sequence)
     }
 
-    fn size_of(&self, sequence: u64) -> Option<MessageSize> {
-        let message = self.messages.get(&sequence)?;
-        Some(MessageSize { subject: message.subject.len() as u32, headers: 0, payload: message.payload })
+    fn size_of(&self, sequence: u64) -> Result<MessageSize, Unread> {
+        if let Some(unread) = self.unread.get(&sequence) {
+            return Err(*unread);
+        }
+        let message = &self.messages[&sequence];
+        Ok(MessageSize { subject: message.subject.len() as u32, headers: 0, payload: message.payload })
     }
 
     fn time_of(&self, sequence: u64) -> Option<i64> {

@@ -209,15 +209,6 @@ fn a_push_consumer_serves_no_requests() {
 }
 
 #[test]
-fn a_message_that_reached_nobody_goes_to_the_next_request() {
-    let mut rig = Rig::new(explicit(), &["a"]);
-    assert_eq!(rig.pull("r", "1"), ["r: 1/1 x1 0"]);
-    rig.pull("s", "1");
-    let told = rig.step(|consumer, context, out| consumer.not_delivered(1, b"r", context, out));
-    assert_eq!(told, ["s: 1/2 x1 0"], "not counted as a delivery");
-}
-
-#[test]
 fn a_pull_consumer_nobody_asks_is_removed_and_one_in_use_is_not() {
     let config = ConsumerConfig { inactive_threshold: 5 * SECOND, durable_name: String::new(), ..explicit() };
     let mut rig = Rig::new(config, &["a"]);
@@ -229,4 +220,12 @@ fn a_pull_consumer_nobody_asks_is_removed_and_one_in_use_is_not() {
     assert!(rig.wait(20 * SECOND).iter().all(|told| told != "delete"), "a request waits");
     rig.environment.gone.borrow_mut().insert(b"r".to_vec());
     assert!(rig.wait(30 * SECOND).contains(&"delete".to_owned()));
+}
+
+/// Heartbeats of one request, one each nanosecond, took a core.
+#[test]
+fn heartbeats_come_at_most_every_millisecond() {
+    let mut rig = Rig::new(explicit(), &[]);
+    rig.pull("r", r#"{"batch":1,"expires":5000000000,"idle_heartbeat":1}"#);
+    assert_eq!(rig.wait(100 * MILLI).len(), 100);
 }

@@ -14,6 +14,7 @@ use super::super::maintenance::Maintenance;
 use super::super::pool::prepare;
 use super::super::queue::{Placement, Queue};
 use super::super::shared::{Errands, Shared, Written};
+use super::super::space::RESERVE;
 use super::super::subject_numbers::SubjectNumbers;
 use super::super::tail::Tail;
 use super::{Opened, Opening};
@@ -135,7 +136,14 @@ fn begin_segment(shared: &Shared, capacity: u32) -> Result<(), OpenError> {
     match prepare(shared, number, capacity, true) {
         Ok(segment) => {
             shared.segments.write().insert(number, segment);
-            shared.queue.lock().next = Some((number, capacity));
+            let is_of_reserve = !shared.has_room_for(RESERVE);
+            let mut queue = shared.queue.lock();
+            queue.next = Some((number, capacity));
+            if is_of_reserve {
+                (queue.reserve_from, queue.full) = (Some(number), true);
+                drop(queue);
+                shared.maintenance.lock().note_no_room();
+            }
             Ok(())
         }
         // What is stored can still be read.

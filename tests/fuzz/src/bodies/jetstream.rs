@@ -18,7 +18,7 @@ use headwater::jetstream::api::validate::{
 use headwater::jetstream::api::{ConsumerConfig, StreamConfig, Timestamp, batch_flow, duration, error_codes, json};
 use headwater::jetstream::consumer::{
     AckBody, Consumer, ConsumerState, Context, Delta, Environment, Filter, Interest, MessageSize, Outputs, PassBound,
-    ReplyNumbers, Settings, StreamTraits, StreamView, delta, reply_subject,
+    ReplyNumbers, Settings, StreamTraits, StreamView, Unread, delta, reply_subject,
 };
 use headwater::jetstream::stream::{
     BatchBudget, FastBatches, FastLimits, FastMessage, FastReply, Notice, Rollup, Ticket, Ttl,
@@ -131,8 +131,12 @@ impl StreamView for Twenty {
         (1..=LAST).find(|sequence| self.time_of(*sequence).is_some_and(|stored| stored >= time)).unwrap_or(LAST + 1)
     }
 
-    fn size_of(&self, sequence: u64) -> Option<MessageSize> {
-        (1..=LAST).contains(&sequence).then_some(MessageSize { subject: 1, headers: 0, payload: 5 })
+    fn size_of(&self, sequence: u64) -> Result<MessageSize, Unread> {
+        match sequence {
+            7 => Err(Unread::Damaged),
+            13 => Err(Unread::Refused),
+            _ => Ok(MessageSize { subject: 1, headers: 0, payload: 5 }),
+        }
     }
 
     fn time_of(&self, sequence: u64) -> Option<i64> {
