@@ -86,11 +86,15 @@ impl MetaGroup {
         effect
     }
 
+    /// Entries that no checkpoint covers.
+    pub fn uncovered(&self) -> u64 {
+        self.log.applied() - self.log.group().compacted()
+    }
+
     /// A start applies all entries since the last checkpoint, of streams that are gone, too. A checkpoint is as large as the
     /// list, and made when there are as many entries.
     fn is_checkpoint_due(&self) -> bool {
-        let entries = self.log.applied() - self.log.group().compacted();
-        entries >= CHECKPOINT_ENTRIES.max(self.machine.streams().len() as u64)
+        self.uncovered() >= CHECKPOINT_ENTRIES.max(self.machine.streams().len() as u64)
     }
 }
 
@@ -163,10 +167,9 @@ impl<'a> MetaGuard<'a> {
         Ok(())
     }
 
-    /// How many entries of the list the next start applies.
     #[cfg(test)]
     pub fn uncovered(&self) -> u64 {
-        self.meta.log.applied() - self.meta.log.group().compacted()
+        self.meta.uncovered()
     }
 
     /// How many streams are in the list.

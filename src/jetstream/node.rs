@@ -3,6 +3,7 @@
 mod accounts;
 mod definitions;
 mod recovery;
+mod saving;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -294,22 +295,26 @@ impl Node {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Writes a checkpoint of a group. On a full disk the group's state is written anew with it, for it may be what keeps a segment.
-    pub fn checkpoint(&self, group: GroupId) {
+    /// Writes a checkpoint of a group. On a full disk the group's state is written anew with it, for it may be what keeps a
+    /// segment. False when there was one and it could not be written.
+    pub fn checkpoint(&self, group: GroupId) -> bool {
         let anew = matches!(self.health(), Health::Full);
         if group == META_GROUP {
             let meta = self.meta.lock();
             let checkpoint = meta.checkpoint();
-            self.write_checkpoint(&meta.log, checkpoint, anew);
-        } else if let Some(replica) = self.replica(group) {
-            let mut core = replica.lock();
-            if !core.is_memory() {
-                let checkpoint = core.checkpoint();
-                if !self.write_checkpoint(&core.log, checkpoint, anew) {
-                    core.checkpoint_refused();
-                }
-            }
+            return self.write_checkpoint(&meta.log, checkpoint, anew);
         }
+        let Some(replica) = self.replica(group) else { return true };
+        let mut core = replica.lock();
+        if core.is_memory() {
+            return true;
+        }
+        let checkpoint = core.checkpoint();
+        let is_written = self.write_checkpoint(&core.log, checkpoint, anew);
+        if !is_written {
+            core.checkpoint_refused();
+        }
+        is_written
     }
 
     /// False when there was one and it could not be written.
@@ -379,6 +384,9 @@ impl Node {
         self.open_gates();
         for replica in self.all_replicas() {
             replica.unsubscribe();
+        }
+        self.save();
+        for replica in self.all_replicas() {
             replica.with(|core, publisher| {
                 core.end_consumers(End::ServerStops, publisher);
                 core.closed = true;
@@ -424,7 +432,9 @@ impl JobTarget for Background {
         match job.task {
             Task::Deliver(consumer) => return replica.work(consumer),
             Task::Updated => node.stream_updated(&replica),
-            Task::Checkpoint => node.checkpoint(job.group),
+            Task::Checkpoint => {
+                node.checkpoint(job.group);
+            }
             Task::Erase => node.erase(&replica),
         }
         Then::Done

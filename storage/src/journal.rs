@@ -104,6 +104,17 @@ pub struct Journal {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// What a group has written since its last checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsaved {
+    /// The group.
+    pub group: GroupId,
+    /// Bytes of its records since.
+    pub bytes: u64,
+    /// False when it never had one.
+    pub has_checkpoint: bool,
+}
+
 impl Journal {
     /// Starts the threads. Completions go to `sink` from now on. With the `manual` option there are no threads.
     pub fn start(&self, sink: Arc<dyn DurableSink>) {
@@ -254,6 +265,20 @@ impl Journal {
         if is_news {
             self.shared.ask(|errands| errands.reclaim = true);
         }
+    }
+
+    /// What a start would read of each group beside its checkpoint, the most first.
+    pub fn unsaved(&self) -> Vec<Unsaved> {
+        let directory = self.shared.directory.read();
+        let groups = directory.groups().filter(|(_, group)| group.bytes_since_checkpoint > 0);
+        let unsaved = groups.map(|(id, group)| Unsaved {
+            group: id,
+            bytes: group.bytes_since_checkpoint,
+            has_checkpoint: group.checkpoint().is_some(),
+        });
+        let mut unsaved: Vec<Unsaved> = unsaved.collect();
+        unsaved.sort_unstable_by_key(|unsaved| (std::cmp::Reverse(unsaved.bytes), unsaved.group));
+        unsaved
     }
 
     /// Forgets a group at once. Its `GroupRemoved` record must have been appended: that is what makes it durable.

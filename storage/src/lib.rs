@@ -34,7 +34,7 @@ pub use io::{Io, IoError, RealIo, SimIo};
 pub use journal::loss;
 pub use journal::{
     AppendClass, Appender, DurableBatch, DurableSink, IgnoringSink, Journal, MessageCursor, Opened, Placed, Record,
-    RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup, ReplayReport, SubjectFilter, Urgency,
+    RecoveredCheckpoint, RecoveredDefinition, RecoveredGroup, ReplayReport, SubjectFilter, Unsaved, Urgency,
 };
 pub use location::Location;
 pub use memory::{MemoryAppendError, MemoryInput, MemoryLog, MemoryMessage};

@@ -44,6 +44,9 @@ pub struct JournalOptions {
     pub compact_below_percent: u8,
     /// Bytes of a group since its last checkpoint that make the journal ask for one.
     pub checkpoint_bytes: u64,
+    /// Bytes of all groups since their last checkpoints, which a start reads: above this, those with the most are asked for
+    /// one.
+    pub replay_bytes_max: u64,
     /// No threads: [`crate::Journal::drive`] does all work on the caller's thread. For simulations.
     pub manual: bool,
 }
@@ -70,6 +73,8 @@ impl Default for JournalOptions {
             catalogue: None,
             compact_below_percent: 40,
             checkpoint_bytes: 64 * 1024 * 1024,
+            // A quarter of a second, about.
+            replay_bytes_max: 256 * 1024 * 1024,
             manual: false,
         }
     }

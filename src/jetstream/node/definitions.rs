@@ -55,6 +55,8 @@ impl Node {
         let replicas = |groups: Vec<GroupId>| groups.into_iter().filter_map(|group| self.replica(group));
         replicas(repairs.undefined).for_each(|stream| self.define(&stream, &stream.lock()));
         // After the entries above: a list that is whole again must not become durable before them.
-        repairs.incomplete.into_iter().for_each(|group| self.checkpoint(group));
+        for group in repairs.incomplete {
+            self.checkpoint(group);
+        }
     }
 }

@@ -113,7 +113,7 @@ fn a_new_stream_never_gets_the_group_of_one_whose_definition_is_damaged() {
     rig.create_stream("");
     let old = rig.stream().group();
     rig.store("s.1", b"old");
-    rig.stop();
+    let io = rig.kill();
     // In the list of streams, and in the stream's own group.
     let places = occurrences(&io, NAME);
     assert_eq!(places.len(), 2);
@@ -387,7 +387,7 @@ fn no_stream_is_lost_with_the_checkpoint_of_the_list() {
     rig.node.checkpoint(META_GROUP);
     rig.drive();
     let groups = [rig.stream().group().0, rig.stream().group().0 + 1, rig.stream().group().0 + 2];
-    rig.stop();
+    let io = rig.kill();
     // The entry of S is gone as if by compaction, and the checkpoint is damaged.
     let places = occurrences(&io, NAME);
     assert_eq!(places.len(), 3, "entry, definition, checkpoint");
@@ -416,7 +416,7 @@ fn a_deleted_stream_does_not_come_back_with_the_entry_that_deleted_it_damaged() 
     let group = rig.stream().group();
     rig.store("s.1", b"x");
     rig.grant("STREAM.DELETE.S", "");
-    rig.stop();
+    let io = rig.kill();
     let deleted = MetaEntry { change: Some(MetaChange::Deleted(group.0)) }.encode_to_vec();
     let (path, at) = place_of(&io, |record| record.header.group == META_GROUP && record.payload() == deleted);
     flip(&io, &path, at, 2);

@@ -20,5 +20,6 @@ mod refusals;
 mod removal;
 mod replication;
 mod requests;
+mod stops;
 mod stream_replica;
 mod unreadable;

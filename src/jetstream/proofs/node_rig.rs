@@ -251,6 +251,13 @@ impl Rig {
         !record.state.needs(sequence)
     }
 
+    /// The end of the process without a stop: no checkpoints are made for the next start.
+    pub fn kill(self) -> SimIo {
+        let io = self.io.fork();
+        io.crash(0);
+        io
+    }
+
     /// The end of the process, with the disk in whatever state it is.
     pub fn stop(self) -> SimIo {
         self.node.stop();

@@ -323,6 +323,12 @@ impl GroupDirectory {
         Checkpoints { latest, is_under_way: self.checkpoint_begun > latest }
     }
 
+    /// Bytes of the latest complete checkpoint.
+    pub(crate) fn checkpoint_bytes(&self) -> u64 {
+        let parts = self.checkpoint().into_iter().flat_map(|checkpoint| checkpoint.parts.iter().flatten());
+        parts.map(|part| u64::from(part.control.length)).sum()
+    }
+
     /// True when the group has gone on in a later segment than the one that says what it is, and nothing does there: with the
     /// first segment, the rest would belong to nobody.
     pub(crate) fn went_on_undefined(&self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::compact::{Compaction, Outcome};
-use super::requests::{Requests, Shortage};
+use super::requests::{Requests, Shortage, Uncovered, above_bound};
 use super::retire::{Retiring, finish, retire};
 use super::shared::Shared;
 use crate::directory::group::GroupDirectory;
@@ -156,12 +156,20 @@ impl Reclaim {
                 group.want_checkpoint();
             }
         }
-        for (id, group) in shared.directory.read().groups() {
+        let directory = shared.directory.read();
+        for (id, group) in directory.groups() {
             let is_due = group.bytes_since_checkpoint >= shared.options.checkpoint_bytes;
             if group.is_checkpoint_wanted() || is_due || group.went_on_undefined() {
                 self.requests.want(id);
             }
         }
+        let uncovered = directory.groups().map(|(group, directory)| Uncovered {
+            group,
+            bytes: directory.bytes_since_checkpoint,
+            checkpoint_bytes: directory.checkpoint_bytes(),
+        });
+        let above = above_bound(uncovered, shared.options.replay_bytes_max);
+        above.into_iter().for_each(|group| self.requests.want(group));
     }
 
     fn assess(&mut self, shared: &Shared, segment: Arc<Segment>) {

@@ -100,6 +100,36 @@ impl Shortage {
     }
 }
 
+/// What a group would have a start read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uncovered {
+    pub(crate) group: GroupId,
+    /// Bytes since its last checkpoint.
+    pub(crate) bytes: u64,
+    /// Bytes of that checkpoint; the next one will be about as large.
+    pub(crate) checkpoint_bytes: u64,
+}
+
+/// The groups that are to be asked so that a start reads no more than `bytes_max` beside checkpoints: those with the most, as few
+/// as will do. Not those whose checkpoint is larger than what it would save.
+pub(crate) fn above_bound(groups: impl Iterator<Item = Uncovered>, bytes_max: u64) -> Vec<GroupId> {
+    let mut worth: Vec<Uncovered> = groups.filter(|group| group.bytes > group.checkpoint_bytes).collect();
+    let mut sum: u64 = worth.iter().map(|group| group.bytes).sum();
+    if sum <= bytes_max {
+        return Vec::new();
+    }
+    worth.sort_unstable_by_key(|group| (std::cmp::Reverse(group.bytes), group.group));
+    let mut asked = Vec::new();
+    for Uncovered { group, bytes, .. } in worth {
+        if sum <= bytes_max {
+            break;
+        }
+        sum -= bytes;
+        asked.push(group);
+    }
+    asked
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +196,23 @@ mod tests {
         };
         let told = [(0, 7), (1, 7), (2, 8), (3, 8), (12, 8)].map(|(second, present)| asks(second, present));
         assert_eq!(told, [(true, true), (false, false), (true, true), (false, false), (false, true)]);
+    }
+
+    #[test]
+    fn of_many_groups_those_with_the_most_are_asked_and_no_more_than_needed() {
+        let uncovered = |(group, bytes, checkpoint_bytes): (u64, u64, u64)| Uncovered {
+            group: GroupId(group),
+            bytes,
+            checkpoint_bytes,
+        };
+        let asked = |bytes_max| -> Vec<u64> {
+            let groups = [(1, 30, 0), (2, 50, 10), (3, 90, 100), (4, 40, 0), (5, 0, 0)].map(uncovered);
+            above_bound(groups.into_iter(), bytes_max).into_iter().map(|group| group.0).collect()
+        };
+        assert_eq!(asked(120), [0; 0]);
+        assert_eq!(asked(119), [2]);
+        assert_eq!(asked(69), [2, 4]);
+        assert_eq!(asked(0), [2, 4, 1], "not one whose checkpoint is larger");
     }
 
     #[test]

@@ -249,6 +249,34 @@ fn a_checkpoint_that_could_not_be_written_is_asked_for_again() {
     assert_eq!(journal.stats().segments, held - 1, "{:?}", journal.stats());
 }
 
+/// Each group was below its bound, and a start read what all of them had written.
+#[test]
+fn what_all_groups_have_a_start_read_is_bounded() {
+    let io = SimIo::new();
+    let options = JournalOptions { checkpoint_bytes: 1 << 40, replay_bytes_max: 25_000, ..manual() };
+    let journal = open(&io, options).journal;
+    let watch = Arc::new(Watch::default());
+    journal.start(watch.clone());
+    let write = |group: u64, first: u64| {
+        (first..first + 10).for_each(|index| append(&journal, group, index, index, &[7; 1000]));
+        append_state(&journal, group, b"look");
+        journal.drive();
+    };
+    write(5, 1);
+    assert_eq!(*watch.wanted.lock(), []);
+    write(6, 1);
+    write(6, 11);
+    assert!(watch.wanted.lock().iter().all(|group| *group == GroupId(6)), "the one with the most");
+    assert!(!watch.wanted.lock().is_empty());
+    append_checkpoint(&journal, 6, 20, b"checkpoint");
+    journal.drive();
+    watch.wanted.lock().clear();
+    append_state(&journal, 5, b"look");
+    journal.drive();
+    assert_eq!(*watch.wanted.lock(), []);
+    assert_eq!(journal.unsaved().iter().map(|unsaved| unsaved.group.0).collect::<Vec<_>>(), [5]);
+}
+
 /// What a purge removed lay there until the stream had written as much again as makes a checkpoint due.
 #[test]
 fn a_purge_gives_space_back_once_a_checkpoint_is_wanted() {
