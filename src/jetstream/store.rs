@@ -352,6 +352,15 @@ impl MessageSource for Store {
             Self::Memory(log) => Ok(log.next_of_subject(from, subject)),
         }
     }
+
+    fn previous_of_subject(&self, subject: &[u8], to: u64) -> Result<Option<u64>, Unreadable> {
+        match self {
+            Self::File(file) => {
+                file.journal.previous_of_subject(file.group, to, subject).map_err(|_| Unreadable::Damaged)
+            }
+            Self::Memory(log) => Ok(log.previous_of_subject(to, subject)),
+        }
+    }
 }
 
 impl MessageView for Message {

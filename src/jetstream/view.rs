@@ -25,6 +25,10 @@ impl<S: MessageSource> MessageSource for Known<'_, S> {
         self.0.next_of_subject(subject, from)
     }
 
+    fn previous_of_subject(&self, subject: &[u8], to: u64) -> Result<Option<u64>, Unreadable> {
+        self.0.previous_of_subject(subject, to)
+    }
+
     fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         let mut look = Some(look);
         let looked = self.0.inspect(sequence, |message| look.take().map(|look| look(message)));

@@ -103,6 +103,15 @@ impl MemoryLog {
         })
     }
 
+    /// The highest sequence at or below `to` of a message on exactly this subject.
+    pub fn previous_of_subject(&self, to: u64, subject: &[u8]) -> Option<u64> {
+        self.chunks.range(..=to).rev().find_map(|(_, chunk)| {
+            let held = chunk.slots.iter().rev().skip_while(|slot| slot.sequence > to);
+            let mut held = held.filter_map(|slot| Some((slot.sequence, slot.record.as_ref()?)));
+            held.find(|(_, record)| message::subject_of(record) == subject).map(|(sequence, _)| sequence)
+        })
+    }
+
     /// False when the message is not there.
     pub fn release(&mut self, sequence: u64) -> bool {
         let Some((&key, chunk)) = self.chunks.range_mut(..=sequence).next_back() else {

@@ -118,7 +118,23 @@ impl StreamMachine {
         if state.last_exact {
             return Some(state.last);
         }
-        self.downwards(state.last).find(|sequence| read_matches(*sequence, source, |found| found == subject))
+        self.last_down_from(state.last, subject, source)
+    }
+
+    /// The highest stored message of a subject at or below a sequence.
+    fn last_down_from<S: MessageSource>(&self, to: u64, subject: &[u8], source: &S) -> Option<u64> {
+        let mut to = self.content.previous_stored(to)?;
+        loop {
+            let Ok(found) = source.previous_of_subject(subject, to) else {
+                // The tables that would know it can not be read.
+                return self.downwards(to).find(|sequence| read_matches(*sequence, source, |found| found == subject));
+            };
+            let found = found?;
+            if self.content.is_stored(found) && !self.lost.contains(found) {
+                return Some(found);
+            }
+            to = self.content.previous_stored(found.checked_sub(1)?)?;
+        }
     }
 
     /// The last message that one of the filters matches.
@@ -135,7 +151,23 @@ impl StreamMachine {
         if bound.exact {
             return Some(bound.sequence);
         }
-        self.downwards(bound.sequence).find(|sequence| read_matches(*sequence, source, |found| any(filters, found)))
+        // Subjects whose last message is not known have it below a bound: those with the highest are looked at first.
+        let (mut best, mut unsure) = (None, Vec::new());
+        self.subjects.for_each_match_of(filters, 0, |subject, state| {
+            match state.last_exact {
+                true => best = best.max(Some(state.last)),
+                false => unsure.push((state.last, subject.to_vec())),
+            }
+            ControlFlow::Continue(())
+        });
+        unsure.sort_unstable_by(|one, other| other.cmp(one));
+        for (bound, subject) in unsure {
+            if best >= Some(bound) {
+                break;
+            }
+            best = best.max(self.last_down_from(bound, &subject, source));
+        }
+        best
     }
 
     /// The lowest message at or above `from` that one of the filters matches.
@@ -204,7 +236,7 @@ impl StreamMachine {
             some => some.iter().map(AsRef::as_ref).collect(),
         };
         let mut sequences = Vec::new();
-        let mut to_look_up: Vec<Vec<u8>> = Vec::new();
+        let mut to_look_up: Vec<(u64, Vec<u8>)> = Vec::new();
         let mut too_many = false;
         self.subjects.for_each_match_of(&filters, 0, |subject, state| {
             if state.first > up_to {
@@ -216,16 +248,15 @@ impl StreamMachine {
             }
             match state.last_exact && state.last <= up_to {
                 true => sequences.push(state.last),
-                false => to_look_up.push(subject.to_vec()),
+                false => to_look_up.push((state.last.min(up_to), subject.to_vec())),
             }
             ControlFlow::Continue(())
         });
         if too_many {
             return Err(TooManySubjects);
         }
-        for subject in to_look_up {
-            let mut candidates = self.downwards(up_to);
-            sequences.extend(candidates.find(|sequence| read_matches(*sequence, source, |found| found == subject)));
+        for (bound, subject) in to_look_up {
+            sequences.extend(self.last_down_from(bound, &subject, source));
         }
         sequences.sort_unstable();
         Ok(sequences)

@@ -23,6 +23,12 @@ pub trait MessageSource {
     /// # Errors
     /// When it is not known.
     fn next_of_subject(&self, subject: &[u8], from: u64) -> Result<Option<u64>, Unreadable>;
+
+    /// The highest one at or below `to`, likewise.
+    ///
+    /// # Errors
+    /// When it is not known.
+    fn previous_of_subject(&self, subject: &[u8], to: u64) -> Result<Option<u64>, Unreadable>;
 }
 
 /// A message in its place.
@@ -88,5 +94,9 @@ impl<S: MessageSource> MessageSource for &S {
 
     fn next_of_subject(&self, subject: &[u8], from: u64) -> Result<Option<u64>, Unreadable> {
         S::next_of_subject(self, subject, from)
+    }
+
+    fn previous_of_subject(&self, subject: &[u8], to: u64) -> Result<Option<u64>, Unreadable> {
+        S::previous_of_subject(self, subject, to)
     }
 }

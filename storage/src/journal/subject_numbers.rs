@@ -136,6 +136,64 @@ impl Journal {
         Err(ReadError::NotFound)
     }
 
+    /// The highest sequence at or below `to` of a message on exactly this subject, with the same reservations as
+    /// [`next_of_subject`](Self::next_of_subject).
+    ///
+    /// # Errors
+    /// When tables that may name it can not be read, nor made anew.
+    pub fn previous_of_subject(&self, group: GroupId, to: u64, subject: &[u8]) -> Result<Option<u64>, ReadError> {
+        for _ in 0..LOOKUPS_MAX {
+            match self.try_previous_of_subject(group, to, subject) {
+                Err(Unread::Moved) => {}
+                found => return found.map_err(ReadError::from),
+            }
+        }
+        Err(ReadError::NotFound)
+    }
+
+    /// [`Unread::Moved`] when a segment went meanwhile.
+    fn try_previous_of_subject(&self, group: GroupId, to: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
+        let (mut best, mut spans) = {
+            let directory = self.shared.directory.read();
+            let Some(group) = directory.group(group) else { return Ok(None) };
+            let best = group.live.iter().filter_map(|span| previous_in_live(span, to, subject)).max();
+            let reaches = |span: &&Arc<SealedSpan>| span.numbers.first_sequence <= to;
+            (best, group.sealed.iter().filter(reaches).cloned().collect::<Vec<_>>())
+        };
+        spans.sort_unstable_by_key(|span| std::cmp::Reverse(span.numbers.last_sequence));
+        for span in spans {
+            if best.is_some_and(|best| best >= span.numbers.last_sequence) {
+                break;
+            }
+            let found = self.previous_in_sealed(&span, to, subject)?;
+            best = best.into_iter().chain(found).max();
+        }
+        Ok(best)
+    }
+
+    fn previous_in_sealed(&self, span: &Arc<SealedSpan>, to: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
+        let mut to = to;
+        while let Some(found) =
+            self.shared.by_section(span, subject, |section, id| previous_in_section(section, id, to))?
+        {
+            if !self.is_doubtful(span, found, subject) {
+                return Ok(Some(found));
+            }
+            let Some(below) = found.checked_sub(1) else { break };
+            to = below;
+        }
+        Ok(None)
+    }
+
+    /// Another entry may have taken the place in the log of what the table names.
+    fn is_doubtful(&self, span: &SealedSpan, found: u64, subject: &[u8]) -> bool {
+        let reads_so = || {
+            let record = self.read_message(span.numbers.group, found);
+            record.is_ok_and(|record| record.subject() == subject)
+        };
+        span.has_replaced() && !reads_so()
+    }
+
     /// [`Unread::Moved`] when a segment came or went meanwhile.
     fn try_next_of_subject(&self, group: GroupId, from: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
         let (mut best, arrangement, mut spans, mut passed) = {
@@ -163,14 +221,10 @@ impl Journal {
 
     fn next_in_sealed(&self, span: &Arc<SealedSpan>, from: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
         let mut from = from;
-        while let Some(found) = self.shared.next_by_section(span, from, subject)? {
-            // Another entry may have taken its place in the log.
-            let is_doubtful = span.has_replaced();
-            let reads_so = || {
-                let record = self.read_message(span.numbers.group, found);
-                record.is_ok_and(|record| record.subject() == subject)
-            };
-            if !is_doubtful || reads_so() {
+        while let Some(found) =
+            self.shared.by_section(span, subject, |section, id| next_in_section(section, id, from))?
+        {
+            if !self.is_doubtful(span, found, subject) {
                 return Ok(Some(found));
             }
             from = found + 1;
@@ -180,14 +234,20 @@ impl Journal {
 }
 
 impl Shared {
-    fn next_by_section(&self, span: &Arc<SealedSpan>, from: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
+    /// What the tables of a span say about the number that a subject has there.
+    fn by_section(
+        &self,
+        span: &Arc<SealedSpan>,
+        subject: &[u8],
+        find: impl Fn(&Section, u32) -> Option<u64>,
+    ) -> Result<Option<u64>, Unread> {
         let section = self.section(span)?;
         let number = self.subject_numbers.find(span, section, subject);
-        let found = number.and_then(|number| next_in_section(section, number, from));
+        let found = number.and_then(|number| find(section, number));
         if self.lacks_pages(&span.segment) {
             // Zeros are no subjects.
             let section = self.section_anew(span)?;
-            return Ok(find_among(section, subject).and_then(|number| next_in_section(section, number, from)));
+            return Ok(find_among(section, subject).and_then(|number| find(section, number)));
         }
         if span.segment.is_retired() { Err(Unread::Moved) } else { Ok(found) }
     }
@@ -210,6 +270,43 @@ impl Known {
         let end = find_from(runs, length, self.last.saturating_add(1)).map_or(length, |(_, position)| position);
         start..end.max(start)
     }
+}
+
+impl Known {
+    /// Positions of messages among which the subject's previous one is.
+    fn positions_down(&self, runs: &[Run], length: usize, to: u64) -> Range<usize> {
+        // Before the last of two there is only the first one.
+        let end = if self.count == 2 && to < self.last { self.first } else { self.last };
+        let start = find_from(runs, length, self.first).map_or(length, |(_, position)| position);
+        let end = find_from(runs, length, end.min(to).saturating_add(1)).map_or(length, |(_, position)| position);
+        start..end.max(start)
+    }
+}
+
+fn previous_in_section(section: &Section, number: u32, to: u64) -> Option<u64> {
+    let (subject, _) = section.subject(number)?;
+    if subject.first > to {
+        return None;
+    }
+    let known = Known { count: subject.count, first: subject.first, last: subject.last };
+    let mut positions = known.positions_down(&section.sequence_runs, section.message_count(), to);
+    let position = positions.rfind(|position| section.subject_id(*position) == Some(number))?;
+    number_at(&section.sequence_runs, position)
+}
+
+fn previous_in_live(span: &LiveSpan, to: u64, subject: &[u8]) -> Option<u64> {
+    let number = span.subjects.find(subject)?;
+    let entry = span.subjects.entries().get(number as usize)?;
+    if entry.first > to {
+        return None;
+    }
+    let known = Known { count: entry.count, first: entry.first, last: entry.last };
+    let runs = span.messages.runs();
+    let mut positions = known.positions_down(runs, span.messages.len(), to);
+    let at = positions.rfind(|position| span.subject_ids.get(*position) == Some(&number));
+    let plain = at.and_then(|at| number_at(runs, at));
+    let odd = span.odd.range(..=to).rev().find(|(_, (_, of))| *of == number).map(|(sequence, _)| *sequence);
+    plain.into_iter().chain(odd).max()
 }
 
 fn next_in_section(section: &Section, number: u32, from: u64) -> Option<u64> {

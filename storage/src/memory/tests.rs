@@ -88,6 +88,13 @@ fn log_agrees_with_the_naive_one() {
                             log.next_of_subject(from, &part(from, len)),
                             on_it.next().map(|(sequence, _)| *sequence)
                         );
+                        let mut on_it = naive
+                            .range(..=from)
+                            .filter(|(sequence, sizes)| part(**sequence, sizes.0) == part(from, len));
+                        assert_eq!(
+                            log.previous_of_subject(from, &part(from, len)),
+                            on_it.next_back().map(|(sequence, _)| *sequence)
+                        );
                     }
                 }
             }

@@ -105,8 +105,8 @@ fn copies_out_of_order_are_found_in_order() {
     assert_eq!(journal.read_message(GROUP, 12).unwrap().payload(), b"copy");
 }
 
-/// The lowest sequence at or above each, by reading messages.
-fn check_next_of_subject(journal: &Journal, subjects: &[String], last: u64) {
+/// The lowest sequence at or above each, and the highest at or below, by reading messages.
+fn check_of_subject(journal: &Journal, subjects: &[String], last: u64) {
     let mut sequences = vec![Vec::new(); subjects.len()];
     let mut cursor = journal.scan(GROUP, 0);
     while let Some(record) = cursor.next().unwrap() {
@@ -118,13 +118,17 @@ fn check_next_of_subject(journal: &Journal, subjects: &[String], last: u64) {
             let expected = sequences.iter().find(|sequence| **sequence >= from).copied();
             let found = journal.next_of_subject(GROUP, from, subject.as_bytes()).unwrap();
             assert_eq!(found, expected, "{subject} from {from}");
+            let expected = sequences.iter().rfind(|sequence| **sequence <= from).copied();
+            let found = journal.previous_of_subject(GROUP, from, subject.as_bytes()).unwrap();
+            assert_eq!(found, expected, "{subject} down from {from}");
         }
     }
     assert_eq!(journal.next_of_subject(GROUP, 0, b"none").unwrap(), None);
+    assert_eq!(journal.previous_of_subject(GROUP, u64::MAX, b"none").unwrap(), None);
 }
 
 #[test]
-fn the_next_message_of_a_subject_is_found_in_every_kind_of_segment() {
+fn the_next_and_the_previous_message_of_a_subject_are_found_in_every_kind_of_segment() {
     for (map_sealed, count) in [(true, 3), (true, 300), (false, 300)] {
         let subjects: Vec<String> = (0..count).map(|number| format!("key.{number}")).collect();
         let io = SimIo::new();
@@ -152,14 +156,14 @@ fn the_next_message_of_a_subject_is_found_in_every_kind_of_segment() {
         }
         journal.drive();
         assert!(journal.stats().segments > 3);
-        check_next_of_subject(&journal, &subjects, last + 9);
+        check_of_subject(&journal, &subjects, last + 9);
         journal.close();
-        check_next_of_subject(&open(&io, options).journal, &subjects, last + 9);
+        check_of_subject(&open(&io, options).journal, &subjects, last + 9);
     }
 }
 
 #[test]
-fn the_next_message_of_a_subject_is_found_without_reading_any() {
+fn neighbours_on_a_subject_are_found_without_reading_any_message() {
     let stored = stored(true);
     let io = stored.io.fork();
     try_open(&io).unwrap().journal.close();
@@ -172,4 +176,5 @@ fn the_next_message_of_a_subject_is_found_without_reading_any() {
     let journal = try_open(&io).unwrap().journal;
     assert!(journal.read_message(GROUP, 2).is_err());
     assert_eq!(journal.next_of_subject(GROUP, 2, b"s.1").unwrap(), Some(4));
+    assert_eq!(journal.previous_of_subject(GROUP, 12, b"s.1").unwrap(), Some(10));
 }

@@ -314,6 +314,20 @@ fn difference(opened: &Opened, model: &Model) -> Option<String> {
             if of_subject != expected {
                 return Some(format!("{id:?} of subject {of_subject:?}, not {expected:?}"));
             }
+            let mut downwards = Vec::new();
+            let mut to = Some(u64::MAX);
+            while let Some(bound) = to {
+                match journal.previous_of_subject(id, bound, subject) {
+                    Ok(Some(sequence)) if sequence > state.released => downwards.push(sequence),
+                    Ok(_) => break,
+                    Err(error) => return Some(format!("{id:?} previous of subject: {error}")),
+                }
+                to = downwards.last().and_then(|last| last.checked_sub(1));
+            }
+            downwards.reverse();
+            if downwards != expected {
+                return Some(format!("{id:?} has {downwards:?} on a subject from the end, not {expected:?}"));
+            }
         }
     }
     let mut replayed = BTreeMap::new();

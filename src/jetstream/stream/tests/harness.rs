@@ -71,6 +71,12 @@ impl MessageSource for Store {
         let mut on_it = self.messages.range(from..).filter(known).filter(|(_, message)| message.subject == subject);
         Ok(on_it.next().map(|(sequence, _)| *sequence))
     }
+
+    fn previous_of_subject(&self, subject: &[u8], to: u64) -> Result<Option<u64>, Unreadable> {
+        let known = |(sequence, _): &(&u64, _)| self.subjects_known || !self.damaged.contains(*sequence);
+        let mut on_it = self.messages.range(..=to).filter(known).filter(|(_, message)| message.subject == subject);
+        Ok(on_it.next_back().map(|(sequence, _)| *sequence))
+    }
 }
 
 /// Consumers that know a filter and what they acknowledged.

@@ -545,3 +545,30 @@ fn a_key_that_is_full_costs_no_more_after_a_start_than_before() {
         harness.sequences().into_iter().filter(|sequence| harness.store.messages[sequence].subject == b"s.7").collect();
     assert_eq!(of_key, [903, 904, 905]);
 }
+
+/// Each key of which the last message had gone was looked for from the end of the stream down, at every request: a minute
+/// for a thousand keys, under the stream's lock.
+#[test]
+fn the_last_messages_of_keys_are_found_without_reading_the_stream() {
+    let mut harness = Harness::new(StreamConfig { allow_direct: true, ..config() });
+    for nth in 0..600 {
+        harness.put(&format!("s.{}", nth % 300));
+    }
+    (0..50).for_each(|_| drop(harness.put("s.filler")));
+    for key in 0..300 {
+        let last = harness.put(&format!("s.{key}"));
+        harness.delete(last);
+    }
+    harness.store.reads.set(0);
+    let machine = &harness.machine;
+    for key in 0..300 {
+        let subject = format!("s.{key}");
+        assert_eq!(machine.last_of_subject(subject.as_bytes(), &harness.store), Some(301 + key));
+        assert_eq!(machine.last_matching(&[subject.as_bytes(), b"none.*"], &harness.store), Some(301 + key));
+    }
+    let all: [&[u8]; 1] = [b"s.*"];
+    let expected: Vec<u64> = (301..=600).chain([650]).collect();
+    assert_eq!(machine.last_per_subject(&all, u64::MAX, 1000, &harness.store).unwrap(), expected);
+    assert_eq!(machine.last_per_subject(&all, 300, 1000, &harness.store).unwrap(), (1..=300).collect::<Vec<_>>());
+    assert_eq!(harness.store.reads.get(), 0);
+}
