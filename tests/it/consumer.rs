@@ -114,6 +114,29 @@ fn deliveries_that_reach_nobody_go_to_the_next_request() {
     });
 }
 
+/// What was skipped over stayed for ever: nobody was left to acknowledge it.
+#[test]
+fn a_reset_forwards_gives_up_what_it_skips_in_an_interest_stream() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({"retention": "interest"})).await;
+        js.consumer("S", "C", json!({"max_deliver": 1, "ack_wait": SECOND / 10})).await;
+        js.consumer("S", "D", json!({"filter_subject": "s.b"})).await;
+        js.publish_many("s.a", 4).await;
+        js.publish("s.b", "5").await;
+        js.publish_many("s.a", 2).await;
+        js.fetch("S", "C", 1).await;
+        js.until("CONSUMER.INFO.S.C", "one is given up", |info| info["num_ack_pending"] == 0).await;
+        js.fetch("S", "C", 2).await;
+        js.ok("CONSUMER.RESET.S.C", json!({"seq": 6})).await;
+        assert_eq!(js.contents("S").await, ["5", "1", "2"], "the other consumer's stays");
+        let rest = js.fetch("S", "C", 2).await;
+        for message in &rest {
+            js.confirm(message, "+ACK").await;
+        }
+        assert_eq!(js.contents("S").await, ["5"]);
+    });
+}
+
 /// Asks for five messages so many times, from a connection of its own.
 fn ask(address: &str, times: u64) {
     use std::io::{Read, Write};
