@@ -137,6 +137,39 @@ fn a_reset_forwards_gives_up_what_it_skips_in_an_interest_stream() {
     });
 }
 
+/// What the consumer had passed over, since its filter did not match by then, was kept for an ack that names all up to it,
+/// which counted only what had been delivered.
+#[test]
+fn what_was_passed_over_is_not_kept_once_the_filter_is_wider() {
+    for policy in ["all", "explicit", "none"] {
+        with_jetstream(|js| async move {
+            js.stream("S", json!({"retention": "interest"})).await;
+            js.consumer("S", "C", json!({"ack_policy": policy, "filter_subject": "s.a"})).await;
+            js.consumer("S", "D", json!({})).await;
+            for subject in ["s.a", "s.b", "s.a", "s.b"] {
+                js.publish(subject, subject).await;
+            }
+            let acks_up_to = |messages: Vec<async_nats::Message>| {
+                let js = &js;
+                async move {
+                    for message in messages.iter().filter(|_| policy != "none") {
+                        js.confirm(message, "+ACK").await;
+                    }
+                }
+            };
+            // It asks for one more, and looks at all there is.
+            acks_up_to(js.fetch_now("S", "C", 3).await).await;
+            js.consumer("S", "C", json!({"ack_policy": policy, "filter_subject": "s.*"})).await;
+            js.publish("s.a", "last").await;
+            for message in js.fetch("S", "D", 5).await {
+                js.confirm(&message, "+ACK").await;
+            }
+            acks_up_to(js.fetch("S", "C", 1).await).await;
+            js.until("STREAM.INFO.S", "nobody needs anything", |info| info["state"]["messages"] == 0).await;
+        });
+    }
+}
+
 /// Asks for five messages so many times, from a connection of its own.
 fn ask(address: &str, times: u64) {
     use std::io::{Read, Write};
