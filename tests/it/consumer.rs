@@ -2,6 +2,7 @@
 
 use crate::harness::PATIENCE;
 use crate::jetstream::{Js, MOMENT, consumer_config, coordinates, header, stream_config, text, texts, with_jetstream};
+use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::{self, DeliverPolicy, pull, push};
 use futures::{StreamExt, TryStreamExt};
@@ -168,6 +169,21 @@ fn what_was_passed_over_is_not_kept_once_the_filter_is_wider() {
             js.until("STREAM.INFO.S", "nobody needs anything", |info| info["state"]["messages"] == 0).await;
         });
     }
+}
+
+/// It got no answer, and took one of the places of those who wait.
+#[test]
+fn an_ack_that_asks_for_the_next_message_is_answered_by_a_paused_consumer() {
+    with_jetstream(|js| async move {
+        filled(&js, json!({}), 2).await;
+        js.consumer("S", "C", json!({})).await;
+        let message = js.fetch("S", "C", 1).await.remove(0);
+        js.ok("CONSUMER.PAUSE.S.C", json!({"pause_until": "2999-01-01T00:00:00Z"})).await;
+        let reply = message.reply.clone().unwrap();
+        let answer = js.request(reply.as_str(), HeaderMap::new(), r#"+NXT {"no_wait":true}"#).await;
+        assert_eq!(answer.status.map(|status| status.as_u16()), Some(404));
+        assert_eq!(js.consumer_info("S", "C").await["num_waiting"], 0);
+    });
 }
 
 /// Asks for five messages so many times, from a connection of its own.
