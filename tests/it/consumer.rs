@@ -186,6 +186,53 @@ fn an_ack_that_asks_for_the_next_message_is_answered_by_a_paused_consumer() {
     });
 }
 
+#[test]
+fn each_update_of_a_paused_consumer_tells_that_it_is_paused() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({})).await;
+        js.consumer("S", "C", json!({})).await;
+        let mut advisories = js.subscribe("$JS.EVENT.ADVISORY.CONSUMER.PAUSE.S.C").await;
+        // One of them changes nothing, and one is beyond what a time can be here.
+        for until in ["2100-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
+            js.ok("CONSUMER.PAUSE.S.C", json!({"pause_until": until})).await;
+            assert_eq!(advisories.json().await["paused"], true);
+            for description in ["x", "x", "y"] {
+                js.consumer("S", "C", json!({"description": description})).await;
+                assert_eq!(advisories.json().await["paused"], true, "{until} {description}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_pinned_client_that_asks_for_headers_gets_them_in_the_order_of_nats_server() {
+    with_jetstream(|js| async move {
+        filled(&js, json!({}), 1).await;
+        let config = json!({"headers_only": true, "priority_policy": "pinned_client", "priority_groups": ["g"]});
+        js.consumer("S", "C", config).await;
+        let server = js.client.server_info();
+        let address = format!("{}:{}", server.host, server.port);
+        let read = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            let body = r#"{"batch":1,"expires":5000000000,"group":"g"}"#;
+            let request = format!("PUB $JS.API.CONSUMER.MSG.NEXT.S.C in.order {}\r\n{body}\r\n", body.len());
+            socket.write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB in.order 1\r\n").unwrap();
+            socket.write_all(request.as_bytes()).unwrap();
+            let (mut read, mut piece) = (Vec::new(), [0; 4096]);
+            while !read.ends_with(b"\r\n\r\n\r\n") {
+                let length = socket.read(&mut piece).unwrap();
+                assert!(length > 0, "the connection ended");
+                read.extend_from_slice(&piece[..length]);
+            }
+            String::from_utf8(read).unwrap()
+        });
+        let read = read.join().unwrap();
+        let at = |name: &str| read.find(name).expect("the header is there");
+        assert!(at("Nats-Msg-Size") < at("Nats-Pin-Id"), "{read}");
+    });
+}
+
 /// Asks for five messages so many times, from a connection of its own.
 fn ask(address: &str, times: u64) {
     use std::io::{Read, Write};

@@ -89,12 +89,15 @@ impl Core {
                 if let Some(name) = name {
                     self.take_up(*id);
                     self.advise_consumer(&name, "create", "CREATED", publisher);
-                    self.with_consumer(*id, publisher, |live, _, outputs| live.consumer.tell_paused(outputs));
+                    self.tell_paused(*id, publisher);
                     // Not at once: the answer tells of the consumer before its first delivery.
                     self.shared.queue(Job::deliver(self.log.id(), *id));
                 }
             }
-            ConsumerChange::Update => self.consumer_updated(*id, publisher),
+            ConsumerChange::Update => {
+                self.tell_paused(*id, publisher);
+                self.consumer_updated(*id, publisher);
+            }
             ConsumerChange::Delete => {
                 if let Some(mut live) = self.live.remove(id) {
                     let mut outputs = Outputs::default();
@@ -115,6 +118,11 @@ impl Core {
             let ids: Vec<u64> = self.live.keys().copied().collect();
             ids.into_iter().for_each(|id| self.consumer_updated(id, publisher));
         }
+    }
+
+    /// Whoever creates or updates a paused consumer is reminded of that.
+    pub(super) fn tell_paused(&mut self, id: u64, publisher: &mut Publisher) {
+        self.with_consumer(id, publisher, |live, context, outputs| live.consumer.tell_paused(context, outputs));
     }
 
     fn consumer_updated(&mut self, id: u64, publisher: &mut Publisher) {
