@@ -12,7 +12,7 @@ use prost::Message;
 use tracing::error;
 
 use super::api::{ConsumerConfig, json};
-use super::consumer::{ConsumerState, Filter, delta};
+use super::consumer::{ConsumerState, Delta, Filter, delta};
 use super::stream::{ConsumerChange, Consumers, Interest, LostInterest};
 
 /// One consumer.
@@ -158,16 +158,24 @@ impl ConsumerTable {
         id: u64,
         body: &[u8],
         released: &mut Vec<RangeInclusive<u64>>,
-    ) -> Result<(), MalformedConsumer> {
-        let Some(record) = self.records.get_mut(&id) else { return Ok(()) };
+    ) -> Result<Option<LostInterest>, MalformedConsumer> {
+        let Some(record) = self.records.get_mut(&id) else { return Ok(None) };
+        let mut lost: Option<LostInterest> = None;
         for change in delta::decode(body) {
             let change = change.map_err(|_| MalformedConsumer)?;
+            if let Delta::Reset { stream } = change {
+                let before = record.interest().map(|before| LostInterest { until: stream, ..before });
+                lost = match (lost, before) {
+                    (Some(lost), Some(before)) => Some(lost.and(before)),
+                    (lost, before) => lost.or(before),
+                };
+            }
             record.state.apply(&change, |sequence| match released.last_mut() {
                 Some(last) if *last.end() + 1 == sequence => *last = *last.start()..=sequence,
                 _ => released.push(sequence..=sequence),
             });
         }
-        Ok(())
+        Ok(lost)
     }
 }
 
@@ -202,6 +210,7 @@ impl ConsumerRecord {
             filters: self.filter.as_slice().to_vec(),
             from: self.state.ack_floor().stream + 1,
             below: self.state.exhausted().collect(),
+            until: u64::MAX,
         })
     }
 }
@@ -243,7 +252,7 @@ impl Consumers for ConsumerTable {
                 .map(|()| None),
             ConsumerChange::Update => self.update(id, body),
             ConsumerChange::Delete => Ok(self.delete(id)),
-            ConsumerChange::Delta => self.delta(id, body, acked).map(|()| None),
+            ConsumerChange::Delta => self.delta(id, body, acked),
         };
         applied.unwrap_or_else(|problem| {
             // The record's checksum was right, so this was written by us: every replica skips it alike.

@@ -175,11 +175,11 @@ impl Live {
             return publisher.publish_with_line(cache, target, message.subject, line, message.headers, message.payload);
         }
         let mut block = message.headers.to_vec();
-        if !delivery.pin.is_none() {
-            headers::append(&mut block, "Nats-Pin-Id", outputs.text(delivery.pin));
-        }
         if settings.headers_only {
             headers::append(&mut block, "Nats-Msg-Size", message.payload.len().to_string().as_bytes());
+        }
+        if !delivery.pin.is_none() {
+            headers::append(&mut block, "Nats-Pin-Id", outputs.text(delivery.pin));
         }
         let payload: &[u8] = if settings.headers_only { &[] } else { message.payload };
         publisher.publish_with_line(cache, target, message.subject, line, &block, payload)

@@ -2,6 +2,7 @@
 
 use crate::harness::PATIENCE;
 use crate::jetstream::{Js, MOMENT, consumer_config, coordinates, header, stream_config, text, texts, with_jetstream};
+use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::{self, DeliverPolicy, pull, push};
 use futures::{StreamExt, TryStreamExt};
@@ -111,6 +112,124 @@ fn deliveries_that_reach_nobody_go_to_the_next_request() {
         let others = js.fetch_now("S", "C", 3).await;
         assert_eq!(texts(&others), ["2", "3"]);
         assert_eq!(others.iter().map(|message| coordinates(message).deliveries).collect::<Vec<_>>(), [1, 1]);
+    });
+}
+
+/// What was skipped over stayed for ever: nobody was left to acknowledge it.
+#[test]
+fn a_reset_forwards_gives_up_what_it_skips_in_an_interest_stream() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({"retention": "interest"})).await;
+        js.consumer("S", "C", json!({"max_deliver": 1, "ack_wait": SECOND / 10})).await;
+        js.consumer("S", "D", json!({"filter_subject": "s.b"})).await;
+        js.publish_many("s.a", 4).await;
+        js.publish("s.b", "5").await;
+        js.publish_many("s.a", 2).await;
+        js.fetch("S", "C", 1).await;
+        js.until("CONSUMER.INFO.S.C", "one is given up", |info| info["num_ack_pending"] == 0).await;
+        js.fetch("S", "C", 2).await;
+        js.ok("CONSUMER.RESET.S.C", json!({"seq": 6})).await;
+        assert_eq!(js.contents("S").await, ["5", "1", "2"], "the other consumer's stays");
+        let rest = js.fetch("S", "C", 2).await;
+        for message in &rest {
+            js.confirm(message, "+ACK").await;
+        }
+        assert_eq!(js.contents("S").await, ["5"]);
+    });
+}
+
+/// What the consumer had passed over, since its filter did not match by then, was kept for an ack that names all up to it,
+/// which counted only what had been delivered.
+#[test]
+fn what_was_passed_over_is_not_kept_once_the_filter_is_wider() {
+    for policy in ["all", "explicit", "none"] {
+        with_jetstream(|js| async move {
+            js.stream("S", json!({"retention": "interest"})).await;
+            js.consumer("S", "C", json!({"ack_policy": policy, "filter_subject": "s.a"})).await;
+            js.consumer("S", "D", json!({})).await;
+            for subject in ["s.a", "s.b", "s.a", "s.b"] {
+                js.publish(subject, subject).await;
+            }
+            let acks_up_to = |messages: Vec<async_nats::Message>| {
+                let js = &js;
+                async move {
+                    for message in messages.iter().filter(|_| policy != "none") {
+                        js.confirm(message, "+ACK").await;
+                    }
+                }
+            };
+            // It asks for one more, and looks at all there is.
+            acks_up_to(js.fetch_now("S", "C", 3).await).await;
+            js.consumer("S", "C", json!({"ack_policy": policy, "filter_subject": "s.*"})).await;
+            js.publish("s.a", "last").await;
+            for message in js.fetch("S", "D", 5).await {
+                js.confirm(&message, "+ACK").await;
+            }
+            acks_up_to(js.fetch("S", "C", 1).await).await;
+            js.until("STREAM.INFO.S", "nobody needs anything", |info| info["state"]["messages"] == 0).await;
+        });
+    }
+}
+
+/// It got no answer, and took one of the places of those who wait.
+#[test]
+fn an_ack_that_asks_for_the_next_message_is_answered_by_a_paused_consumer() {
+    with_jetstream(|js| async move {
+        filled(&js, json!({}), 2).await;
+        js.consumer("S", "C", json!({})).await;
+        let message = js.fetch("S", "C", 1).await.remove(0);
+        js.ok("CONSUMER.PAUSE.S.C", json!({"pause_until": "2999-01-01T00:00:00Z"})).await;
+        let reply = message.reply.clone().unwrap();
+        let answer = js.request(reply.as_str(), HeaderMap::new(), r#"+NXT {"no_wait":true}"#).await;
+        assert_eq!(answer.status.map(|status| status.as_u16()), Some(404));
+        assert_eq!(js.consumer_info("S", "C").await["num_waiting"], 0);
+    });
+}
+
+#[test]
+fn each_update_of_a_paused_consumer_tells_that_it_is_paused() {
+    with_jetstream(|js| async move {
+        js.stream("S", json!({})).await;
+        js.consumer("S", "C", json!({})).await;
+        let mut advisories = js.subscribe("$JS.EVENT.ADVISORY.CONSUMER.PAUSE.S.C").await;
+        // One of them changes nothing, and one is beyond what a time can be here.
+        for until in ["2100-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
+            js.ok("CONSUMER.PAUSE.S.C", json!({"pause_until": until})).await;
+            assert_eq!(advisories.json().await["paused"], true);
+            for description in ["x", "x", "y"] {
+                js.consumer("S", "C", json!({"description": description})).await;
+                assert_eq!(advisories.json().await["paused"], true, "{until} {description}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_pinned_client_that_asks_for_headers_gets_them_in_the_order_of_nats_server() {
+    with_jetstream(|js| async move {
+        filled(&js, json!({}), 1).await;
+        let config = json!({"headers_only": true, "priority_policy": "pinned_client", "priority_groups": ["g"]});
+        js.consumer("S", "C", config).await;
+        let server = js.client.server_info();
+        let address = format!("{}:{}", server.host, server.port);
+        let read = std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let mut socket = std::net::TcpStream::connect(address).unwrap();
+            let body = r#"{"batch":1,"expires":5000000000,"group":"g"}"#;
+            let request = format!("PUB $JS.API.CONSUMER.MSG.NEXT.S.C in.order {}\r\n{body}\r\n", body.len());
+            socket.write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\nSUB in.order 1\r\n").unwrap();
+            socket.write_all(request.as_bytes()).unwrap();
+            let (mut read, mut piece) = (Vec::new(), [0; 4096]);
+            while !read.ends_with(b"\r\n\r\n\r\n") {
+                let length = socket.read(&mut piece).unwrap();
+                assert!(length > 0, "the connection ended");
+                read.extend_from_slice(&piece[..length]);
+            }
+            String::from_utf8(read).unwrap()
+        });
+        let read = read.join().unwrap();
+        let at = |name: &str| read.find(name).expect("the header is there");
+        assert!(at("Nats-Msg-Size") < at("Nats-Pin-Id"), "{read}");
     });
 }
 

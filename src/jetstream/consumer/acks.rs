@@ -115,14 +115,12 @@ impl Consumer {
         self.watch_acks_of(pending.deliveries, context.now);
     }
 
+    /// Told also when the message is done already, or never was delivered: as nats-server does it.
     fn terminate(&mut self, numbers: &ReplyNumbers, reason: &[u8], context: &Context<'_>, out: &mut Outputs) -> bool {
         let ReplyNumbers { stream_sequence, consumer_sequence, deliveries, .. } = *numbers;
-        let was_pending = self.state.pending.contains(stream_sequence);
         let known = self.acknowledge(numbers, false, context, out);
-        if was_pending {
-            let reason = out.hold_copy(reason);
-            out.advisory(Advisory::Terminated { consumer_sequence, stream_sequence, deliveries, reason });
-        }
+        let reason = out.hold_copy(reason);
+        out.advisory(Advisory::Terminated { consumer_sequence, stream_sequence, deliveries, reason });
         known
     }
 

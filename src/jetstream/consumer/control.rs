@@ -46,9 +46,9 @@ impl Consumer {
         paused
     }
 
-    /// A new consumer may begin with a pause, which is told like any other.
-    pub fn tell_paused(&self, out: &mut Outputs) {
-        if self.pause_ends_at != NEVER {
+    /// A new consumer may begin with a pause, which is told like any other, and with each update again.
+    pub fn tell_paused(&self, context: &Context<'_>, out: &mut Outputs) {
+        if self.state.pause_until > context.now {
             out.advisory(Advisory::Paused { until: self.state.pause_until, paused: true });
         }
     }

@@ -119,11 +119,11 @@ impl ConsumerState {
         if stream <= self.ack_floor.stream {
             return false;
         }
-        match self.ack_policy {
-            AckPolicy::Explicit if stream < self.next => self.pending.contains(stream),
-            _ if stream < self.next => true,
-            _ => self.last_per_subject.as_ref().is_none_or(|list| list.wants(stream)),
+        if stream < self.next {
+            // What was passed over did not match by then, and nobody will acknowledge it.
+            return self.pending.contains(stream);
         }
+        self.last_per_subject.as_ref().is_none_or(|list| list.wants(stream))
     }
 
     /// Applies an encoded batch. Appends to `released` the messages this consumer has just stopped needing.

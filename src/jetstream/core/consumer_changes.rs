@@ -64,6 +64,7 @@ impl Core {
         };
         // Workers that make sure of their consumer whenever they start ask for what there is already.
         if self.coming_consumer_config(id).is_some_and(|coming| **coming == *config) {
+            self.tell_paused(id, publisher);
             return self.when_applied(publisher, done);
         }
         let coming = Arc::new(config.clone());

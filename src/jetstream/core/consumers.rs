@@ -12,7 +12,7 @@ use crate::jetstream::api::consumer_config::AckPolicy;
 use crate::jetstream::api::responses::{ConsumerPaused, ConsumerReset};
 use crate::jetstream::api::stream_config::Retention;
 use crate::jetstream::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, Timestamp, error_codes, validate};
-use crate::jetstream::consumer::End;
+use crate::jetstream::consumer::{AckBody, End};
 use crate::jetstream::consumer::{
     Consumer, Context, Outputs, PassBound, Progress, Undelivered, reply_subject::ReplyNumbers,
 };
@@ -89,12 +89,15 @@ impl Core {
                 if let Some(name) = name {
                     self.take_up(*id);
                     self.advise_consumer(&name, "create", "CREATED", publisher);
-                    self.with_consumer(*id, publisher, |live, _, outputs| live.consumer.tell_paused(outputs));
+                    self.tell_paused(*id, publisher);
                     // Not at once: the answer tells of the consumer before its first delivery.
                     self.shared.queue(Job::deliver(self.log.id(), *id));
                 }
             }
-            ConsumerChange::Update => self.consumer_updated(*id, publisher),
+            ConsumerChange::Update => {
+                self.tell_paused(*id, publisher);
+                self.consumer_updated(*id, publisher);
+            }
             ConsumerChange::Delete => {
                 if let Some(mut live) = self.live.remove(id) {
                     let mut outputs = Outputs::default();
@@ -115,6 +118,11 @@ impl Core {
             let ids: Vec<u64> = self.live.keys().copied().collect();
             ids.into_iter().for_each(|id| self.consumer_updated(id, publisher));
         }
+    }
+
+    /// Whoever creates or updates a paused consumer is reminded of that.
+    pub(super) fn tell_paused(&mut self, id: u64, publisher: &mut Publisher) {
+        self.with_consumer(id, publisher, |live, context, outputs| live.consumer.tell_paused(context, outputs));
     }
 
     fn consumer_updated(&mut self, id: u64, publisher: &mut Publisher) {
@@ -370,21 +378,24 @@ impl Core {
         publisher: &mut Publisher,
     ) -> bool {
         let Ok(id) = self.id_of(consumer) else { return false };
-        let mut by_priority = false;
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
             match level_is_met || live.consumer.settings().is_push() {
                 true => live.consumer.pull_request(reply, body, context, outputs),
                 false => Consumer::refuse_api_level(reply, outputs),
             }
-            by_priority = live.consumer.settings().serves_by_priority();
         });
-        if by_priority {
+        self.serve_pulls(id, publisher);
+        input != Input::Unknown
+    }
+
+    /// A request has come: it is served, or told that there is nothing.
+    fn serve_pulls(&mut self, id: u64, publisher: &mut Publisher) {
+        if self.live.get(&id).is_some_and(|live| live.consumer.settings().serves_by_priority()) {
             // What arrives together is weighed together: of two requests the second may be the more urgent.
             self.shared.queue(Job::deliver(self.log.id(), id));
         } else {
             self.deliver(id, publisher);
         }
-        input != Input::Unknown
     }
 
     pub fn ack(
@@ -410,7 +421,9 @@ impl Core {
             return false;
         }
         let now = self.shared.now();
-        if self.live.get(&id).is_some_and(|live| live.consumer.wants_messages(now)) {
+        if reply.is_some() && matches!(AckBody::parse(body), AckBody::AckAndNext(_)) {
+            self.serve_pulls(id, publisher);
+        } else if self.live.get(&id).is_some_and(|live| live.consumer.wants_messages(now)) {
             self.deliver(id, publisher);
         }
         true

@@ -37,14 +37,24 @@ pub trait Consumers: Interest {
     ) -> Option<LostInterest>;
 }
 
-/// What a consumer needed before it was deleted or its filter changed. Everything else is as needed as before.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a consumer needed before it was deleted, reset, or its filter changed. Everything else is as needed as before.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LostInterest {
     /// Empty for every subject.
     pub filters: Vec<Box<[u8]>>,
     /// It had done with what is below this, except for `below`.
     pub from: u64,
     pub below: Vec<u64>,
+    /// What is at or above this is needed as before.
+    pub until: u64,
+}
+
+impl LostInterest {
+    /// Both, of one consumer with the same filters.
+    pub fn and(mut self, other: Self) -> Self {
+        self.below.extend(other.below);
+        Self { from: self.from.min(other.from), until: self.until.max(other.until), ..self }
+    }
 }
 
 /// No consumers at all, as while a stream is rebuilt for inspection.

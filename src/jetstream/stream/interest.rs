@@ -53,7 +53,7 @@ impl StreamMachine {
             }
         }
         let mut from = lost.from;
-        while let Some(sequence) = self.next_matching(from, &lost.filters, source) {
+        while let Some(sequence) = self.next_matching(from, &lost.filters, source).filter(|next| *next < lost.until) {
             self.remove_if_unneeded(sequence, source, interest, effects);
             from = sequence + 1;
         }

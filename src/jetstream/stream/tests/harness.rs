@@ -113,8 +113,12 @@ impl Consumers for FakeConsumers {
         acked: &mut Vec<RangeInclusive<u64>>,
     ) -> Option<LostInterest> {
         let filter = String::from_utf8_lossy(body).into_owned();
-        let lost =
-            |filter: String| LostInterest { filters: vec![filter.into_bytes().into()], from: 0, below: Vec::new() };
+        let lost = |filter: String| LostInterest {
+            filters: vec![filter.into_bytes().into()],
+            from: 0,
+            below: Vec::new(),
+            until: u64::MAX,
+        };
         match change {
             ConsumerChange::Create => drop(self.0.insert(id, (filter, BTreeSet::new()))),
             ConsumerChange::Update => {
