@@ -48,6 +48,26 @@ fn a_stream_is_created_described_updated_listed_and_deleted() {
     });
 }
 
+/// Streams, and consumers by their filters, follow subjects that are not bounded by the control line.
+#[test]
+fn a_subject_of_too_many_tokens_is_invalid() {
+    with_jetstream(|js| async move {
+        let deep = vec!["a"; 200_000].join(".");
+        assert_eq!(js.refused("STREAM.CREATE.D", stream_config("D", json!({"subjects": [&deep]}))).await, 10052);
+        js.stream("S", json!({})).await;
+        let config = json!({"stream_name": "S", "config": {"name": "C", "filter_subject": &deep}});
+        js.refused("CONSUMER.CREATE.S.C", config.clone()).await;
+        let filters = json!({"stream_name": "S", "config": {"name": "C", "filter_subjects": ["x", &deep]}});
+        js.refused("CONSUMER.CREATE.S.C", filters).await;
+        js.api("STREAM.NAMES", json!({"subject": &deep})).await;
+        js.api("STREAM.PURGE.S", json!({"filter": &deep})).await;
+        js.api("STREAM.INFO.S", json!({"subjects_filter": &deep})).await;
+        js.api("STREAM.MSG.GET.S", json!({"last_by_subj": &deep})).await;
+        js.api("STREAM.MSG.GET.S", json!({"seq": 1, "next_by_subj": &deep})).await;
+        assert_eq!(js.publish("s.a", "still there").await, 1);
+    });
+}
+
 #[test]
 fn the_client_library_manages_streams() {
     with_jetstream(|js| async move {
