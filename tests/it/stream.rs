@@ -95,6 +95,46 @@ fn the_client_library_manages_streams() {
 }
 
 #[test]
+fn a_new_age_limit_holds_for_what_is_stored_in_file_and_memory() {
+    for storage in ["file", "memory"] {
+        with_jetstream(|js| async move {
+            let subjects = json!(["s.>"]);
+            js.stream("S", json!({"storage": storage, "subjects": subjects})).await;
+            js.publish("s.a", "x").await;
+            let config = json!({"storage": storage, "subjects": subjects, "max_age": 100_000_000, "duplicate_window": 100_000_000});
+            js.ok("STREAM.UPDATE.S", stream_config("S", config)).await;
+            // Nobody publishes or asks for anything but the number.
+            while js.messages("S").await > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn deleting_what_a_consumer_waits_for_lets_it_go_on_in_file_and_memory() {
+    for storage in ["file", "memory"] {
+        with_jetstream(|js| async move {
+            js.stream("S", json!({"storage": storage})).await;
+            js.consumer("S", "C", json!({"max_ack_pending": 2})).await;
+            for number in 1..=4 {
+                js.publish("s.a", &number.to_string()).await;
+            }
+            let mut messages = js.pull("S", "C", json!({"batch": 4, "expires": 60_000_000_000_u64})).await;
+            for expected in ["1", "2"] {
+                assert_eq!(text(&messages.message().await), expected);
+            }
+            for sequence in [1, 2] {
+                js.ok("STREAM.MSG.DELETE.S", json!({"seq": sequence})).await;
+            }
+            for expected in ["3", "4"] {
+                assert_eq!(text(&messages.message().await), expected, "{storage}");
+            }
+        });
+    }
+}
+
+#[test]
 fn limits_drop_the_oldest_in_file_and_memory() {
     for storage in ["file", "memory"] {
         with_jetstream(|js| async move {
