@@ -1,5 +1,6 @@
 //! Streams over the wire (T-*, P-*, J-*): what is kept, what is refused, and what can be asked.
 
+use crate::harness::TestServer;
 use crate::jetstream::{header, stream_config, text, with_jetstream};
 use async_nats::HeaderMap;
 use futures::TryStreamExt;
@@ -64,8 +65,43 @@ fn a_subject_of_too_many_tokens_is_invalid() {
         js.api("STREAM.INFO.S", json!({"subjects_filter": &deep})).await;
         js.api("STREAM.MSG.GET.S", json!({"last_by_subj": &deep})).await;
         js.api("STREAM.MSG.GET.S", json!({"seq": 1, "next_by_subj": &deep})).await;
+        let transform = json!({"src": ">", "dest": format!("{deep}.>")});
+        let config = stream_config("T", json!({"subject_transform": transform}));
+        assert_eq!(js.refused("STREAM.CREATE.T", config).await, 10156);
         assert_eq!(js.publish("s.a", "still there").await, 1);
     });
+}
+
+/// A record has two bytes for the length of a subject.
+#[test]
+fn a_subject_that_fits_no_record_is_refused_with_an_answer() {
+    let store = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|options| {
+        options.jetstream.enabled = true;
+        options.store_dir = Some(store.path().to_path_buf());
+        options.control_line_bytes_max = 300_000;
+    });
+    let mut client = server.connected();
+    client.send("SUB r 1\r\n");
+    let mut answer = |subject: &str, body: &str| {
+        client.send(format!("PUB {subject} r {}\r\n{body}\r\n", body.len()));
+        assert!(client.line().starts_with("MSG r 1 "));
+        client.line()
+    };
+    let long = "b".repeat(65_000);
+    for storage in ["file", "memory"] {
+        let transform = json!({"src": ">", "dest": format!("{long}.>")});
+        let subjects = [format!("{storage}.>")];
+        let config = json!({"name": storage, "subjects": subjects, "storage": storage, "subject_transform": transform});
+        let created = answer(&format!("$JS.API.STREAM.CREATE.{storage}"), &config.to_string());
+        assert!(created.contains("did_create"), "{:?}", &created[..created.len().min(300)]);
+        let refused = answer(&format!("{storage}.{}", "c".repeat(1000)), "x");
+        assert!(refused.contains("\"err_code\":10054"), "{storage}: {refused:?}");
+        assert!(answer(&format!("{storage}.c"), "x").contains("\"seq\":1"));
+    }
+    let transform = json!({"src": "t", "dest": "b".repeat(70_000)});
+    let config = json!({"name": "T", "subjects": ["t"], "subject_transform": transform});
+    assert!(answer("$JS.API.STREAM.CREATE.T", &config.to_string()).contains("\"err_code\":10156"));
 }
 
 #[test]
