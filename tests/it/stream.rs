@@ -72,6 +72,46 @@ fn a_subject_of_too_many_tokens_is_invalid() {
     });
 }
 
+#[test]
+fn a_batch_of_direct_gets_leaves_what_its_connection_has_no_room_for() {
+    const MESSAGES: usize = 300;
+    let store = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|options| {
+        options.jetstream.enabled = true;
+        options.store_dir = Some(store.path().to_path_buf());
+        options.pending_bytes_max = 4 << 20;
+    });
+    let mut client = server.connected();
+    client.send("SUB r 1\r\n");
+    client.send(publish("$JS.API.STREAM.CREATE.S", r#"{"name":"S","storage":"memory","allow_direct":true}"#));
+    client.line();
+    client.line();
+    for _ in 0..MESSAGES {
+        client.send(publish("S", &"x".repeat(100_000)));
+        client.line();
+        client.line();
+    }
+    // More than sockets hold, asked for twice before anything is read.
+    let ask = publish("$JS.API.DIRECT.GET.S", r#"{"seq":1,"batch":1000,"max_bytes":200000000}"#);
+    client.send(ask.repeat(2));
+    let mut ends = 0;
+    while ends < 2 {
+        let line = client.line();
+        let total: usize = line.trim_end().rsplit(' ').next().unwrap().parse().unwrap();
+        let message = String::from_utf8(client.take(total + 2)).unwrap();
+        if message.starts_with("NATS/1.0 204 EOB") {
+            ends += 1;
+            assert!(!message.contains("Nats-Num-Pending: 0\r\n"), "not all of them fit");
+        }
+    }
+    client.send("PING\r\n");
+    client.expect("PONG\r\n");
+}
+
+fn publish(subject: &str, body: &str) -> String {
+    format!("PUB {subject} r {}\r\n{body}\r\n", body.len())
+}
+
 /// A record has two bytes for the length of a subject.
 #[test]
 fn a_subject_that_fits_no_record_is_refused_with_an_answer() {
