@@ -200,6 +200,17 @@ impl Account {
         self.interest.any_match(subject, |subscription| subscription.outbound().is_some())
     }
 
+    /// So many bytes may be sent with this subject before a client that gets them is closed as a slow consumer, unless its
+    /// socket takes some meanwhile; without bound when no client does.
+    pub fn room(&self, subject: &[u8]) -> usize {
+        let mut room = usize::MAX;
+        self.interest.any_match(subject, |subscription| {
+            room = room.min(subscription.outbound().map_or(usize::MAX, |outbound| outbound.room()));
+            false
+        });
+        room
+    }
+
     /// Changes whenever anybody subscribes or unsubscribes in this account.
     pub fn interest_generation(&self) -> u64 {
         self.interest.generation()

@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn deep_subjects_fit_a_worker_stack() {
-        let deep = vec!["a"; 2048].join(".");
+        let deep = vec!["a"; subject::TOKENS_MAX].join(".");
         let worker = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
             let mut trie = Trie::default();
             trie.insert(deep.as_bytes(), Item(1));

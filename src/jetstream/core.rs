@@ -267,7 +267,23 @@ impl Core {
             done(core, publisher, outcome);
         });
         let control = Control::Update { config: Box::new(config) };
-        self.propose(&control, Urgency::Wake, publisher, Some(done));
+        self.change(&control, publisher, done);
+    }
+
+    /// Proposes what was asked for from outside, and sees to what follows from it.
+    pub fn change(&mut self, control: &Control, publisher: &mut Publisher, done: Done) {
+        self.propose(control, Urgency::Wake, publisher, Some(done));
+        self.follow_change(publisher);
+    }
+
+    /// What a commit does once its entries are applied: a memory stream has none.
+    pub(super) fn follow_change(&mut self, publisher: &mut Publisher) {
+        if self.is_memory() && !self.closed {
+            self.publish_markers(publisher);
+            self.count_bytes();
+            self.deliver_all(publisher);
+            self.watch_expiry();
+        }
     }
 
     /// Appends a control entry; `done` is called when it is applied, or at once when it cannot be appended.
@@ -417,12 +433,7 @@ impl Core {
             });
             self.propose(&Control::Expire, Urgency::Lazy, publisher, Some(again));
             self.publish_markers(publisher);
-            // No commit follows that would see to these.
-            if self.is_memory() {
-                self.count_bytes();
-                self.deliver_all(publisher);
-                self.watch_expiry();
-            }
+            self.follow_change(publisher);
         }
         self.abandon_idle_batches(now, publisher);
         self.forget_idle_fast_batches(now);

@@ -5,7 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use headwater_storage::{GroupId, Location, RecordRef, Urgency};
+use headwater_storage::{GroupId, Location, RecordRef};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::api::message_get::{DirectStatus, MessageGetRequest};
@@ -196,7 +196,7 @@ impl Replica {
         control: Control,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) {
-        self.with(|core, publisher| core.propose(&control, Urgency::Wake, publisher, Some(Box::new(done))));
+        self.with(|core, publisher| core.change(&control, publisher, Box::new(done)));
     }
 
     /// Proposes another configuration, which has been checked; `done` as in [`propose`](Self::propose). What is published

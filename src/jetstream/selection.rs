@@ -27,7 +27,11 @@ pub enum Selection {
 #[derive(Clone, Copy, Debug)]
 pub struct BatchBound {
     pub messages: usize,
+    /// The message that reaches this is the last one.
     pub bytes: usize,
+    /// More bytes than this would be too much for the connection, with so many of [`overhead`](Self::overhead) per message.
+    pub room: usize,
+    pub overhead: usize,
 }
 
 /// What such a request gets: the messages of one moment, whatever becomes of the stream while they are sent.
@@ -87,11 +91,13 @@ impl Batch {
 
     /// The first of the messages that can be read; what can not be is stepped over and counts for nothing.
     fn read(core: &Core, mut total: u64, bound: BatchBound, mut next: impl FnMut(&Core) -> Option<u64>) -> Self {
-        let (mut messages, mut bytes) = (Vec::new(), 0);
+        let (mut messages, mut bytes, mut room) = (Vec::new(), 0, bound.room);
         while messages.len() < bound.messages && bytes < bound.bytes {
             let Some(sequence) = next(core) else { break };
             match core.store.message(sequence) {
                 Ok(message) => {
+                    let Some(left) = room.checked_sub(message.len() + bound.overhead) else { break };
+                    room = left;
                     bytes += message.len();
                     messages.push(message);
                 }

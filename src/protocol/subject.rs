@@ -13,14 +13,19 @@ pub fn token_count(subject: &[u8]) -> usize {
     memchr::memchr_iter(b'.', subject).count() + 1
 }
 
-/// True for a subject that may be subscribed to: no empty token, no white space, `>` only as the last token.
+/// Tokens of a valid subject. The interest graph is walked by recursion, so its depth has a bound, wherever a subject comes
+/// from. With the default control line no client subscribes to one that comes near it.
+pub const TOKENS_MAX: usize = 2048;
+
+/// True for a subject that may be subscribed to: no empty token, no white space, `>` only as the last token, and no more
+/// tokens than [`TOKENS_MAX`].
 pub fn is_valid(subject: &[u8]) -> bool {
     if subject.is_empty() || subject.iter().any(|byte| is_forbidden(*byte)) {
         return false;
     }
     let mut rest_seen = false;
-    for token in tokens(subject) {
-        if token.is_empty() || rest_seen {
+    for (position, token) in tokens(subject).enumerate() {
+        if token.is_empty() || rest_seen || position == TOKENS_MAX {
             return false;
         }
         rest_seen = token == b">";
@@ -104,6 +109,8 @@ mod tests {
         for good in ["a", "a.b", "*", ">", "a.*.c", "a.>", "a*", "$JS.API.INFO", "ü.b"] {
             assert!(is_valid(good.as_bytes()), "{good}");
         }
+        let most = vec!["a"; TOKENS_MAX].join(".");
+        assert!(is_valid(most.as_bytes()) && !is_valid(format!("{most}.a").as_bytes()));
         for bad in ["", ".", "a.", ".a", "a..b", "a b", ">.a", "a.>.b", "a\tb", "a\r\n"] {
             assert!(!is_valid(bad.as_bytes()), "{bad:?}");
         }

@@ -121,7 +121,9 @@ impl Transform {
         let tokens: Vec<&str> = destination.split('.').collect();
         let keeps_tail = tokens.last() == Some(&">");
         let matches_tail = source_tokens.last() == Some(&">");
-        let valid = subject::is_valid(source.as_bytes()) && is_valid_destination(&tokens);
+        let valid = subject::is_valid(source.as_bytes())
+            && destination.len() <= usize::from(u16::MAX)
+            && is_valid_destination(&tokens);
         if !valid || tokens.contains(&"*") || keeps_tail != matches_tail {
             return Err(TransformError::BadSubject);
         }
@@ -262,6 +264,9 @@ impl Fnv {
 }
 
 fn is_valid_destination(tokens: &[&str]) -> bool {
+    if tokens.len() > subject::TOKENS_MAX {
+        return false;
+    }
     let last = tokens.len() - 1;
     tokens.iter().enumerate().all(|(at, token)| {
         let spaces_allowed = is_mustache(token);

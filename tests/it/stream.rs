@@ -1,5 +1,6 @@
 //! Streams over the wire (T-*, P-*, J-*): what is kept, what is refused, and what can be asked.
 
+use crate::harness::TestServer;
 use crate::jetstream::{header, stream_config, text, with_jetstream};
 use async_nats::HeaderMap;
 use futures::TryStreamExt;
@@ -48,6 +49,101 @@ fn a_stream_is_created_described_updated_listed_and_deleted() {
     });
 }
 
+/// Streams, and consumers by their filters, follow subjects that are not bounded by the control line.
+#[test]
+fn a_subject_of_too_many_tokens_is_invalid() {
+    with_jetstream(|js| async move {
+        let deep = vec!["a"; 200_000].join(".");
+        assert_eq!(js.refused("STREAM.CREATE.D", stream_config("D", json!({"subjects": [&deep]}))).await, 10052);
+        js.stream("S", json!({})).await;
+        let config = json!({"stream_name": "S", "config": {"name": "C", "filter_subject": &deep}});
+        js.refused("CONSUMER.CREATE.S.C", config.clone()).await;
+        let filters = json!({"stream_name": "S", "config": {"name": "C", "filter_subjects": ["x", &deep]}});
+        js.refused("CONSUMER.CREATE.S.C", filters).await;
+        js.api("STREAM.NAMES", json!({"subject": &deep})).await;
+        js.api("STREAM.PURGE.S", json!({"filter": &deep})).await;
+        js.api("STREAM.INFO.S", json!({"subjects_filter": &deep})).await;
+        js.api("STREAM.MSG.GET.S", json!({"last_by_subj": &deep})).await;
+        js.api("STREAM.MSG.GET.S", json!({"seq": 1, "next_by_subj": &deep})).await;
+        let transform = json!({"src": ">", "dest": format!("{deep}.>")});
+        let config = stream_config("T", json!({"subject_transform": transform}));
+        assert_eq!(js.refused("STREAM.CREATE.T", config).await, 10156);
+        assert_eq!(js.publish("s.a", "still there").await, 1);
+    });
+}
+
+#[test]
+fn a_batch_of_direct_gets_leaves_what_its_connection_has_no_room_for() {
+    const MESSAGES: usize = 300;
+    let store = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|options| {
+        options.jetstream.enabled = true;
+        options.store_dir = Some(store.path().to_path_buf());
+        options.pending_bytes_max = 4 << 20;
+    });
+    let mut client = server.connected();
+    client.send("SUB r 1\r\n");
+    client.send(publish("$JS.API.STREAM.CREATE.S", r#"{"name":"S","storage":"memory","allow_direct":true}"#));
+    client.line();
+    client.line();
+    for _ in 0..MESSAGES {
+        client.send(publish("S", &"x".repeat(100_000)));
+        client.line();
+        client.line();
+    }
+    // More than sockets hold, asked for twice before anything is read.
+    let ask = publish("$JS.API.DIRECT.GET.S", r#"{"seq":1,"batch":1000,"max_bytes":200000000}"#);
+    client.send(ask.repeat(2));
+    let mut ends = 0;
+    while ends < 2 {
+        let line = client.line();
+        let total: usize = line.trim_end().rsplit(' ').next().unwrap().parse().unwrap();
+        let message = String::from_utf8(client.take(total + 2)).unwrap();
+        if message.starts_with("NATS/1.0 204 EOB") {
+            ends += 1;
+            assert!(!message.contains("Nats-Num-Pending: 0\r\n"), "not all of them fit");
+        }
+    }
+    client.send("PING\r\n");
+    client.expect("PONG\r\n");
+}
+
+fn publish(subject: &str, body: &str) -> String {
+    format!("PUB {subject} r {}\r\n{body}\r\n", body.len())
+}
+
+/// A record has two bytes for the length of a subject.
+#[test]
+fn a_subject_that_fits_no_record_is_refused_with_an_answer() {
+    let store = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|options| {
+        options.jetstream.enabled = true;
+        options.store_dir = Some(store.path().to_path_buf());
+        options.control_line_bytes_max = 300_000;
+    });
+    let mut client = server.connected();
+    client.send("SUB r 1\r\n");
+    let mut answer = |subject: &str, body: &str| {
+        client.send(format!("PUB {subject} r {}\r\n{body}\r\n", body.len()));
+        assert!(client.line().starts_with("MSG r 1 "));
+        client.line()
+    };
+    let long = "b".repeat(65_000);
+    for storage in ["file", "memory"] {
+        let transform = json!({"src": ">", "dest": format!("{long}.>")});
+        let subjects = [format!("{storage}.>")];
+        let config = json!({"name": storage, "subjects": subjects, "storage": storage, "subject_transform": transform});
+        let created = answer(&format!("$JS.API.STREAM.CREATE.{storage}"), &config.to_string());
+        assert!(created.contains("did_create"), "{:?}", &created[..created.len().min(300)]);
+        let refused = answer(&format!("{storage}.{}", "c".repeat(1000)), "x");
+        assert!(refused.contains("\"err_code\":10054"), "{storage}: {refused:?}");
+        assert!(answer(&format!("{storage}.c"), "x").contains("\"seq\":1"));
+    }
+    let transform = json!({"src": "t", "dest": "b".repeat(70_000)});
+    let config = json!({"name": "T", "subjects": ["t"], "subject_transform": transform});
+    assert!(answer("$JS.API.STREAM.CREATE.T", &config.to_string()).contains("\"err_code\":10156"));
+}
+
 #[test]
 fn the_client_library_manages_streams() {
     with_jetstream(|js| async move {
@@ -72,6 +168,46 @@ fn the_client_library_manages_streams() {
         assert_eq!(js.context.stream_by_subject("s.x").await.unwrap(), "S");
         assert!(js.context.delete_stream("S").await.unwrap().success);
     });
+}
+
+#[test]
+fn a_new_age_limit_holds_for_what_is_stored_in_file_and_memory() {
+    for storage in ["file", "memory"] {
+        with_jetstream(|js| async move {
+            let subjects = json!(["s.>"]);
+            js.stream("S", json!({"storage": storage, "subjects": subjects})).await;
+            js.publish("s.a", "x").await;
+            let config = json!({"storage": storage, "subjects": subjects, "max_age": 100_000_000, "duplicate_window": 100_000_000});
+            js.ok("STREAM.UPDATE.S", stream_config("S", config)).await;
+            // Nobody publishes or asks for anything but the number.
+            while js.messages("S").await > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+}
+
+#[test]
+fn deleting_what_a_consumer_waits_for_lets_it_go_on_in_file_and_memory() {
+    for storage in ["file", "memory"] {
+        with_jetstream(|js| async move {
+            js.stream("S", json!({"storage": storage})).await;
+            js.consumer("S", "C", json!({"max_ack_pending": 2})).await;
+            for number in 1..=4 {
+                js.publish("s.a", &number.to_string()).await;
+            }
+            let mut messages = js.pull("S", "C", json!({"batch": 4, "expires": 60_000_000_000_u64})).await;
+            for expected in ["1", "2"] {
+                assert_eq!(text(&messages.message().await), expected);
+            }
+            for sequence in [1, 2] {
+                js.ok("STREAM.MSG.DELETE.S", json!({"seq": sequence})).await;
+            }
+            for expected in ["3", "4"] {
+                assert_eq!(text(&messages.message().await), expected, "{storage}");
+            }
+        });
+    }
 }
 
 #[test]

@@ -108,6 +108,11 @@ impl Outbound {
         self.pending.load(Ordering::Relaxed)
     }
 
+    /// So many bytes more may wait for the peer's socket before it is closed as a slow consumer.
+    pub fn room(&self) -> usize {
+        self.pending_bytes_max.saturating_sub(self.pending_bytes())
+    }
+
     /// Messages and payload bytes delivered so far.
     pub fn delivered(&self) -> Delivered {
         Delivered { messages: self.messages.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }

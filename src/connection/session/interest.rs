@@ -8,9 +8,6 @@ use crate::protocol::subject;
 use crate::router::Burst;
 use std::sync::Arc;
 
-/// The interest graph is walked by recursion, so its depth has a bound whatever the control line's is. With the
-/// default control line no subject comes near it.
-const TOKENS_MAX: usize = 2048;
 /// Queue group of the server's own services.
 const SYSTEM_QUEUE: &[u8] = b"_sys_";
 
@@ -31,7 +28,7 @@ impl Session {
             return self.refuse_more_subscriptions(burst);
         }
         if outbound.subscriptions.get(sid).is_none() {
-            if !subject::is_valid(subject) || subject::token_count(subject) > TOKENS_MAX {
+            if !subject::is_valid(subject) {
                 return self.say_error(burst, error::INVALID_SUBJECT);
             }
             let filter = permissions.filter(|permissions| permissions.overlaps_deny(subject)).cloned();

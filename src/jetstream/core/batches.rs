@@ -5,7 +5,7 @@ use headwater_storage::{RecordRef, Urgency};
 use serde::Serialize;
 
 use super::answers::{Reply, Waiting};
-use super::publish::{Record, as_publish};
+use super::publish::Record;
 use super::{Cause, Core, StoredMessage, refusal};
 use crate::account::InternalMessage;
 use crate::jetstream::advisory;
@@ -63,7 +63,7 @@ impl Core {
 
     /// Takes in a message of a batch; gives the batch when this message commits it.
     pub(super) fn stage(&mut self, message: &InternalMessage<'_>, publisher: &mut Publisher) -> Option<Commit> {
-        let publish = as_publish(message)?;
+        let publish = self.as_publish(message, publisher)?;
         if let Err(refusal) = self.machine.check_part(&publish, &self.room()) {
             self.refused(message, refusal, publisher);
             return None;

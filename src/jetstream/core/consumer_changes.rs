@@ -50,7 +50,7 @@ impl Core {
             core.created(id);
             done(core, publisher, outcome);
         });
-        self.propose(&control, Urgency::Wake, publisher, Some(done));
+        self.change(&control, publisher, done);
     }
 
     /// A consumer's creation is no longer under way. Its name may be that of one that is.
@@ -74,7 +74,7 @@ impl Core {
             done(core, publisher, outcome);
         });
         let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
-        self.propose(&control, Urgency::Wake, publisher, Some(done));
+        self.change(&control, publisher, done);
     }
 
     pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {
@@ -82,6 +82,7 @@ impl Core {
             return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
         };
         self.propose_end(id, Urgency::Wake, publisher, Some(done));
+        self.follow_change(publisher);
     }
 
     pub(super) fn propose_end(&mut self, id: u64, urgency: Urgency, publisher: &mut Publisher, done: Option<Done>) {

@@ -4,7 +4,6 @@
 
 use super::Core;
 use super::answers::{Duplicate, Reply};
-use super::publish::as_publish;
 use crate::account::InternalMessage;
 use crate::jetstream::api::{ApiError, batch_flow, error_codes};
 use crate::jetstream::stream::{
@@ -34,7 +33,7 @@ impl Core {
         admitted: Result<&Room, &ApiError>,
         publisher: &mut Publisher,
     ) -> Option<(Accept, Ticket)> {
-        let publish = as_publish(message)?;
+        let publish = self.as_publish(message, publisher)?;
         let reply = message.reply?;
         if let Ok(room) = admitted
             && let Err(refusal) = self.machine.check_part(&publish, room)

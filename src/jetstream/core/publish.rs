@@ -214,7 +214,7 @@ impl Core {
         room: &Room,
         publisher: &mut Publisher,
     ) -> Option<Accept> {
-        let publish = as_publish(message)?;
+        let publish = self.as_publish(message, publisher)?;
         let room = Room { is_unwanted: self.is_unwanted(message.subject), ..*room };
         match self.machine.decide(&publish, now, &room, &self.store) {
             Ok(accept) => Some(accept),
@@ -336,6 +336,20 @@ impl Core {
         }
     }
 
+    /// What the machine decides on. A message whose subject, as it is to be stored, does not fit into a record is refused.
+    pub(super) fn as_publish<'a>(
+        &mut self,
+        message: &InternalMessage<'a>,
+        publisher: &mut Publisher,
+    ) -> Option<Publish<'a>> {
+        let InternalMessage { subject, reply, headers, payload, .. } = *message;
+        if subject.len() > usize::from(u16::MAX) {
+            self.refuse_message(message, &error_codes::STREAM_MESSAGE_EXCEEDS_MAXIMUM.error(), publisher);
+            return None;
+        }
+        Some(Publish { subject, reply, headers, payload })
+    }
+
     pub(super) fn refuse_message(
         &mut self,
         message: &InternalMessage<'_>,
@@ -351,10 +365,4 @@ impl Core {
 /// What is told of a fast batch, and whether, is its own business.
 fn is_answered(no_ack: bool, of_batch: Option<Ticket>) -> bool {
     !no_ack || of_batch.is_some()
-}
-
-/// What the machine decides on. A subject that does not fit into a record has no answer: the control line bounds it.
-pub(super) fn as_publish<'a>(message: &InternalMessage<'a>) -> Option<Publish<'a>> {
-    let InternalMessage { subject, reply, headers, payload, .. } = *message;
-    (subject.len() <= usize::from(u16::MAX)).then_some(Publish { subject, reply, headers, payload })
 }

@@ -1,5 +1,6 @@
 //! The life of a stream on this node: it is started, served to its account, updated, removed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use headwater_storage::{AppendClass, GroupId, MemoryLog, RecordHeader, RecordKind, Urgency};
@@ -48,10 +49,11 @@ impl Node {
 
     /// Leaves the subjects that a configuration does not name.
     fn leave_others(&self, replica: &Arc<Replica>, config: &StreamConfig) {
-        let wanted = &config.subjects;
+        let wanted: HashSet<&str> = config.subjects.iter().map(String::as_str).collect();
         let mut subscriptions = replica.subscriptions.lock();
         if let Some(held) = subscriptions.take() {
-            let (kept, gone): (Vec<_>, Vec<_>) = held.into_iter().partition(|(subject, _)| wanted.contains(subject));
+            let (kept, gone): (Vec<_>, Vec<_>) =
+                held.into_iter().partition(|(subject, _)| wanted.contains(subject.as_str()));
             *subscriptions = Some(kept);
             for (_, id) in gone {
                 replica.account().unsubscribe_internal(id);
@@ -63,12 +65,11 @@ impl Node {
     pub fn subscribe_to(self: &Arc<Self>, replica: &Arc<Replica>, config: &StreamConfig) {
         let mut subscriptions = replica.subscriptions.lock();
         let Some(subscriptions) = subscriptions.as_mut() else { return };
-        for subject in &config.subjects {
-            if subscriptions.iter().all(|(known, _)| known != subject) {
-                let ingest = Arc::new(Ingest { node: self.clone(), replica: replica.clone() });
-                let id = replica.account().subscribe_internal(subject.as_bytes(), None, ingest);
-                subscriptions.push((subject.clone(), id));
-            }
+        let known: HashSet<String> = subscriptions.iter().map(|(subject, _)| subject.clone()).collect();
+        for subject in config.subjects.iter().filter(|subject| !known.contains(*subject)) {
+            let ingest = Arc::new(Ingest { node: self.clone(), replica: replica.clone() });
+            let id = replica.account().subscribe_internal(subject.as_bytes(), None, ingest);
+            subscriptions.push((subject.clone(), id));
         }
     }
 

@@ -1,6 +1,7 @@
 //! `DIRECT.GET`: messages as they are, with their coordinates in headers; statuses instead of JSON (T-61 to T-64).
 
 use super::Request;
+use crate::account::Account;
 use crate::jetstream::api::Timestamp;
 use crate::jetstream::api::message_get::{DirectStatus, MessageGetRequest};
 use crate::jetstream::messages::Message;
@@ -14,6 +15,9 @@ use crate::router::Publisher;
 const RESULTS_MAX: usize = 1024;
 /// Messages one batch request may ask for at a time; more are asked for by the next request.
 const BATCH_MAX: usize = 64 * 1024;
+
+/// What a message of a batch takes beside itself and the reply subject: its line and our headers.
+const ENVELOPE_BYTES: usize = 1024;
 
 /// What a batch tells about itself beside each message.
 struct BatchPosition {
@@ -66,6 +70,7 @@ impl Request<'_> {
 }
 
 struct Sender<'a> {
+    account: &'a Account,
     publisher: Publisher,
     reply: &'a [u8],
     stream: &'a Replica,
@@ -73,9 +78,10 @@ struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    fn new(request: &Request<'_>, reply: &'a [u8], stream: &'a Replica) -> Self {
+    fn new(request: &'a Request<'_>, reply: &'a [u8], stream: &'a Replica) -> Self {
         let pending_bytes_max = request.node.options().pending_bytes_max;
-        Self { publisher: Publisher::new(request.account.account()), reply, stream, pending_bytes_max }
+        let account = request.account.account();
+        Self { account, publisher: Publisher::new(account), reply, stream, pending_bytes_max }
     }
 
     fn answer(&mut self, request: &MessageGetRequest) {
@@ -99,9 +105,8 @@ impl<'a> Sender<'a> {
 
     fn batch(&mut self, request: &MessageGetRequest) {
         let wanted = usize::try_from(request.batch).unwrap_or(0).min(BATCH_MAX);
-        let bound = BatchBound { messages: wanted, bytes: self.bytes_max(request) };
-        let batch = self.stream.batch(Selection::of(request), bound);
-        if batch.messages.is_empty() && wanted > 0 {
+        let batch = self.stream.batch(Selection::of(request), self.bound(request, wanted));
+        if batch.messages.is_empty() && batch.total == 0 && wanted > 0 {
             return self.status(DirectStatus::MESSAGE_NOT_FOUND);
         }
         self.send_batch(&batch, request.no_hdr, None);
@@ -109,8 +114,7 @@ impl<'a> Sender<'a> {
 
     fn multi_last(&mut self, request: &MessageGetRequest) {
         let wanted = usize::try_from(request.batch).ok().filter(|batch| *batch > 0).unwrap_or(usize::MAX);
-        let bound = BatchBound { messages: wanted, bytes: self.bytes_max(request) };
-        match self.stream.multi_last(request, RESULTS_MAX, bound) {
+        match self.stream.multi_last(request, RESULTS_MAX, self.bound(request, wanted)) {
             Ok((batch, up_to)) => self.send_batch(&batch, false, Some(up_to)),
             Err(status) => self.status(status),
         }
@@ -127,8 +131,13 @@ impl<'a> Sender<'a> {
         self.end_of_batch(pending, last_sequence, up_to);
     }
 
-    fn bytes_max(&self, request: &MessageGetRequest) -> usize {
-        usize::try_from(request.max_bytes).ok().filter(|bytes| *bytes > 0).unwrap_or(self.pending_bytes_max)
+    /// What the connection that asks has no room for is left to its next request.
+    fn bound(&self, request: &MessageGetRequest, messages: usize) -> BatchBound {
+        let asked = usize::try_from(request.max_bytes).ok().filter(|bytes| *bytes > 0);
+        let overhead = ENVELOPE_BYTES + self.reply.len();
+        // The end of the batch needs room, too.
+        let room = self.account.room(self.reply).saturating_sub(overhead);
+        BatchBound { messages, bytes: asked.unwrap_or(self.pending_bytes_max), room, overhead }
     }
 
     /// Original headers first, then ours (T-61).

@@ -182,6 +182,59 @@ fn reading_is_lenient_where_the_genuine_server_is() {
     assert!(read::<StreamConfigRequest>(br#"{"unknown":1}"#, false).is_ok());
 }
 
+#[test]
+fn an_object_that_is_repeated_adds_to_what_it_said_before() {
+    let many: String = (0..100).rev().map(|n| format!(r#""metadata":{{"k{n}":"old"}},"#)).collect();
+    let body = format!(r#"{{"metadata":{{"gone":"x"}},"metadata":null,{many}"Metadata":{{"k7":"new"}},"name":"A"}}"#);
+    let request: StreamConfigRequest = read(body.as_bytes(), true).unwrap();
+    let metadata = &request.config.metadata;
+    assert_eq!((metadata.len(), metadata.get("k7").map(String::as_str)), (100, Some("new")));
+    assert_eq!((metadata.get("gone"), request.config.name.as_str()), (None, "A"));
+    let error = read::<StreamConfigRequest>(format!(r#"{{{many}"metadata":{{"k":1}}}}"#).as_bytes(), true).unwrap_err();
+    assert!(error.description.contains("of type string"), "{}", error.description);
+}
+
+/// Pieces that are compared, or sorted in, each with all the others would take minutes.
+#[test]
+fn large_requests_take_time_in_proportion() {
+    let begun = std::time::Instant::now();
+    let mut model = Model {
+        server: ServerLimits::default(),
+        account: AccountTiers::unlimited(),
+        streams: Vec::new(),
+        consumers: Vec::new(),
+    };
+    let names = |prefix: &str| -> String {
+        let quoted: Vec<String> = (0..40_000).map(|n| format!("\"{prefix}.{n}\"")).collect();
+        quoted.join(",")
+    };
+    let stream =
+        |name: &str, subjects: &str| format!(r#"{{"name":"{name}","retention":"workqueue","subjects":[{subjects}]}}"#);
+    assert!(model.create("A", stream("A", &names("a")).as_bytes()).is_ok());
+    assert!(model.create("B", stream("B", &names("b")).as_bytes()).is_ok());
+    let taken = format!("{},\"a.*\"", names("c"));
+    assert_eq!(model.create("C", stream("C", &taken).as_bytes()).unwrap_err().err_code, 10065);
+    for (name, filters, code) in [("x", names("a"), None), ("y", names("b"), None), ("z", names("b"), Some(10100))] {
+        let config = format!(r#"{{"name":"{name}","ack_policy":"explicit","filter_subjects":[{filters}]}}"#);
+        let body = format!(r#"{{"stream_name":"A","config":{config}}}"#);
+        let reply =
+            String::from_utf8(model.answer(&format!("$JS.API.CONSUMER.CREATE.A.{name}"), body.as_bytes())).unwrap();
+        match code {
+            None => assert!(!reply.contains("err_code"), "{}", &reply[..200]),
+            Some(code) => assert!(reply.contains(&format!("\"err_code\":{code}")), "{}", &reply[..200]),
+        }
+    }
+    let repeated: String = (0..40_000).rev().map(|n| format!(r#""metadata":{{"{n:06}":""}},"#)).collect();
+    for body in [
+        format!(r#"{{{repeated}"name":"D"}}"#),
+        repeated.split_inclusive("},").map(|one| format!("{{{}}}", one.trim_end_matches(','))).collect(),
+    ] {
+        let request: StreamConfigRequest = read(body.as_bytes(), true).unwrap();
+        assert_eq!(request.config.metadata.len(), 40_000);
+    }
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
 proptest::proptest! {
     #[test]
     fn reading_never_panics(body in "[\\[\\]{}\":,a-z0-9\\\\u.eE+-]{0,60}") {

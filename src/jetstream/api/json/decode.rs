@@ -3,7 +3,8 @@
 //! A type that can be read implements [`Fields`] (an object) or [`Decode`] (a value with its own rules, such as an enum).
 //! The first problem wins, as in the genuine server, and names the path to the field.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use super::super::metadata::Metadata;
@@ -31,19 +32,63 @@ pub fn read<T: Fields>(text: &[u8], strict: bool) -> Result<T, String> {
     let mut target = T::default();
     let mut parser = Parser::new(text);
     let mut decoder = Decoder { strict, root: T::NAME, path: Vec::new(), problem: None };
-    loop {
+    let mut joined = Vec::new();
+    let end = loop {
         match parser.next_value() {
-            Ok(None) => return Ok(target),
-            Ok(Some(json)) => decoder.root(&json, &mut target),
-            Err(SyntaxError::Truncated) if strict => return Err("unexpected EOF".to_owned()),
-            Err(SyntaxError::Truncated) => return Err("unexpected end of JSON input".to_owned()),
-            Err(SyntaxError::At { message, offset }) if strict => return Err(format!("{message} at offset {offset}")),
-            Err(SyntaxError::At { message, .. }) => return Err(message),
+            Ok(None) => break Ok(()),
+            // Several objects in a row say the same as one with the fields of all.
+            Ok(Some(Json { value: Value::Object(mut fields), .. })) => joined.append(&mut fields),
+            Ok(Some(json)) => {
+                decoder.fields(&std::mem::take(&mut joined), &mut target);
+                decoder.root(&json, &mut target);
+                if decoder.problem.is_some() {
+                    break Ok(());
+                }
+            }
+            Err(problem) => break Err(problem),
         }
-        if let Some(problem) = decoder.problem.take() {
-            return Err(problem);
-        }
+    };
+    decoder.fields(&joined, &mut target);
+    match (decoder.problem.take(), end) {
+        (Some(problem), _) => Err(problem),
+        (None, Ok(())) => Ok(target),
+        (None, Err(SyntaxError::Truncated)) if strict => Err("unexpected EOF".to_owned()),
+        (None, Err(SyntaxError::Truncated)) => Err("unexpected end of JSON input".to_owned()),
+        (None, Err(SyntaxError::At { message, offset })) if strict => Err(format!("{message} at offset {offset}")),
+        (None, Err(SyntaxError::At { message, .. })) => Err(message),
     }
+}
+
+/// A field of an object.
+type Field<'a> = (Cow<'a, str>, Json<'a>);
+
+/// No request has as many fields.
+const FIELDS_FEW: usize = 64;
+
+/// A field that is there again and again as an object becomes one with what all of them hold: taken one by one, each would
+/// be sorted in among those before it.
+fn join_repeated<'f, 'a>(fields: &'f [Field<'a>]) -> Cow<'f, [Field<'a>]> {
+    if fields.len() <= FIELDS_FEW {
+        return Cow::Borrowed(fields);
+    }
+    let mut joined: Vec<Field<'a>> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (name, json) in fields {
+        match &json.value {
+            Value::Object(more) => {
+                let place = *places.entry(name.to_lowercase()).or_insert(joined.len());
+                if let Some((_, Json { value: Value::Object(all), .. })) = joined.get_mut(place) {
+                    all.extend_from_slice(more);
+                    continue;
+                }
+            }
+            // What was there is taken away, what follows begins anew.
+            Value::Null => _ = places.remove(&name.to_lowercase()),
+            _ => {}
+        }
+        joined.push((name.clone(), json.clone()));
+    }
+    Cow::Owned(joined)
 }
 
 /// The state of one reading: where we are, and the first problem met.
@@ -68,8 +113,8 @@ impl Decoder {
         }
     }
 
-    fn fields<T: Fields>(&mut self, fields: &[(std::borrow::Cow<'_, str>, Json<'_>)], target: &mut T) {
-        for (name, json) in fields {
+    fn fields<T: Fields>(&mut self, fields: &[Field<'_>], target: &mut T) {
+        for (name, json) in join_repeated(fields).iter() {
             let lower;
             self.path.push(Step::Name(name.to_string()));
             let known = target.field(name, json, self) || {

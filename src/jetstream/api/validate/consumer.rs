@@ -7,6 +7,7 @@ use super::super::requests::{ConsumerAction, CreateConsumerRequest};
 use super::super::stream_config::{Retention, StreamConfig};
 use super::consumer_update::check_consumer_update;
 use super::environment::Environment;
+use super::subject_tree::SubjectTree;
 use super::{NAME_BYTES_MAX, consumer_config, limits, metadata, names, subjects};
 
 /// What the subject of a create request says about the consumer.
@@ -128,7 +129,7 @@ fn update(
             return Err(error_codes::CONSUMER_ALREADY_EXISTS.error());
         }
     }
-    if stream.retention == Retention::WorkQueue && !is_unique(existing.name, &config, others) {
+    if stream.retention == Retention::WorkQueue && !is_unique(existing.name, &config, others)? {
         return Err(error_codes::CONSUMER_WQ_CONSUMER_NOT_UNIQUE.error());
     }
     check_consumer_update(existing.config, &config, deliver_has_interest)?;
@@ -176,17 +177,24 @@ fn check_workqueue(
     if config.filters().next().is_none() {
         return Err(error_codes::CONSUMER_WQ_MULTIPLE_UNFILTERED.error());
     }
-    if is_unique("", config, others) { Ok(()) } else { Err(error_codes::CONSUMER_WQ_CONSUMER_NOT_UNIQUE.error()) }
+    if is_unique("", config, others)? { Ok(()) } else { Err(error_codes::CONSUMER_WQ_CONSUMER_NOT_UNIQUE.error()) }
 }
 
 /// True when no other consumer shares a subject with the filters of `config`.
-fn is_unique(name: &str, config: &ConsumerConfig, others: &[OtherConsumer<'_>]) -> bool {
-    config.filters().all(|filter| {
-        public(others).filter(|other| other.name != name).all(|other| {
-            let mut filters = other.config.filters().peekable();
-            filters.peek().is_some() && filters.all(|taken| !subjects::collide(filter, taken))
-        })
-    })
+fn is_unique(name: &str, config: &ConsumerConfig, others: &[OtherConsumer<'_>]) -> Result<bool, ApiError> {
+    let mut tree = SubjectTree::new(config.filters());
+    for other in public(others).filter(|other| other.name != name) {
+        let takes_all = config.filters().next().is_some() && other.config.filters().next().is_none();
+        if takes_all {
+            return Ok(false);
+        }
+        for taken in other.config.filters() {
+            if tree.overlaps(taken, None).map_err(subjects::too_entangled)? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Consumers that count: those of mirrors and sources do not.

@@ -9,7 +9,8 @@ use super::super::time::{DurationNs, MILLISECOND, MINUTE, SECOND};
 use super::super::{duration, json};
 use super::environment::ServerLimits;
 use super::stream::invalid;
-use super::{DESCRIPTION_BYTES_MAX, METADATA_BYTES_MAX, names};
+use super::subject_tree::SubjectTree;
+use super::{DESCRIPTION_BYTES_MAX, METADATA_BYTES_MAX, names, subjects};
 use crate::protocol::subject;
 
 const MAX_WAITING_DEFAULT: i64 = 512;
@@ -211,13 +212,13 @@ fn check_filters(config: &ConsumerConfig) -> Result<(), ApiError> {
     let both = !config.filter_subject.is_empty() && !config.filter_subjects.is_empty();
     when(both, &error_codes::CONSUMER_DUPLICATE_FILTER_SUBJECTS)?;
     when(config.filter_subjects.iter().any(String::is_empty), &error_codes::CONSUMER_EMPTY_FILTER)?;
-    let filters: Vec<&[u8]> = config.filters().map(str::as_bytes).collect();
-    for (position, filter) in filters.iter().enumerate() {
-        if !subject::is_valid(filter) {
+    let mut tree = SubjectTree::new(config.filters());
+    for (position, filter) in config.filters().enumerate() {
+        if !subject::is_valid(filter.as_bytes()) {
             return invalid("invalid subject");
         }
-        let inside = |(at, other): (usize, &&[u8])| at != position && subject::is_subset(filter, other);
-        when(filters.iter().enumerate().any(inside), &error_codes::CONSUMER_OVERLAPPING_SUBJECT_FILTERS)?;
+        let inside = tree.covers(filter, Some(position)).map_err(subjects::too_entangled)?;
+        when(inside, &error_codes::CONSUMER_OVERLAPPING_SUBJECT_FILTERS)?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod sources;
 mod stream;
 mod stream_config;
 mod stream_update;
+mod subject_tree;
 mod subjects;
 
 pub use consumer::{ConsumerCreate, ConsumerName, OtherConsumer, check_consumer};

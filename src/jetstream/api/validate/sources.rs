@@ -12,8 +12,15 @@ use super::stream::invalid;
 use super::{names, subjects};
 use crate::protocol::{subject, transform};
 
+/// Sources, and transforms of sources and the mirror, that are looked at: each is compared with the others.
+const ORIGINS_MAX: usize = 200;
+
 /// Checks mirror and sources; sets `mirror_direct` from the origin when that is visible.
 pub fn check(config: &mut StreamConfig, environment: &Environment<'_>, pedantic: bool) -> Result<(), ApiError> {
+    let transforms = config.mirror.iter().chain(&config.sources).map(|origin| origin.subject_transforms.len());
+    if config.sources.len() + transforms.sum::<usize>() > ORIGINS_MAX {
+        return invalid(format!("more than {ORIGINS_MAX} sources and transforms are not supported"));
+    }
     check_mirror(config, environment, pedantic)?;
     if !config.sources.is_empty() && config.allow_msg_schedules {
         return Err(error_codes::SOURCE_WITH_MSG_SCHEDULES.error());
@@ -189,7 +196,11 @@ fn check_external(config: &StreamConfig, environment: &Environment<'_>) -> Resul
     let origins = || config.mirror.iter().chain(&config.sources);
     let local = || {
         let names = origins().filter(|origin| origin.external.is_none()).map(|origin| &origin.name);
-        names.filter_map(|name| environment.stream(name)).flat_map(|origin| &origin.subjects)
+        names
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter_map(|name| environment.stream(name))
+            .flat_map(|origin| &origin.subjects)
     };
     let external = || origins().filter_map(|origin| origin.external.as_ref());
     for prefix in external().map(|external| &external.deliver).filter(|prefix| !prefix.is_empty()) {

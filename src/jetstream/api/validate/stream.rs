@@ -50,7 +50,7 @@ pub fn check_create(
     }
     limits::check_bytes(environment, &config, config.max_bytes, 0)?;
     sources::check_filters(&config)?;
-    if subjects::overlap_with_others(&config, environment.streams) {
+    if subjects::overlap_with_others(&config, environment.streams)? {
         return Err(error_codes::STREAM_SUBJECT_OVERLAP.error());
     }
     check_supported(&config)?;

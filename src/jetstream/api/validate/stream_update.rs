@@ -36,7 +36,7 @@ pub fn check_update<'a>(
     let grows = (config.max_bytes.max(0) - old.max_bytes.max(0)).max(0);
     limits::check_bytes(environment, &config, grows, config.max_bytes - grows)?;
     check_consumer_limits(old, &config, consumers)?;
-    if subjects::overlap_with_others(&config, environment.streams) {
+    if subjects::overlap_with_others(&config, environment.streams)? {
         return Err(error_codes::STREAM_SUBJECT_OVERLAP.error());
     }
     check_supported(&config)?;

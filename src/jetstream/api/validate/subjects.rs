@@ -6,31 +6,44 @@ use super::super::error::ApiError;
 use super::super::error_codes;
 use super::super::json;
 use super::super::stream_config::StreamConfig;
+use super::subject_tree::{SubjectTree, TooEntangled};
 use crate::protocol::subject;
 
 /// Checks the subjects of a configuration whose defaults are set.
 pub fn check(config: &StreamConfig) -> Result<(), ApiError> {
+    let mut tree = SubjectTree::new(config.subjects.iter().map(String::as_str));
     for (position, name) in config.subjects.iter().enumerate() {
         if !subject::is_valid(name.as_bytes()) {
             return invalid("invalid subject");
         }
-        if config.subjects[..position].contains(name) {
-            return invalid("duplicate subjects detected");
-        }
         check_reserved(config, name)?;
-        for other in &config.subjects[position + 1..] {
-            if collide(other, name) {
-                return invalid(format!("subject {} overlaps with {}", json::quote(name), json::quote(other)));
-            }
+        // One that stands before it would have been found from there.
+        if tree.overlaps(name, Some(position)).map_err(too_entangled)?
+            && let Some(other) = config.subjects[position + 1..].iter().find(|other| collide(other, name))
+        {
+            return invalid(format!("subject {} overlaps with {}", json::quote(name), json::quote(other)));
         }
     }
     Ok(())
 }
 
 /// True when some subject belongs to another stream too.
-pub fn overlap_with_others(config: &StreamConfig, streams: &[Arc<StreamConfig>]) -> bool {
-    let others = streams.iter().filter(|other| other.name != config.name);
-    others.flat_map(|other| &other.subjects).any(|taken| config.subjects.iter().any(|name| collide(name, taken)))
+///
+/// # Errors
+/// When wildcards cross each other so often that this would take too long to find out.
+pub fn overlap_with_others(config: &StreamConfig, streams: &[Arc<StreamConfig>]) -> Result<bool, ApiError> {
+    let mut tree = SubjectTree::new(config.subjects.iter().map(String::as_str));
+    for taken in streams.iter().filter(|other| other.name != config.name).flat_map(|other| &other.subjects) {
+        if tree.overlaps(taken, None).map_err(too_entangled)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The refusal of subjects that can not be compared in reasonable time.
+pub fn too_entangled(_: TooEntangled) -> ApiError {
+    error_codes::STREAM_INVALID_CONFIG.with("too many subjects with wildcards that cross each other")
 }
 
 pub fn collide(left: &str, right: &str) -> bool {
