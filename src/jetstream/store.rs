@@ -110,6 +110,12 @@ impl Reading {
         });
     }
 
+    /// Keeps what rests, and nothing else.
+    fn end(&mut self) {
+        let (resting, used_at) = (std::mem::take(&mut self.resting), self.used_at);
+        *self = Self { resting, used_at, ..Self::default() };
+    }
+
     /// Ends the run.
     fn clear(&mut self) {
         self.recent.clear();
@@ -142,6 +148,9 @@ impl Reading {
 /// What one pass of deliveries reads.
 const RECENT_MAX: usize = 512;
 
+/// So many messages are passed over on the way to the next one that is wanted, instead of looking that up.
+const PASSED_OVER_MAX: u64 = 64;
+
 /// Cursors of a stream besides the one in use.
 const RESTING_MAX: usize = 4;
 
@@ -173,7 +182,8 @@ impl FileStore {
 
     /// Reads a message that is not among the recent ones, and says where it is among them now.
     fn read_in_pass(&self, reading: &mut Reading, sequence: u64) -> Result<usize, Unreadable> {
-        if sequence != reading.last + 1 {
+        // What lies between is passed over, if it is little.
+        if sequence <= reading.last || sequence - reading.last > PASSED_OVER_MAX {
             reading.turn_to(sequence);
         }
         if !self.read_on(reading, sequence) {
@@ -206,13 +216,29 @@ impl FileStore {
             return false;
         }
         let mut cursor = reading.cursor.take().unwrap_or_else(|| Box::new(self.journal.scan(self.group, sequence)));
-        match cursor.next_placed() {
-            Ok(Some(placed)) if placed.header.sequence == sequence => reading.push(sequence, &placed),
-            // A gap, the end, or damage: the look-up tells which.
-            _ => return false,
+        loop {
+            match cursor.next_placed() {
+                Ok(Some(placed)) if placed.header.sequence < sequence => {}
+                Ok(Some(placed)) if placed.header.sequence == sequence => {
+                    reading.push(sequence, &placed);
+                    break;
+                }
+                // A gap, the end, or damage: the look-up tells which.
+                _ => return false,
+            }
         }
         reading.cursor = Some(cursor);
         true
+    }
+
+    /// Reads on from message to message while `work` looks at them.
+    fn in_order<R>(&self, work: impl FnOnce() -> R) -> R {
+        let begins = !std::mem::replace(&mut self.reading.borrow_mut().in_pass, true);
+        let done = work();
+        if begins {
+            self.reading.borrow_mut().end();
+        }
+        done
     }
 
     /// Lets go of what was read, so that its files may be recycled; `idle` also of the place to read on from, unless
@@ -224,7 +250,7 @@ impl FileStore {
         match (idle, rests) {
             (false, _) => reading.keep_last(),
             (true, true) => reading.clear(),
-            (true, false) => *reading = Reading { resting: std::mem::take(&mut reading.resting), ..Reading::default() },
+            (true, false) => reading.end(),
         }
         if !rests && reading.resting.is_empty() {
             return None;
@@ -335,6 +361,13 @@ impl MessageSource for Store {
 
     fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         Store::inspect(self, sequence, look)
+    }
+
+    fn in_order<R>(&self, work: impl FnOnce() -> R) -> R {
+        match self {
+            Self::File(file) => file.in_order(work),
+            Self::Memory(_) => work(),
+        }
     }
 
     fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {

@@ -143,6 +143,7 @@ impl StreamMachine {
         let rules = Rules::of(&config);
         let next_sequence = content.last + 1;
         Ok(Self {
+            subject_read: Vec::new(),
             config,
             rules,
             limits_suspended: false,

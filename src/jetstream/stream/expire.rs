@@ -127,7 +127,7 @@ impl StreamMachine {
     /// Removes what is too old at `now`.
     pub(super) fn expire<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
         self.settle_waiting(source, effects);
-        self.expire_by_age(now, source, effects);
+        source.in_order(|| self.expire_by_age(now, source, effects));
         self.expire_by_ttl(now, source, effects);
         self.dedupe.expire(now);
     }
@@ -141,11 +141,11 @@ impl StreamMachine {
         // A disk that refuses a read today may give the message tomorrow: nothing is too old because it can not be read.
         let mut first_unreadable = None;
         while let Some(sequence) = self.content.next_stored(next) {
-            match source.read(sequence) {
+            let fate = source.inspect(sequence, |message| (message.time <= bound).then(|| self.fate_of(&message)));
+            match fate {
                 Err(_) => first_unreadable = first_unreadable.or(Some(sequence)),
-                Ok(message) if message.time() > bound => break,
-                Ok(message) => {
-                    let fate = self.fate_of(&message);
+                Ok(None) => break,
+                Ok(Some(fate)) => {
                     if let Some(first) = first_unreadable.take() {
                         self.remove_unreadable_run(first, sequence, source, effects);
                     }

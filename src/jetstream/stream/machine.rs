@@ -28,6 +28,8 @@ pub struct StreamMachine {
     pub(super) expiry: Expiry,
     /// Messages that damage has taken: gone, and not by anybody's wish.
     pub(super) lost: SequenceSet,
+    /// The subject of a message that goes, kept to spare an allocation.
+    pub(super) subject_read: Vec<u8>,
     /// Log time: that of the last entry applied.
     pub(super) clock: i64,
 
@@ -69,6 +71,7 @@ impl StreamMachine {
             last_message_id: Vec::new(),
             expiry: Expiry::new(),
             lost: SequenceSet::new(),
+            subject_read: Vec::new(),
             clock: 0,
             links: SubjectLinks::new(rules.per_subject_max, next_sequence),
             in_flight: InFlight::new(),

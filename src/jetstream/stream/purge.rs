@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::effects::Effects;
 use super::machine::StreamMachine;
 use super::remove::stored_from;
-use super::source::{MessageSource, MessageView};
+use super::source::MessageSource;
 use crate::protocol::subject;
 
 impl StreamMachine {
@@ -71,14 +71,14 @@ impl StreamMachine {
             return 0;
         }
         let before = self.content.messages;
-        match self.single_messages(filter) {
+        let of_one = (keep == 0 && subject::is_literal(filter)).then(|| self.messages_of(filter, source).collect());
+        match self.single_messages(filter).or(of_one) {
             Some(mut sequences) => {
                 sequences.sort_unstable();
-                for sequence in sequences.into_iter().take_while(|sequence| *sequence < bound).take(budget as usize) {
-                    self.remove(sequence, source, effects);
-                }
+                let purged = sequences.into_iter().take_while(|sequence| *sequence < bound).take(budget as usize);
+                source.in_order(|| purged.for_each(|sequence| self.remove(sequence, source, effects)));
             }
-            None => self.purge_by_scan(filter, bound, budget, keep > 0, source, effects),
+            None => source.in_order(|| self.purge_by_scan(filter, bound, budget, keep > 0, source, effects)),
         }
         before - self.content.messages
     }
@@ -108,7 +108,7 @@ impl StreamMachine {
         let start = self.subjects.first_matching(&[filter], 0).map_or(u64::MAX, |bound| bound.sequence);
         let mut next = stored_from(&self.content, start).next();
         while let Some(sequence) = next.filter(|sequence| *sequence < bound && budget > 0) {
-            let matches = source.read(sequence).ok().map(|message| subject::matches(filter, message.subject()));
+            let matches = source.inspect(sequence, |message| subject::matches(filter, message.subject)).ok();
             if matches == Some(true) {
                 self.remove(sequence, source, effects);
             }

@@ -29,19 +29,29 @@ impl StreamMachine {
         if !self.content.is_stored(sequence) {
             return;
         }
-        let Ok(message) = source.read(sequence) else {
-            let found = known_subject.is_none().then(|| source.subject_of_unreadable(sequence)).flatten();
-            return self.remove_unreadable(known_subject.or(found.as_deref()), sequence, source, effects);
-        };
-        let subject = message.subject();
-        let bytes = message_bytes(self.rules.storage, subject.len(), message.headers().len(), message.payload().len());
-        // What was not counted, because it could not be read then, is not counted out.
-        let bytes = if self.lost.contains(sequence) { 0 } else { bytes };
-        self.forget_subject_of(sequence, subject, source);
-        self.expiry.forget(sequence);
-        self.content.remove(sequence, bytes);
-        effects.remove(sequence, subject);
-        self.after_removal();
+        let mut subject = std::mem::take(&mut self.subject_read);
+        let lengths = source.inspect(sequence, |message| {
+            subject.clear();
+            subject.extend_from_slice(message.subject);
+            (message.headers.len(), message.payload.len())
+        });
+        match lengths {
+            Ok((headers, payload)) => {
+                let bytes = message_bytes(self.rules.storage, subject.len(), headers, payload);
+                // What was not counted, because it could not be read then, is not counted out.
+                let bytes = if self.lost.contains(sequence) { 0 } else { bytes };
+                self.forget_subject_of(sequence, &subject, source);
+                self.expiry.forget(sequence);
+                self.content.remove(sequence, bytes);
+                effects.remove(sequence, &subject);
+                self.after_removal();
+            }
+            Err(_) => {
+                let found = known_subject.is_none().then(|| source.subject_of_unreadable(sequence)).flatten();
+                self.remove_unreadable(known_subject.or(found.as_deref()), sequence, source, effects);
+            }
+        }
+        self.subject_read = subject;
     }
 
     /// A message that can not be read can still go. How much it counted for is not known any more.
@@ -129,11 +139,13 @@ impl StreamMachine {
             return self.remove_all(self.content.last + 1, effects);
         }
         if removed > ONE_BY_ONE_MAX && removed > remaining {
-            self.count_anew_from(bound, source, effects);
+            source.in_order(|| self.count_anew_from(bound, source, effects));
         } else {
-            while self.content.first < bound {
-                self.remove(self.content.first, source, effects);
-            }
+            source.in_order(|| {
+                while self.content.first < bound {
+                    self.remove(self.content.first, source, effects);
+                }
+            });
         }
         removed
     }
@@ -150,16 +162,14 @@ impl StreamMachine {
         while let Some(sequence) = next {
             kept.messages += 1;
             kept.hash = kept.hash.wrapping_add(mix(sequence));
-            match source.read(sequence) {
-                Ok(message) => {
-                    let (headers, payload) = (message.headers().len(), message.payload().len());
-                    kept.bytes += message_bytes(self.rules.storage, message.subject().len(), headers, payload);
-                    subjects.insert(message.subject(), sequence);
-                }
-                Err(_) => {
-                    effects.damaged.push(sequence);
-                    self.lost.insert(sequence);
-                }
+            let counted = source.inspect(sequence, |message| {
+                let (headers, payload) = (message.headers.len(), message.payload.len());
+                kept.bytes += message_bytes(self.rules.storage, message.subject.len(), headers, payload);
+                subjects.insert(message.subject, sequence);
+            });
+            if counted.is_err() {
+                effects.damaged.push(sequence);
+                self.lost.insert(sequence);
             }
             next = kept.next_stored(sequence + 1);
         }
@@ -197,8 +207,13 @@ impl StreamMachine {
         if !self.rules.discard_old {
             return;
         }
-        while self.rules.messages_max.is_some_and(|max| self.content.messages > max) {
-            self.remove(self.content.first, source, effects);
+        let too_many = |machine: &Self| machine.rules.messages_max.is_some_and(|max| machine.content.messages > max);
+        if too_many(self) {
+            source.in_order(|| {
+                while too_many(self) {
+                    self.remove(self.content.first, source, effects);
+                }
+            });
         }
         while self.rules.bytes_max.is_some_and(|max| self.content.bytes > max && self.content.messages > 0) {
             if self.content.bytes_uncertain {
@@ -217,14 +232,28 @@ impl StreamMachine {
         };
         let mut over = Vec::new();
         self.subjects.for_each(|subject, state| {
-            if state.messages > max {
-                over.push(subject.to_vec());
+            if let Some(excess) = state.messages.checked_sub(max).filter(|excess| *excess > 0) {
+                over.push((subject.to_vec(), state.first, excess));
             }
             std::ops::ControlFlow::Continue(())
         });
-        for subject in over {
+        // In the order of the stream they are read quickest.
+        let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
+        let mut oldest: Vec<u64> =
+            over.iter().flat_map(|(subject, first, excess)| next.run(*first, subject).take(*excess as usize)).collect();
+        oldest.sort_unstable();
+        source.in_order(|| oldest.into_iter().for_each(|sequence| self.remove(sequence, source, effects)));
+        for (subject, ..) in over {
+            // What the tables do not know.
             self.trim_subject(&subject, max, u64::MAX, source, effects);
         }
+    }
+
+    /// The stored messages of a subject, as far as that is known without reading them.
+    pub(super) fn messages_of<S: MessageSource>(&self, subject: &[u8], source: &S) -> impl Iterator<Item = u64> {
+        let first = self.subjects.get(subject).map_or(u64::MAX, |state| state.first);
+        let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
+        next.run(first, subject).collect::<Vec<_>>().into_iter()
     }
 
     /// The oldest stored message of a subject.
@@ -291,6 +320,11 @@ impl<S: MessageSource> Next<'_, S> {
             }
             from = self.content.next_stored(found + 1)?;
         }
+    }
+
+    /// All that are stored at or above a sequence.
+    fn run(&self, from: u64, subject: &[u8]) -> impl Iterator<Item = u64> {
+        std::iter::successors(self.from(from, subject), |sequence| self.from(sequence + 1, subject))
     }
 
     /// The index counts it in: messages that were lost it does not.

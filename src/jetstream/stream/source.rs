@@ -11,6 +11,12 @@ pub trait MessageSource {
         self.read(sequence).map(|message| look(MessageRef::of(&message)))
     }
 
+    /// Messages are going to be looked at in the order of the stream, most of a part of it: a source may read on then, instead
+    /// of looking each of them up.
+    fn in_order<R>(&self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
     /// The subject of a message that can not be read, where that is known apart from the message. Asked for one that
     /// somebody is going to pass over if it is not.
     fn subject_of_unreadable(&self, _sequence: u64) -> Option<Vec<u8>> {
@@ -53,6 +59,24 @@ impl<'a> MessageRef<'a> {
     }
 }
 
+impl MessageView for MessageRef<'_> {
+    fn subject(&self) -> &[u8] {
+        self.subject
+    }
+
+    fn headers(&self) -> &[u8] {
+        self.headers
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.payload
+    }
+
+    fn time(&self) -> i64 {
+        self.time
+    }
+}
+
 /// A stored message. Views borrow; nothing is copied.
 pub trait MessageView {
     fn subject(&self) -> &[u8];
@@ -86,6 +110,10 @@ impl<S: MessageSource> MessageSource for &S {
 
     fn inspect<R>(&self, sequence: u64, look: impl FnOnce(MessageRef<'_>) -> R) -> Result<R, Unreadable> {
         S::inspect(self, sequence, look)
+    }
+
+    fn in_order<R>(&self, work: impl FnOnce() -> R) -> R {
+        S::in_order(self, work)
     }
 
     fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {

@@ -1,6 +1,6 @@
 //! A leader and its log in memory: publishes are decided on and appended at once, applied when the test says so.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -49,6 +49,8 @@ pub struct Store {
     /// Tables have the subjects, also those of damaged messages.
     pub subjects_known: bool,
     pub reads: Cell<u64>,
+    /// What was read, in that order.
+    pub order: RefCell<Vec<u64>>,
 }
 
 impl MessageSource for Store {
@@ -56,6 +58,7 @@ impl MessageSource for Store {
 
     fn read(&self, sequence: u64) -> Result<Self::Message, Unreadable> {
         self.reads.set(self.reads.get() + 1);
+        self.order.borrow_mut().push(sequence);
         if self.damaged.contains(&sequence) {
             return Err(Unreadable::Damaged);
         }

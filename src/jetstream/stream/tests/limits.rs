@@ -554,7 +554,9 @@ fn the_last_messages_of_keys_are_found_without_reading_the_stream() {
     for nth in 0..600 {
         harness.put(&format!("s.{}", nth % 300));
     }
-    (0..50).for_each(|_| drop(harness.put("s.filler")));
+    for _ in 0..50 {
+        harness.put("s.filler");
+    }
     for key in 0..300 {
         let last = harness.put(&format!("s.{key}"));
         harness.delete(last);
@@ -571,4 +573,38 @@ fn the_last_messages_of_keys_are_found_without_reading_the_stream() {
     assert_eq!(machine.last_per_subject(&all, u64::MAX, 1000, &harness.store).unwrap(), expected);
     assert_eq!(machine.last_per_subject(&all, 300, 1000, &harness.store).unwrap(), (1..=300).collect::<Vec<_>>());
     assert_eq!(harness.store.reads.get(), 0);
+}
+
+/// Lowering the limit per subject looked for each message anew, and read them in the order of subjects: minutes in which the
+/// server acknowledged nothing.
+#[test]
+fn lowering_the_limit_per_subject_reads_what_goes_once_and_in_order() {
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 10, ..config() });
+    for nth in 0..1000 {
+        harness.put(&format!("s.{}", nth % 100));
+    }
+    let mut bytes = Vec::new();
+    harness.machine.encode_checkpoint(&mut bytes);
+    harness.machine = StreamMachine::restore(&bytes).unwrap();
+    harness.store.reads.set(0);
+    harness.store.order.take();
+    let config = StreamConfig { max_msgs_per_subject: 2, ..config() };
+    harness.control(Control::Update { config: Box::new(config) });
+    assert_eq!(harness.store.reads.get(), 800, "each that goes, for what it counts for");
+    assert_eq!(harness.sequences(), (801..=1000).collect::<Vec<_>>());
+    assert!(harness.store.order.take().is_sorted());
+}
+
+/// A purge of one key read the whole stream.
+#[test]
+fn a_purge_of_one_subject_reads_that_alone() {
+    let mut harness = Harness::new(config());
+    for nth in 0..1000 {
+        harness.put(&format!("s.{}", nth % 100));
+    }
+    harness.store.reads.set(0);
+    assert_eq!(harness.purge("s.7", 0, 0), 10);
+    assert_eq!(harness.store.reads.get(), 10);
+    assert_eq!(harness.purge("s.8", 500, 0), 5);
+    assert_eq!(harness.sequences().len(), 985);
 }
