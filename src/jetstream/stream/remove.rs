@@ -207,21 +207,34 @@ impl StreamMachine {
         if !self.rules.discard_old {
             return;
         }
-        let too_many = |machine: &Self| machine.rules.messages_max.is_some_and(|max| machine.content.messages > max);
-        if too_many(self) {
+        let is_over = |machine: &Self| {
+            machine.rules.messages_max.is_some_and(|max| machine.content.messages > max)
+                || machine
+                    .rules
+                    .bytes_max
+                    .is_some_and(|max| machine.content.bytes > max && machine.content.messages > 0)
+        };
+        // Nearly always it is one for each that comes.
+        if is_over(self) {
+            self.remove_first_over(source, effects);
+        }
+        if is_over(self) {
             source.in_order(|| {
-                while too_many(self) {
-                    self.remove(self.content.first, source, effects);
+                while is_over(self) {
+                    self.remove_first_over(source, effects);
                 }
             });
         }
-        while self.rules.bytes_max.is_some_and(|max| self.content.bytes > max && self.content.messages > 0) {
-            if self.content.bytes_uncertain {
-                // Nothing has to make room for what is long gone.
-                self.count_anew_from(self.content.first, source, effects);
-            } else {
-                self.remove(self.content.first, source, effects);
-            }
+    }
+
+    /// Takes the first message away, or what is counted without being there, because the stream is above a limit.
+    fn remove_first_over<S: MessageSource>(&mut self, source: &S, effects: &mut Effects) {
+        let too_many = self.rules.messages_max.is_some_and(|max| self.content.messages > max);
+        if !too_many && self.content.bytes_uncertain {
+            // Nothing has to make room for what is long gone.
+            self.count_anew_from(self.content.first, source, effects);
+        } else {
+            self.remove(self.content.first, source, effects);
         }
     }
 
