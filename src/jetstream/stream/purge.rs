@@ -71,7 +71,7 @@ impl StreamMachine {
             return 0;
         }
         let before = self.content.messages;
-        let of_one = (keep == 0 && subject::is_literal(filter)).then(|| self.messages_of(filter, source).collect());
+        let of_one = (keep == 0 && subject::is_literal(filter)).then(|| self.messages_of(filter, source));
         match self.single_messages(filter).or(of_one) {
             Some(mut sequences) => {
                 sequences.sort_unstable();

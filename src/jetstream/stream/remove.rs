@@ -263,10 +263,10 @@ impl StreamMachine {
     }
 
     /// The stored messages of a subject, as far as that is known without reading them.
-    pub(super) fn messages_of<S: MessageSource>(&self, subject: &[u8], source: &S) -> impl Iterator<Item = u64> {
+    pub(super) fn messages_of<S: MessageSource>(&self, subject: &[u8], source: &S) -> Vec<u64> {
         let first = self.subjects.get(subject).map_or(u64::MAX, |state| state.first);
         let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
-        next.run(first, subject).collect::<Vec<_>>().into_iter()
+        next.run(first, subject).collect()
     }
 
     /// The oldest stored message of a subject.

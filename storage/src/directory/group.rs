@@ -323,10 +323,14 @@ impl GroupDirectory {
         Checkpoints { latest, is_under_way: self.checkpoint_begun > latest }
     }
 
+    /// The records of the latest complete checkpoint.
+    fn checkpoint_parts(&self) -> impl Iterator<Item = &ControlRef> {
+        self.checkpoint().into_iter().flat_map(|checkpoint| checkpoint.parts.iter().flatten())
+    }
+
     /// Bytes of the latest complete checkpoint.
     pub(crate) fn checkpoint_bytes(&self) -> u64 {
-        let parts = self.checkpoint().into_iter().flat_map(|checkpoint| checkpoint.parts.iter().flatten());
-        parts.map(|part| u64::from(part.control.length)).sum()
+        self.checkpoint_parts().map(|part| u64::from(part.control.length)).sum()
     }
 
     /// True when the group has gone on in a later segment than the one that says what it is, and nothing does there: with the
@@ -416,8 +420,7 @@ impl GroupDirectory {
 
     /// True when its state or its latest checkpoint lies in one of these segments.
     pub(crate) fn has_controls_in(&self, segments: &std::ops::Range<u32>) -> bool {
-        let parts = self.checkpoint().into_iter().flat_map(|checkpoint| checkpoint.parts.iter().flatten());
-        self.state.iter().chain(parts).any(|control| segments.contains(&control.segment))
+        self.state.iter().chain(self.checkpoint_parts()).any(|control| segments.contains(&control.segment))
     }
 
     /// True when this control record is the latest of its kind, or part of a checkpoint that is kept or may become complete.

@@ -127,13 +127,7 @@ impl Journal {
     /// # Errors
     /// When tables that may name it can not be read, nor made anew.
     pub fn next_of_subject(&self, group: GroupId, from: u64, subject: &[u8]) -> Result<Option<u64>, ReadError> {
-        for _ in 0..LOOKUPS_MAX {
-            match self.try_next_of_subject(group, from, subject) {
-                Err(Unread::Moved) => {}
-                found => return found.map_err(ReadError::from),
-            }
-        }
-        Err(ReadError::NotFound)
+        until_settled(|| self.try_next_of_subject(group, from, subject))
     }
 
     /// The highest sequence at or below `to` of a message on exactly this subject, with the same reservations as
@@ -142,13 +136,7 @@ impl Journal {
     /// # Errors
     /// When tables that may name it can not be read, nor made anew.
     pub fn previous_of_subject(&self, group: GroupId, to: u64, subject: &[u8]) -> Result<Option<u64>, ReadError> {
-        for _ in 0..LOOKUPS_MAX {
-            match self.try_previous_of_subject(group, to, subject) {
-                Err(Unread::Moved) => {}
-                found => return found.map_err(ReadError::from),
-            }
-        }
-        Err(ReadError::NotFound)
+        until_settled(|| self.try_previous_of_subject(group, to, subject))
     }
 
     /// [`Unread::Moved`] when a segment went meanwhile.
@@ -251,6 +239,17 @@ impl Shared {
         }
         if span.segment.is_retired() { Err(Unread::Moved) } else { Ok(found) }
     }
+}
+
+/// Looks again while segments come and go.
+fn until_settled(look: impl Fn() -> Result<Option<u64>, Unread>) -> Result<Option<u64>, ReadError> {
+    for _ in 0..LOOKUPS_MAX {
+        match look() {
+            Err(Unread::Moved) => {}
+            found => return found.map_err(ReadError::from),
+        }
+    }
+    Err(ReadError::NotFound)
 }
 
 /// What a segment's table says about a subject.
