@@ -34,6 +34,11 @@ impl EgressBudget {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// True when it is nearly used up.
+    pub(super) fn is_tight(&self) -> bool {
+        self.used() > self.bytes_max / 4 * 3
+    }
+
     pub(super) fn is_exceeded(&self) -> bool {
         self.used() > self.bytes_max
     }

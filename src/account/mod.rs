@@ -15,7 +15,7 @@ mod watches;
 pub use budget::EgressBudget;
 pub use gate::Gate;
 pub use interest::{Interest, InterestStatistics};
-pub use outbound::{Batch, Delivered, Drained, Outbound, STALL_BYTES, Transport};
+pub use outbound::{Batch, Delivered, Drained, Outbound, Transport};
 pub use permissions::{InvalidPermission, PermissionRules, Permissions, ResponseRule};
 pub use replies::ReplyTracker;
 pub use subscription::{

@@ -9,9 +9,9 @@ use super::hub::Hub;
 use super::io::{ReadOutcome, Socket};
 use super::lane::Lane;
 use super::session::{Flow, Pending, Session};
-use crate::account::{Outbound, STALL_BYTES};
+use crate::account::Outbound;
 use crate::protocol::error::ClosedReason;
-use crate::router::Burst;
+use crate::router::{Awaited, Burst};
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -224,7 +224,7 @@ impl ClientTask {
                     if stall.timeout.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
-                    // In vain: nobody waits for this peer again until it has drained.
+                    // In vain: nobody waits for this peer again until it has drained, or is about to be cut off.
                     stall.peer.set_saturated();
                 }
                 self.wait = Wait::Nothing;
@@ -313,7 +313,7 @@ impl ClientTask {
         let mut burst = Burst::take();
         let done = self.session.act(bytes, &mut burst);
         let had_services = self.session.end_burst(&mut burst, bytes);
-        let loaded = burst.take_worth_waiting();
+        let awaited = burst.take_worth_waiting();
         burst.give_back();
         let rest = &bytes[done.consumed..];
         self.bytes_needed = done.bytes_needed;
@@ -331,24 +331,29 @@ impl ClientTask {
                 return;
             }
         }
-        if let Some(peer) = loaded
+        if let Some(awaited) = awaited
             && self.hub.settings.load().stall_publishers
         {
-            self.stall(peer, context);
+            self.stall(awaited, context);
         } else if had_services && !self.session.account().ingest_gate.is_open() {
             self.wait = Wait::Gate;
         }
     }
 
     /// Waits until the peer has caught up a little, but not for long.
-    fn stall(&mut self, peer: Arc<Outbound>, context: &mut Context<'_>) {
+    fn stall(&mut self, awaited: Awaited, context: &mut Context<'_>) {
+        let Awaited { outbound: peer, below, .. } = awaited;
         peer.count_stall();
+        if peer.is_overloaded() {
+            // One wait for each read, so smaller reads give it more time.
+            self.full_reads = 0;
+        }
         self.hub.counters.stalls.fetch_add(1, Ordering::Relaxed);
         let drained = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&drained);
         let waker = context.waker().clone();
         peer.on_drained(
-            STALL_BYTES / 2,
+            below,
             Box::new(move || {
                 seen.store(true, Ordering::Release);
                 waker.wake();

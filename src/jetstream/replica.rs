@@ -17,7 +17,7 @@ use super::messages::Message;
 use super::selection::{Batch, BatchBound, Selection};
 use super::stream::{Control, Outcome};
 use super::workers::Then;
-use crate::account::{Account, InternalMessage, InternalSubscriptionId, STALL_BYTES};
+use crate::account::{Account, InternalMessage, InternalSubscriptionId};
 use crate::router::Publisher;
 
 /// See the module.
@@ -184,7 +184,7 @@ impl Replica {
             (Some(Delivered::More), None) => Then::More,
             // A consumer that outruns its subscriber must not fill the subscriber's queue.
             (Some(Delivered::More), Some(peer)) => {
-                Then::Later(Box::new(move |wake| peer.on_drained(STALL_BYTES / 2, wake)))
+                Then::Later(Box::new(move |wake| peer.on_drained(peer.stall_bytes() / 2, wake)))
             }
             _ => Then::Done,
         }

@@ -8,7 +8,7 @@
 
 use super::mail::{Letter, Mail};
 use super::nesting;
-use crate::account::{Account, ClientIdentity, Delivered, InternalSubscriber, Outbound, STALL_BYTES, Traffic};
+use crate::account::{Account, ClientIdentity, Delivered, InternalSubscriber, Outbound, Traffic};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::cell::RefCell;
@@ -34,9 +34,9 @@ pub struct Burst {
     staged_bytes: usize,
     mail: Mail,
     traffic: Traffic,
-    /// The most loaded peer that was flushed to, and the most loaded one that is worth waiting for.
+    /// The most loaded peer that was flushed to, and the one to wait for.
     loaded: Option<Loaded>,
-    worth_waiting: Option<Loaded>,
+    worth_waiting: Option<Awaited>,
     drop_overloaded: bool,
     random: u64,
     quiet: u32,
@@ -53,18 +53,18 @@ struct Slot {
     control: Vec<u8>,
 }
 
+/// A peer that a publisher should wait for.
+pub struct Awaited {
+    pub outbound: Arc<Outbound>,
+    /// Until less than so many bytes are left for it.
+    pub below: usize,
+    pending: usize,
+}
+
 /// A peer above the stall bound.
 struct Loaded {
     outbound: Arc<Outbound>,
     pending: usize,
-}
-
-impl Loaded {
-    fn keep_larger(kept: &mut Option<Loaded>, outbound: &Arc<Outbound>, pending: usize) {
-        if kept.as_ref().is_none_or(|kept| kept.pending < pending) {
-            *kept = Some(Loaded { outbound: Arc::clone(outbound), pending });
-        }
-    }
 }
 
 thread_local! {
@@ -197,11 +197,15 @@ impl Burst {
             }
             kept_bytes += slot.bytes.capacity();
             kept_slots += usize::from(kept_bytes <= KEPT_BYTES_MAX);
-            if pending > STALL_BYTES {
-                if !outbound.is_saturated() {
-                    Loaded::keep_larger(&mut self.worth_waiting, &outbound, pending);
+            if pending > outbound.stall_bytes() {
+                if self.worth_waiting.as_ref().is_none_or(|kept| kept.pending < pending)
+                    && let Some(below) = outbound.worth_waiting(pending)
+                {
+                    self.worth_waiting = Some(Awaited { outbound: Arc::clone(&outbound), below, pending });
                 }
-                Loaded::keep_larger(&mut self.loaded, &outbound, pending);
+                if self.loaded.as_ref().is_none_or(|kept| kept.pending < pending) {
+                    self.loaded = Some(Loaded { outbound, pending });
+                }
             }
         }
         self.quiet = if self.used * 4 < self.slots.len() { self.quiet + 1 } else { 0 };
@@ -248,10 +252,9 @@ impl Burst {
         std::mem::take(&mut self.traffic)
     }
 
-    /// The most loaded peer above the stall bound that was touched since last asked, leaving out those for which
-    /// publishers have waited in vain.
-    pub fn take_worth_waiting(&mut self) -> Option<Arc<Outbound>> {
-        self.worth_waiting.take().map(|loaded| loaded.outbound)
+    /// The most loaded peer that is worth waiting for, of those touched since last asked.
+    pub fn take_worth_waiting(&mut self) -> Option<Awaited> {
+        self.worth_waiting.take()
     }
 
     /// The most loaded peer above the stall bound since the burst was taken.

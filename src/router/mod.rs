@@ -10,7 +10,7 @@ mod publisher;
 mod wide;
 
 pub use crate::account::Outbound;
-pub use burst::Burst;
+pub use burst::{Awaited, Burst};
 pub use cache::{MatchCache, Rights, Verdict, is_reserved_reply};
 pub use deliver::{Outgoing, Reached, deliver, write_line};
 pub use mail::Letter;

@@ -132,6 +132,37 @@ fn a_slow_reader_loses_nothing() {
 }
 
 #[test]
+fn a_subscriber_slower_than_its_publisher_slows_it_down_and_loses_nothing() {
+    // Publishers waited for it once, in vain, and then filled its queue up to the limit: it was cut off.
+    const MESSAGES: usize = 4000;
+    let server = TestServer::start(|options| options.pending_bytes_max = 8 << 20);
+    let mut slow = server.connected();
+    slow.send("SUB f 1\r\n");
+    slow.expect_nothing();
+    let mut publisher = server.connected();
+    let payload = "y".repeat(10_000);
+    let message = format!("PUB f {}\r\n{payload}\r\n", payload.len());
+    let publishing = std::thread::spawn(move || {
+        (0..MESSAGES).for_each(|_| publisher.send(&message));
+        publisher.expect_nothing();
+    });
+    let expected = format!("MSG f 1 {}\r\n{payload}\r\n", payload.len());
+    let lags = || server.server.connections().iter().any(|shown| shown.pending_bytes > 6 << 20);
+    let mut received = 0;
+    while received < MESSAGES {
+        // A reader that is always too slow, whatever the machine: it takes little, and only once it is far behind.
+        if publishing.is_finished() || lags() {
+            assert_eq!(slow.take(expected.len()), expected.as_bytes());
+            received += 1;
+        }
+        std::thread::yield_now();
+    }
+    publishing.join().unwrap();
+    slow.expect_nothing();
+    assert!(server.server.hub().counters.stalls.load(Ordering::Relaxed) > 10);
+}
+
+#[test]
 fn who_leaves_with_a_backlog_and_resets_the_connection_is_gone() {
     // A worker tried to write the last words to the reset socket again and again, and never looked at their time limit.
     let server = TestServer::start(|_| {});

@@ -30,7 +30,9 @@ use tokio::net::TcpStream;
 /// Chunks handed to one writev.
 const BATCH_CHUNKS_MAX: usize = 64;
 /// Above this much waiting a publisher should stall; it may go on below half of it.
-pub const STALL_BYTES: usize = 1 << 20;
+const STALL_BYTES: usize = 1 << 20;
+/// A peer that took nothing for so long may be dead: no publisher waits for it.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 pub struct Outbound {
     id: u64,
@@ -40,7 +42,7 @@ pub struct Outbound {
     /// Bytes queued and not yet taken by the socket.
     pending: AtomicUsize,
     closed: AtomicBool,
-    /// Publishers have waited for this peer in vain; they don't again until it drains.
+    /// Publishers have waited for this peer in vain; they don't again until it drains, or is about to be cut off.
     saturated: AtomicBool,
     headers: AtomicBool,
     messages: AtomicU64,
@@ -142,18 +144,43 @@ impl Outbound {
         self.headers.store(headers, Ordering::Relaxed);
     }
 
-    /// Publishers waited in vain: let them pass until the peer has drained.
+    /// Publishers waited in vain: let them pass until the peer has drained, or is about to be cut off.
     pub fn set_saturated(&self) {
         self.saturated.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_saturated(&self) -> bool {
-        self.saturated.load(Ordering::Relaxed)
+    /// Whether the peer is so far behind that `no_fast_producer_stall` drops its messages, and else every burst for it
+    /// waits.
+    pub fn is_overloaded(&self) -> bool {
+        self.pending_bytes() > self.near_limit_bytes()
     }
 
-    /// Whether the peer is so far behind that `no_fast_producer_stall` drops its messages.
-    pub fn is_overloaded(&self) -> bool {
-        self.pending_bytes() > self.pending_bytes_max / 4 * 3
+    fn near_limit_bytes(&self) -> usize {
+        self.pending_bytes_max / 4 * 3
+    }
+
+    /// Above this much waiting a publisher should stall, if the peer is worth it; who delivers from storage rests until it
+    /// has fallen by half.
+    #[inline]
+    pub fn stall_bytes(&self) -> usize {
+        STALL_BYTES.min(self.near_limit_bytes())
+    }
+
+    /// Whether a publisher should wait, with so many bytes `pending`, and until how many are left (C-32).
+    ///
+    /// Early on, a wait keeps the queue short for peers that catch up at once; a slower one gets what comes without further
+    /// waits, so that nobody else is held up by it. Near the limit, where it would be cut off next, every burst waits
+    /// for it, as long as it takes anything at all. With little room left for all peers together, that begins early.
+    pub fn worth_waiting(&self, pending: usize) -> Option<usize> {
+        let soon = self.stall_bytes();
+        let late = if self.budget.is_tight() { soon } else { self.near_limit_bytes() };
+        if pending > late && self.queue.lock().progress.took_within(SILENCE_MAX) {
+            Some(late)
+        } else if pending > soon && !self.saturated.load(Ordering::Relaxed) {
+            Some(soon / 2)
+        } else {
+            None
+        }
     }
 
     /// Calls `wake` once less than `below` bytes wait, or the connection ends.
@@ -363,7 +390,7 @@ impl Outbound {
             // An idle peer owns no queue.
             queue.chunks = VecDeque::new();
         }
-        if pending < STALL_BYTES / 2 {
+        if pending < self.stall_bytes() / 2 {
             self.saturated.store(false, Ordering::Relaxed);
         }
         if queue.drained.is_empty() {

@@ -8,7 +8,7 @@ use rustix::net::SendFlags;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -38,6 +38,8 @@ pub(super) struct Progress {
     /// What had been written when the clock started.
     start: u64,
     pub since: Option<Instant>,
+    /// When the peer took something last, or the first bytes began to wait.
+    taken: Option<Instant>,
 }
 
 /// Chunks that the owner took out to write.
@@ -101,16 +103,25 @@ impl Progress {
         self.queued += bytes as u64;
         if self.since.is_none() {
             self.start_clock();
+            self.taken = self.since;
         }
     }
 
     pub fn wrote(&mut self, bytes: usize, empty: bool) {
         self.written += bytes as u64;
+        if bytes > 0 {
+            self.taken = Some(Instant::now());
+        }
         if empty {
             self.since = None;
         } else if self.written >= self.goal {
             self.start_clock();
         }
+    }
+
+    /// True when the peer took something within so long, or nothing has waited for longer than that.
+    pub fn took_within(&self, time: Duration) -> bool {
+        self.taken.is_none_or(|taken| taken.elapsed() < time)
     }
 
     /// Starts the clock anew, if anything was written since it started.
@@ -120,6 +131,11 @@ impl Progress {
             self.start_clock();
         }
         moves
+    }
+
+    #[cfg(test)]
+    pub fn grow_older(&mut self, time: Duration) {
+        self.taken = self.taken.and_then(|taken| taken.checked_sub(time));
     }
 
     fn start_clock(&mut self) {

@@ -112,3 +112,48 @@ fn what_a_stranger_could_not_write_before_the_peer_went_does_not_wait() {
     assert_eq!((outbound.pending_bytes(), budget.used()), (0, 0));
     assert!(outbound.begin_write().is_none());
 }
+
+#[test]
+fn publishers_wait_for_who_lags_and_near_the_limit_for_each_burst_while_it_takes_anything() {
+    // Once a wait had been in vain nobody waited again: any subscriber slower than its publisher was cut off.
+    let outbound = Outbound::new(1, Transport::Owner, 8 << 20, Arc::default());
+    let pending = send(&outbound, 1 << 20);
+    assert_eq!(outbound.worth_waiting(pending), None);
+    let pending = send(&outbound, 1);
+    assert_eq!(outbound.worth_waiting(pending), Some(512 << 10));
+    outbound.set_saturated();
+    assert_eq!(outbound.worth_waiting(pending), None);
+    let pending = send(&outbound, 5 << 20);
+    assert_eq!(outbound.worth_waiting(pending), Some(6 << 20));
+    // After waiting in vain again it takes a little.
+    outbound.set_saturated();
+    let batch = outbound.begin_write().unwrap();
+    outbound.end_write(batch, 1);
+    let pending = send(&outbound, 1);
+    assert_eq!(outbound.worth_waiting(pending), Some(6 << 20));
+    // It takes nothing any more.
+    outbound.queue.lock().progress.grow_older(SILENCE_MAX);
+    assert_eq!(outbound.worth_waiting(pending), None);
+    let batch = outbound.begin_write().unwrap();
+    outbound.end_write(batch, 1);
+    assert_eq!(outbound.worth_waiting(pending), Some(6 << 20));
+    write_all(&outbound);
+    let pending = send(&outbound, (1 << 20) + 1);
+    assert_eq!(outbound.worth_waiting(pending), Some(512 << 10), "it has drained");
+}
+
+#[test]
+fn with_little_room_publishers_wait_early_and_a_small_limit_has_its_own_thresholds() {
+    let budget = Arc::new(EgressBudget::new(8 << 20));
+    let new = |id, bytes_max| Outbound::new(id, Transport::Owner, bytes_max, Arc::clone(&budget));
+    let (first, second, small) = (new(1, 64 << 20), new(2, 64 << 20), new(3, 400));
+    let pending = send(&first, 2 << 20);
+    first.set_saturated();
+    assert_eq!(first.worth_waiting(pending), None);
+    send(&second, 5 << 20);
+    assert_eq!(first.worth_waiting(pending), Some(1 << 20), "little is left for all");
+    second.shut_down();
+    assert_eq!(first.worth_waiting(pending), None);
+    assert_eq!((small.stall_bytes(), send(&small, 301)), (300, 301));
+    assert_eq!(small.worth_waiting(301), Some(300));
+}
