@@ -82,3 +82,34 @@ fn messages_republished_in_a_circle_end_when_their_headers_are_full() {
         assert!((100..1000).contains(&rounds), "64 KiB of headers, three of them per round: {rounds}");
     });
 }
+
+#[test]
+fn nobody_commands_the_api_by_what_the_server_delivers() {
+    // A reply subject is anybody's choice. A message that a consumer delivered to the API was taken for a request, and
+    // since it kept the subject under which it was stored, that was the command: whoever may publish and pull could
+    // delete streams. Answers and confirmations did the same with their reply subjects.
+    with_jetstream(|js| async move {
+        // As long as `$JS.API`.
+        js.stream("FEED", json!({"subjects": ["aaaaaaa.>"], "allow_direct": true})).await;
+        js.stream("KEPT", json!({})).await;
+        js.publish("kept.one", "x").await;
+        js.consumer("FEED", "c", json!({"ack_policy": "explicit"})).await;
+        let mine = js.publish("aaaaaaa.STREAM.DELETE.KEPT", "").await;
+        let send = |subject: &str, reply: &str, body: &str| {
+            js.client.publish_with_reply(subject.to_owned(), reply.to_owned(), body.to_owned().into())
+        };
+
+        send("$JS.API.CONSUMER.MSG.NEXT.FEED.c", "$JS.API.whatever", "1").await.unwrap();
+        js.until("CONSUMER.INFO.FEED.c", "it is delivered", |info| info["num_pending"] == 0).await;
+        send("$JS.ACK.FEED.c.1.1.1.1.0", "$JS.API.STREAM.DELETE.KEPT", "+ACK").await.unwrap();
+        js.until("CONSUMER.INFO.FEED.c", "it is confirmed", |info| info["num_ack_pending"] == 0).await;
+        let body = json!({"seq": mine}).to_string();
+        send("$JS.API.DIRECT.GET.FEED", "$JS.API.STREAM.DELETE.KEPT", &body).await.unwrap();
+        send("$JS.API.CONSUMER.MSG.NEXT.FEED.c", "$JS.API.STREAM.DELETE.KEPT", r#"{"no_wait":true}"#).await.unwrap();
+        send("aaaaaaa.later", "$JS.API.STREAM.DELETE.KEPT", "").await.unwrap();
+
+        // Whatever would have been asked for is done before this is.
+        js.stream("LATER", json!({})).await;
+        assert_eq!(js.messages("KEPT").await, 1);
+    });
+}

@@ -117,8 +117,9 @@ impl Node {
         let mut prefixes = vec![service::PREFIX.to_owned()];
         prefixes.extend(self.domain().map(|domain| format!("$JS.{domain}.API.")));
         jetstream.hold(prefixes.into_iter().map(|prefix| {
-            let api = ApiService { node: self.clone(), account: jetstream.clone(), prefix_bytes: prefix.len() };
-            jetstream.account().subscribe_internal(format!("{prefix}>").as_bytes(), None, Arc::new(api))
+            let filter = format!("{prefix}>");
+            let api = ApiService { node: self.clone(), account: jetstream.clone(), prefix };
+            jetstream.account().subscribe_internal(filter.as_bytes(), None, Arc::new(api))
         }));
     }
 

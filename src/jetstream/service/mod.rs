@@ -31,8 +31,8 @@ const REQUIRED_API_LEVEL: &str = "Nats-Required-Api-Level";
 pub struct ApiService {
     pub node: Arc<Node>,
     pub account: Arc<JetStreamAccount>,
-    /// Bytes of the subject before the request's own tokens.
-    pub prefix_bytes: usize,
+    /// What the subjects of its requests begin with.
+    pub prefix: String,
 }
 
 /// Why a snapshot fails: who asks for one is told so at once instead of waiting for it.
@@ -68,8 +68,14 @@ impl InternalSubscriber for ApiService {
 
 impl ApiService {
     fn request(&self, message: &InternalMessage<'_>) {
+        // A consumer's delivery, or an answer of this server, has somebody's choice of a reply subject for its destination
+        // and somebody else's bytes for its content: nobody has asked for anything. Such a delivery has the subject under
+        // which the message was stored, at that.
+        if message.client.is_none() {
+            return;
+        }
         let Ok(subject) = std::str::from_utf8(message.subject) else { return };
-        let Some(rest) = subject.get(self.prefix_bytes..) else { return };
+        let Some(rest) = subject.strip_prefix(&*self.prefix) else { return };
         // Names hold no dots, so only a filter at the end needs more tokens than this; it is cut from the text.
         let tokens: Vec<&str> = rest.split('.').collect();
         let request = Request {
