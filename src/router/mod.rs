@@ -4,10 +4,11 @@
 mod burst;
 mod cache;
 mod deliver;
+mod keeping;
 mod mail;
 mod nesting;
 mod publisher;
-mod wide;
+mod spaced_sid;
 
 pub use crate::account::Outbound;
 pub use burst::Burst;
