@@ -227,6 +227,7 @@ impl Connection {
             user: user.clone(),
             account: account.name().to_string(),
             round_trip: self.round_trip.clone(),
+            no_responders: profile.options.no_responders,
         }));
         profile.user = user;
     }

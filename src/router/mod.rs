@@ -7,6 +7,7 @@ mod deliver;
 mod keeping;
 mod mail;
 mod nesting;
+mod no_responders;
 mod publisher;
 mod spaced_sid;
 
@@ -15,6 +16,7 @@ pub use burst::Burst;
 pub use cache::{MatchCache, Rights, Verdict, is_reserved_reply};
 pub use deliver::{Outgoing, Reached, deliver, write_line};
 pub use mail::Letter;
+pub use no_responders::no_responders;
 pub use publisher::Publisher;
 
 #[cfg(test)]
