@@ -195,6 +195,11 @@ impl Connection {
         read(&self.profile.lock().options)
     }
 
+    /// The names in the certificate that the client showed, if it did.
+    pub fn certificate(&self) -> Option<&CertificateNames> {
+        self.tls.as_ref().and_then(|tls| tls.certificate.as_ref())
+    }
+
     pub fn set_options(&self, options: ConnectOptions) {
         *self.profile.lock().options = options;
     }

@@ -47,7 +47,7 @@ impl Session {
             options: &options,
             nonce: self.connection.nonce.as_bytes(),
             connection_type: Hub::connection_type(self.connection.kind()),
-            certificate: self.connection.tls.as_ref().and_then(|tls| tls.certificate.as_ref()),
+            certificate: self.connection.certificate(),
         };
         let directory = self.hub.directory.load_full();
         match directory.check(&request) {
