@@ -206,8 +206,8 @@ impl Directory {
         self.required
     }
 
-    /// Whether INFO should say so; with a user for those who say nothing it doesn't. It does where they are let into the
-    /// global account, as with nats-server.
+    /// Whether the first INFO should say so, as later ones do; with a user for those who say nothing it doesn't. It does
+    /// where they are let into the global account, as with nats-server.
     pub fn is_announced(&self) -> bool {
         self.required && self.no_auth_user.is_none()
     }

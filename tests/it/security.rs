@@ -113,6 +113,12 @@ fn silence_becomes_the_no_auth_user_or_times_out() {
     silent.send("PING\r\n");
     silent.expect("PONG\r\n");
     assert_eq!(server.server.connections()[0].account, "B");
+    // Later ones do say so, as those of nats-server.
+    let mut client = server.client();
+    client.info();
+    client.send("CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+    client.expect("PONG\r\n");
+    assert_eq!(client.info()["auth_required"], true);
     let server = TestServer::start(|options| {
         options.authorization.users = users();
         options.authorization.timeout = Duration::from_millis(50);
