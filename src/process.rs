@@ -3,7 +3,7 @@
 mod descriptors;
 mod program_pages;
 
-pub use descriptors::{clients_max, raise_descriptor_limit};
+pub use descriptors::{clients_max, monitor_connections_max, raise_descriptor_limit};
 pub use program_pages::release_program_pages;
 
 use std::collections::BTreeSet;

@@ -12,6 +12,7 @@ use crate::config::Options;
 use crate::connection::{ClosedConnection, Connection, ConnectionSnapshot, Hub, TlsListener, serve};
 use crate::jetstream::Node;
 use crate::monitor::Monitor;
+use crate::process::monitor_connections_max;
 use crate::protocol::error::ClosedReason;
 use crate::protocol::info::{self, Info};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -133,7 +134,8 @@ impl Server {
             failed(StartError::Listen { address, cause })
         })?;
         let address = *self.monitor.get_or_init(|| address);
-        let serving = tokio::spawn(Monitor::new(self).serve(listener, Arc::clone(&self.monitor_tls)));
+        let tls = Arc::clone(&self.monitor_tls);
+        let serving = tokio::spawn(Monitor::new(self).serve(listener, tls, monitor_connections_max()));
         self.tasks.lock().push(serving);
         Ok(Some(address))
     }

@@ -44,6 +44,8 @@ pub struct ClientIdentity {
     pub user: String,
     pub account: String,
     pub round_trip: RoundTrip,
+    /// It asked to be told when nobody is there for a request.
+    pub no_responders: bool,
 }
 
 /// How long a client takes to answer a ping: the one thing about it that changes, shared with its connection.

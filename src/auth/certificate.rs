@@ -15,6 +15,14 @@ impl CertificateNames {
     pub fn alternative(&self) -> impl Iterator<Item = &String> {
         self.emails.iter().chain(&self.dns).chain(&self.uris)
     }
+
+    /// Whether they are names of this user, however good others would be.
+    pub fn name(&self, user: &str) -> bool {
+        self.alternative().any(|name| name == user)
+            || self.subject.as_ref().is_some_and(|subject| {
+                DistinguishedName::parse(user).is_some_and(|user| user.matches_in_any_order(subject))
+            })
+    }
 }
 
 /// A distinguished name (RFC 4514) in comparable form: types in upper case, attributes of one component sorted.

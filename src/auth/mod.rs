@@ -206,8 +206,8 @@ impl Directory {
         self.required
     }
 
-    /// Whether INFO should say so; with a user for those who say nothing it doesn't. It does where they are let into the
-    /// global account, as with nats-server.
+    /// Whether the first INFO should say so, as later ones do; with a user for those who say nothing it doesn't. It does
+    /// where they are let into the global account, as with nats-server.
     pub fn is_announced(&self) -> bool {
         self.required && self.no_auth_user.is_none()
     }
@@ -225,10 +225,21 @@ impl Directory {
     /// What a client that was let in by `old` may do now, and in which account; none when it would not be let in any
     /// more.
     ///
-    /// Credentials are not kept, so it stays exactly if they would still be asked for in the same way.
-    pub fn recheck(&self, old: &Directory, user: &str, kind: ConnectionType) -> Option<Grant> {
+    /// Credentials are not kept, so it stays exactly if they would still be asked for in the same way. Its certificate is:
+    /// where that says who it is, it has to name the user.
+    pub fn recheck(
+        &self,
+        old: &Directory,
+        user: &str,
+        kind: ConnectionType,
+        certificate: Option<&CertificateNames>,
+    ) -> Option<Grant> {
         if !self.required {
             return Some(Grant { account: GLOBAL.into(), permissions: None, user: user.into() });
+        }
+        let asks_certificate = self.lists_users() && self.map_certificates && !self.nkeys.contains_key(user);
+        if asks_certificate && !certificate.is_some_and(|names| names.name(user)) {
+            return None;
         }
         if self.anonymous && user.is_empty() {
             return Some(anonymous());
@@ -262,6 +273,11 @@ impl Directory {
         was_known && !self.knows(user)
     }
 
+    /// Whether clients without a key are looked up by name, as opposed to a single user or a token.
+    fn lists_users(&self) -> bool {
+        !self.users.is_empty() || self.anonymous
+    }
+
     /// Whether a user of this name or key is listed.
     fn knows(&self, user: &str) -> bool {
         self.users.contains_key(user) || self.nkeys.contains_key(user)
@@ -285,7 +301,7 @@ impl Directory {
             }
             return self.grant_known(Some(user), request);
         }
-        if !self.users.is_empty() || self.anonymous {
+        if self.lists_users() {
             if self.map_certificates {
                 // The certificate says who it is, and takes no password's place.
                 return self.certified(request).map_or(DENIED, |user| self.check_password(user, request));

@@ -66,12 +66,12 @@ fn a_reload_keeps_those_who_name_nobody_as_long_as_they_may() {
     };
     let before = new(vec![user("s", "t", "$SYS")], true);
     let changed = new(vec![user("s", "u", "$SYS")], true);
-    assert!(changed.recheck(&before, "", ConnectionType::Standard).is_some());
+    assert!(changed.recheck(&before, "", ConnectionType::Standard, None).is_some());
     let open = new(Vec::new(), false);
-    assert!(before.recheck(&open, "", ConnectionType::Standard).is_some());
-    assert!(before.recheck(&open, "x", ConnectionType::Standard).is_none());
+    assert!(before.recheck(&open, "", ConnectionType::Standard, None).is_some());
+    assert!(before.recheck(&open, "x", ConnectionType::Standard, None).is_none());
     let closed = new(vec![user("s", "t", "$SYS"), user("a", "b", "A")], false);
-    assert!(closed.recheck(&before, "", ConnectionType::Standard).is_none());
+    assert!(closed.recheck(&before, "", ConnectionType::Standard, None).is_none());
     assert!(closed.has_lost(&before, ""), "they end without an error");
     assert!(!changed.has_lost(&before, "s") && !closed.has_lost(&open, ""));
 }
@@ -94,13 +94,13 @@ fn a_reload_keeps_those_whose_login_is_still_good() {
         |users: Vec<UserSettings>| Directory::new(&AuthSettings { users, ..AuthSettings::default() }).unwrap();
     let old = directory(vec![user("a", "x", "A"), user("b", "x", "A"), user("c", "x", "A"), user("d", "x", "A")]);
     let new = directory(vec![user("a", "x", "A"), user("b", "y", "A"), user("c", "x", "C")]);
-    let stays = |name: &str| new.recheck(&old, name, ConnectionType::Standard).is_some();
+    let stays = |name: &str| new.recheck(&old, name, ConnectionType::Standard, None).is_some();
     assert_eq!(["a", "b", "c", "d", ""].map(stays), [true, false, true, false, false]);
-    let moved = new.recheck(&old, "c", ConnectionType::Standard).map(|grant| grant.account);
+    let moved = new.recheck(&old, "c", ConnectionType::Standard, None).map(|grant| grant.account);
     assert_eq!(moved.as_deref(), Some("C"), "the login is good, for another account");
     let open = Directory::new(&AuthSettings::default()).unwrap();
-    assert!(open.recheck(&old, "a", ConnectionType::Standard).is_some());
-    assert!(old.recheck(&open, "", ConnectionType::Standard).is_none());
+    assert!(open.recheck(&old, "a", ConnectionType::Standard, None).is_some());
+    assert!(old.recheck(&open, "", ConnectionType::Standard, None).is_none());
 }
 
 #[test]
@@ -109,4 +109,26 @@ fn an_unknown_no_auth_user_and_duplicates_are_refused() {
     assert!(Directory::new(&settings).is_err());
     let settings = AuthSettings { users: vec![user("a", "", "A"), user("a", "", "B")], ..AuthSettings::default() };
     assert!(Directory::new(&settings).is_err());
+}
+
+#[test]
+fn a_reload_that_maps_certificates_keeps_those_whose_certificate_names_their_user() {
+    let settings = |map_certificates| AuthSettings {
+        users: vec![user("bob@acme.com", "x", "A"), user("ann@acme.com", "x", "A"), user("O=org,CN=ann", "x", "A")],
+        map_certificates,
+        ..AuthSettings::default()
+    };
+    let (old, new) = [false, true].map(|map| Directory::new(&settings(map)).unwrap()).into();
+    let bob = CertificateNames { emails: vec!["bob@acme.com".into()], ..CertificateNames::default() };
+    let stays = |name: &str, certificate| new.recheck(&old, name, ConnectionType::Standard, certificate).is_some();
+    assert!(stays("bob@acme.com", Some(&bob)));
+    assert!(!stays("ann@acme.com", Some(&bob)) && !stays("bob@acme.com", None));
+    let subject = DistinguishedName::parse("CN=ann,O=org");
+    let ann = CertificateNames { subject, ..CertificateNames::default() };
+    assert!(stays("O=org,CN=ann", Some(&ann)) && !stays("O=org,CN=ann", Some(&bob)));
+    assert!(old.recheck(&new, "bob@acme.com", ConnectionType::Standard, Some(&bob)).is_some());
+    let single =
+        |map_certificates| AuthSettings { token: Some(Secret::new("t")), map_certificates, ..AuthSettings::default() };
+    let (old, new) = [false, true].map(|map| Directory::new(&single(map)).unwrap()).into();
+    assert!(new.recheck(&old, "", ConnectionType::Standard, None).is_some(), "a token is asked for as before");
 }

@@ -173,6 +173,7 @@ fn remember_stranger(hub: &Hub, id: u64, peer: SocketAddr) {
 
 fn info_line(hub: &Hub, id: u64, peer: SocketAddr, nonce: &str, tls: InfoTls) -> Vec<u8> {
     let mut info = crate::protocol::info::Info::clone(&hub.info.load());
+    info.auth_required = hub.directory.load().is_announced();
     info.client_id = id;
     info.client_ip = peer.ip().to_canonical().to_string();
     info.nonce = nonce.to_string();

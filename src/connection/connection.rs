@@ -17,6 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 const FIRST_PING: Duration = Duration::from_secs(2);
 /// Round trips are measured anew after this long.
 const RTT_INTERVAL: Duration = Duration::from_secs(3600);
+/// An alarm that is later than this says that the process stood still; what came meanwhile gets as long to be read.
+const STANDSTILL: Duration = Duration::from_millis(250);
 
 pub struct Connection {
     pub outbound: Arc<Outbound>,
@@ -195,6 +197,11 @@ impl Connection {
         read(&self.profile.lock().options)
     }
 
+    /// The names in the certificate that the client showed, if it did.
+    pub fn certificate(&self) -> Option<&CertificateNames> {
+        self.tls.as_ref().and_then(|tls| tls.certificate.as_ref())
+    }
+
     pub fn set_options(&self, options: ConnectOptions) {
         *self.profile.lock().options = options;
     }
@@ -227,6 +234,7 @@ impl Connection {
             user: user.clone(),
             account: account.name().to_string(),
             round_trip: self.round_trip.clone(),
+            no_responders: profile.options.no_responders,
         }));
         profile.user = user;
     }
@@ -327,7 +335,10 @@ impl Connection {
     /// Serves one alarm of the shared timers.
     pub fn on_alarm(&self, alarm: Alarm, hub: &Hub, now: Instant) {
         match alarm {
-            Alarm::Authentication => {
+            Alarm::Authentication if now > self.started + hub.settings.load().auth_timeout + STANDSTILL => {
+                hub.set_alarm(now + STANDSTILL, self, Alarm::LateAuthentication);
+            }
+            Alarm::Authentication | Alarm::LateAuthentication => {
                 if !self.is_authenticated() && !self.connect_seen.load(Ordering::Relaxed) {
                     self.refuse(error::AUTHENTICATION_TIMEOUT, ClosedReason::AuthenticationTimeout);
                 }
@@ -390,5 +401,35 @@ impl Connection {
     /// Nanoseconds since the connection was made.
     pub(super) fn age(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{GLOBAL, Transport};
+    use crate::auth::{AuthSettings, Directory};
+    use crate::connection::Settings;
+    use crate::protocol::info::Info;
+
+    #[test]
+    fn who_could_not_be_read_in_time_to_log_in_is_read_first() {
+        let directory = Directory::new(&AuthSettings::default()).unwrap();
+        let hub = Hub::new(Settings::default(), directory, Info::default());
+        let silent = || {
+            let outbound = Arc::new(hub.outbound(hub.next_id(), Transport::Owner));
+            let account = Arc::new(Account::new(GLOBAL));
+            let peer = SocketAddr::from(([127, 0, 0, 1], 4222));
+            Connection::new(outbound, peer, ClientKind::Nats, account, String::new(), 0, None)
+        };
+        let due = |connection: &Connection| connection.started + hub.settings.load().auth_timeout;
+        let in_time = silent();
+        in_time.on_alarm(Alarm::Authentication, &hub, due(&in_time));
+        assert!(in_time.outbound.is_closed());
+        let late = silent();
+        late.on_alarm(Alarm::Authentication, &hub, due(&late) + Duration::from_secs(10));
+        assert!(!late.outbound.is_closed(), "its CONNECT may be there");
+        late.on_alarm(Alarm::LateAuthentication, &hub, due(&late) + Duration::from_secs(11));
+        assert!(late.outbound.is_closed());
     }
 }

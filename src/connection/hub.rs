@@ -78,7 +78,7 @@ fn egress_bytes_max() -> usize {
 /// Ends a connection whose login is no longer good, and tells others of their new permissions.
 fn recheck(connection: &Connection, old: &Directory, new: &Directory) {
     let user = connection.user();
-    match new.recheck(old, &user, Hub::connection_type(connection.kind())) {
+    match new.recheck(old, &user, Hub::connection_type(connection.kind()), connection.certificate()) {
         Some(grant) if grant.account == connection.account().name() => {
             connection.post(Update { permissions: grant.permissions });
         }

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 pub enum Alarm {
     /// The client had to say who it is by now.
     Authentication,
+    /// The same, after an alarm that came late.
+    LateAuthentication,
     Ping,
     /// What waits for the socket had to be written by now.
     WriteDeadline,

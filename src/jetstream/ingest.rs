@@ -38,7 +38,7 @@ impl InternalSubscriber for Acks {
     fn deliver(&self, account: &Arc<Account>, messages: &[InternalMessage<'_>]) {
         for message in messages {
             if !self.ack(message) {
-                tell_no_responders(account, message);
+                no_responders::tell(account, message.client, message.subject, message.reply);
             }
         }
     }
@@ -64,7 +64,7 @@ impl InternalSubscriber for FlowControl {
     fn deliver(&self, account: &Arc<Account>, messages: &[InternalMessage<'_>]) {
         for message in messages {
             if !self.answered(message) {
-                tell_no_responders(account, message);
+                no_responders::tell(account, message.client, message.subject, message.reply);
             }
         }
     }
@@ -82,12 +82,5 @@ impl FlowControl {
         };
         let replica = self.0.find(stream);
         replica.is_some_and(|replica| replica.flow_control(consumer, message.subject, message.headers))
-    }
-}
-
-#[cold]
-fn tell_no_responders(account: &Arc<Account>, message: &InternalMessage<'_>) {
-    if let Some(reply) = message.reply {
-        no_responders::tell(account, message.subject, reply);
     }
 }

@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::account::Account;
-use crate::protocol::headers;
-use crate::router::Publisher;
+use crate::account::{Account, ClientIdentity};
+use crate::router;
 
-/// Tells whoever waits on `reply` that nobody listens to `subject`.
-pub fn tell(account: &Arc<Account>, subject: &[u8], reply: &[u8]) {
-    let mut block = headers::status(503, "");
-    headers::append(&mut block, "Nats-Subject", subject);
-    let mut publisher = Publisher::new(account);
-    publisher.publish(reply, None, &block, &[]);
-    publisher.flush();
+/// Tells who asked that nobody listens to `subject`, if it wants to know and waits on `reply` itself.
+#[cold]
+pub fn tell(account: &Account, client: Option<&Arc<ClientIdentity>>, subject: &[u8], reply: Option<&[u8]>) {
+    let asker = client.filter(|client| client.no_responders);
+    if let (Some(client), Some(reply)) = (asker, reply)
+        && let Some((outbound, answer)) = router::no_responders(account, client.id, subject, reply)
+    {
+        outbound.send_control(&answer);
+    }
 }

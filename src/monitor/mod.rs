@@ -126,9 +126,10 @@ impl Monitor {
         })
     }
 
-    /// Serves until the future is dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Tls) {
-        listener::serve(self, listener, tls, Places::new(Limits::default())).await;
+    /// Serves so many connections at a time until the future is dropped.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Tls, connections_max: usize) {
+        let limits = Limits { connections: connections_max, ..Limits::default() };
+        listener::serve(self, listener, tls, Places::new(limits)).await;
     }
 
     /// One whose server has gone.

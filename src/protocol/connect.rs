@@ -127,6 +127,15 @@ impl ConnectOptions {
         Ok(())
     }
 
+    /// True when nothing of what identifies a client differs.
+    pub fn is_same_login(&self, other: &ConnectOptions) -> bool {
+        let login = |options: &ConnectOptions| {
+            let ConnectOptions { user, nkey, password, token, jwt, signature, proxy_signature, .. } = options.clone();
+            (user, nkey, [password, token, jwt, signature, proxy_signature])
+        };
+        login(self) == login(other)
+    }
+
     /// What the client logs in with, for a log: no secret is in it.
     pub fn login(&self) -> Option<String> {
         match self {

@@ -1,22 +1,23 @@
 //! HOT PATH: a look-up of the last subject is one comparison; no lock unless the interest changed.
 //!
 //! Where messages of a subject go, as one publisher sees it: permissions, echo and denied deliveries are
-//! already decided, and every target carries the bytes that its deliveries begin with.
+//! already decided, and the bytes that deliveries begin with are made: the subject's once, the sid's for each target.
 //!
 //! A cache belongs to one publisher and forgets everything when the account's generation moves. It is bounded
-//! by entries and by targets, and all caches together by what they keep of wide matches. A subject enters the map
-//! only when it is seen for the second time, so that the one-time reply subjects of responders don't wash the
-//! useful entries out.
+//! by entries and by bytes, and all caches together by bytes. A subject enters the map only when it is seen for the
+//! second time, so that the one-time reply subjects of responders don't wash the useful entries out.
 
-use super::wide::Keeping;
+use super::keeping::Keeping;
+use super::spaced_sid::SpacedSid;
 use crate::account::{Account, InternalSubscriber, Outbound, Permissions, Sink, Subscription};
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 const ENTRIES_MAX: usize = 512;
-const TARGETS_MAX: usize = 64 * 1024;
+/// What one cache keeps, unless a single match takes more: 64 Ki targets.
+const BYTES_MAX: usize = 4 << 20;
 /// Hashes of subjects that were seen once lately.
 const SEEN_ONCE: usize = 64;
 /// The entry for a subject that isn't in the map.
@@ -43,10 +44,12 @@ pub enum Verdict {
     OnlyAsReply,
 }
 
+const HMSG: &[u8] = b"HMSG ";
+
 /// The result of a match.
-#[derive(Default)]
 pub struct Entry {
-    pub subject: Box<[u8]>,
+    /// `HMSG subject`; a delivery without headers skips the first byte.
+    pub head: Box<[u8]>,
     pub verdict: Verdict,
     pub plain: Vec<Target>,
     pub groups: Vec<Vec<Target>>,
@@ -57,10 +60,7 @@ pub struct Entry {
 }
 
 pub struct Target {
-    /// `HMSG subject sid `; a delivery without headers skips the first byte.
-    pub prefix: Box<[u8]>,
-    /// Where the space behind the subject is in the prefix.
-    after_subject: usize,
+    pub sid: SpacedSid,
     pub subscription: Arc<Subscription>,
     pub outbound: Arc<Outbound>,
     /// The peer's slot in the burst with this epoch.
@@ -75,6 +75,9 @@ pub struct Target {
     uncounted: u32,
 }
 
+// A cache line each: a wide fan-out reads them all for every message.
+const _: () = assert!(size_of::<Target>() <= 64);
+
 /// An internal member of a queue group has no outbound; it is kept as a service.
 enum Member {
     Client(Target),
@@ -84,9 +87,11 @@ enum Member {
 pub struct MatchCache {
     generation: Option<u64>,
     hasher: RandomState,
-    index: HashMap<Box<[u8]>, u32, RandomState>,
+    /// Where the entries are, by the hash of their subjects.
+    index: HashTable<u32>,
     entries: Vec<Entry>,
-    targets: usize,
+    /// What the entries in the index take.
+    bytes: usize,
     last: usize,
     /// Empty until it is needed: many streams have a cache and publish nothing.
     seen_once: Vec<u32>,
@@ -99,9 +104,9 @@ impl Default for MatchCache {
         MatchCache {
             generation: None,
             hasher: RandomState::default(),
-            index: HashMap::with_hasher(RandomState::default()),
-            entries: vec![Entry::default()],
-            targets: 0,
+            index: HashTable::new(),
+            entries: vec![Entry::new(b"", Verdict::default())],
+            bytes: 0,
             last: SCRATCH,
             seen_once: Vec::new(),
             touched: Vec::new(),
@@ -114,7 +119,7 @@ impl MatchCache {
     #[inline]
     pub fn look_up(&mut self, subject: &[u8], account: &Account, rights: &Rights) -> usize {
         let generation = account.interest.generation();
-        if self.generation == Some(generation) && *self.entries[self.last].subject == *subject {
+        if self.generation == Some(generation) && self.entries[self.last].subject() == subject {
             return self.last;
         }
         self.look_further(subject, generation, account, rights)
@@ -125,31 +130,49 @@ impl MatchCache {
             self.forget();
             self.generation = Some(generation);
         }
-        if let Some(&found) = self.index.get(subject) {
+        let hash = self.hasher.hash_one(subject);
+        if let Some(&found) = self.index.find(hash, |&at| self.entries[at as usize].subject() == subject) {
             self.last = found as usize;
             return self.last;
         }
         let entry = Entry::compute(subject, account, rights);
-        let hash = self.hasher.hash_one(subject);
+        self.last = if self.was_seen(hash) { self.keep(entry, hash) } else { self.scratch(entry) };
+        self.last
+    }
+
+    /// Whether a subject with this hash was seen lately; it is from now on.
+    fn was_seen(&mut self, hash: u64) -> bool {
         let tag = (hash >> 32) as u32 | 1;
         if self.seen_once.is_empty() {
             self.seen_once = vec![0; SEEN_ONCE];
         }
-        let seen = &mut self.seen_once[hash as usize % SEEN_ONCE];
-        if std::mem::replace(seen, tag) != tag || matches!(entry.keeping, Keeping::NotKept) {
-            self.settle_entry(SCRATCH);
-            self.entries[SCRATCH] = entry;
-            self.last = SCRATCH;
-            return SCRATCH;
-        }
-        if self.entries.len() > ENTRIES_MAX || self.targets + entry.target_count() > TARGETS_MAX {
+        std::mem::replace(&mut self.seen_once[hash as usize % SEEN_ONCE], tag) == tag
+    }
+
+    /// Puts an entry into the map, if there is room for it.
+    fn keep(&mut self, mut entry: Entry, hash: u64) -> usize {
+        entry.shrink_to_fit();
+        let bytes = entry.bytes();
+        if self.entries.len() > ENTRIES_MAX || self.bytes + bytes > BYTES_MAX {
             self.forget();
         }
-        self.targets += entry.target_count();
-        self.last = self.entries.len();
-        self.index.insert(entry.subject.clone(), self.last as u32);
+        entry.keeping = Keeping::ask(bytes, self.bytes);
+        if matches!(entry.keeping, Keeping::NotKept) {
+            return self.scratch(entry);
+        }
+        let at = self.entries.len();
+        self.bytes += bytes;
         self.entries.push(entry);
-        self.last
+        self.index.insert_unique(hash, at as u32, |&at| self.hasher.hash_one(self.entries[at as usize].subject()));
+        at
+    }
+
+    /// Keeps an entry until the next subject that isn't in the map.
+    fn scratch(&mut self, mut entry: Entry) -> usize {
+        entry.keeping = Keeping::ask(entry.bytes(), 0);
+        self.settle_entry(SCRATCH);
+        self.entries[SCRATCH] = entry;
+        SCRATCH
     }
 
     #[inline]
@@ -173,8 +196,12 @@ impl MatchCache {
             self.settle_entry(at as usize);
         }
         if matches!(self.entries[SCRATCH].keeping, Keeping::NotKept) {
-            self.entries[SCRATCH] = Entry::default();
+            self.clear_scratch();
         }
+    }
+
+    fn clear_scratch(&mut self) {
+        self.entries[SCRATCH] = Entry::new(b"", Verdict::default());
     }
 
     fn settle_entry(&mut self, at: usize) {
@@ -195,16 +222,33 @@ impl MatchCache {
         self.settle();
         self.index.clear();
         self.entries.truncate(1);
-        self.entries[SCRATCH] = Entry::default();
-        self.targets = 0;
+        self.clear_scratch();
+        self.bytes = 0;
         self.last = SCRATCH;
     }
 }
 
 impl Entry {
+    fn new(subject: &[u8], verdict: Verdict) -> Entry {
+        Entry {
+            head: [HMSG, subject].concat().into(),
+            verdict,
+            plain: Vec::new(),
+            groups: Vec::new(),
+            services: Vec::new(),
+            uncounted: 0,
+            keeping: Keeping::default(),
+        }
+    }
+
+    #[inline]
+    fn subject(&self) -> &[u8] {
+        &self.head[HMSG.len()..]
+    }
+
     /// Asks the interest graph. The generation must have been read before.
     fn compute(subject: &[u8], account: &Account, rights: &Rights) -> Entry {
-        let mut entry = Entry { subject: subject.into(), verdict: verdict(subject, rights), ..Entry::default() };
+        let mut entry = Entry::new(subject, verdict(subject, rights));
         if entry.verdict == Verdict::Denied {
             return entry;
         }
@@ -227,7 +271,6 @@ impl Entry {
         for members in groups.into_values() {
             entry.add_group(members);
         }
-        entry.keeping = Keeping::ask(entry.target_count());
         entry
     }
 
@@ -243,18 +286,28 @@ impl Entry {
         self.groups.push(targets);
     }
 
-    fn target_count(&self) -> usize {
-        1 + self.plain.len() + self.groups.iter().map(Vec::len).sum::<usize>()
+    fn shrink_to_fit(&mut self) {
+        self.plain.shrink_to_fit();
+        self.groups.shrink_to_fit();
+        self.services.shrink_to_fit();
+    }
+
+    /// What it takes of memory, its place in a cache included.
+    fn bytes(&self) -> usize {
+        // Vectors and tables that grow are up to twice as large as what is in them.
+        let place = 2 * (size_of::<Entry>() + size_of::<u32>());
+        let lists = self.groups.capacity() * size_of::<Vec<Target>>()
+            + self.services.capacity() * size_of::<Arc<dyn InternalSubscriber>>();
+        let targets: usize = self.groups.iter().chain([&self.plain]).map(targets_bytes).sum();
+        place + self.head.len() + lists + targets
     }
 }
 
-impl Target {
-    /// ` sid `, the end of the prefix.
-    #[inline]
-    pub fn after_subject(&self) -> &[u8] {
-        &self.prefix[self.after_subject..]
-    }
+fn targets_bytes(targets: &Vec<Target>) -> usize {
+    targets.capacity() * size_of::<Target>() + targets.iter().map(|target| target.sid.boxed_bytes()).sum::<usize>()
+}
 
+impl Target {
     #[inline]
     pub fn count(&mut self) {
         self.uncounted += 1;
@@ -271,10 +324,8 @@ impl Member {
         if rights.muted == Some(outbound.id()) || subscription.is_closed() || !subscription.may_receive(subject) {
             return None;
         }
-        let prefix = [b"HMSG ".as_slice(), subject, b" ", sid, b" "].concat();
         Some(Member::Client(Target {
-            prefix: prefix.into(),
-            after_subject: b"HMSG ".len() + subject.len(),
+            sid: SpacedSid::new(sid),
             subscription: Arc::clone(subscription),
             outbound: Arc::clone(outbound),
             slot: 0,

@@ -46,13 +46,14 @@ pub fn deliver(
     message: &Outgoing<'_>,
 ) -> Reached {
     let entry = cache.entry(at);
+    let head = &entry.head;
     let mut clients = 0;
     for target in &mut entry.plain {
-        clients += usize::from(hand_over(burst, target, account, message));
+        clients += usize::from(hand_over(burst, head, target, account, message));
         burst.flush_if_full();
     }
     for group in &mut entry.groups {
-        clients += usize::from(hand_to_group(burst, group, account, message));
+        clients += usize::from(hand_to_group(burst, head, group, account, message));
         burst.flush_if_full();
     }
     for service in &entry.services {
@@ -66,7 +67,7 @@ pub fn deliver(
 }
 
 #[inline]
-fn hand_over(burst: &mut Burst, target: &mut Target, account: &Account, message: &Outgoing<'_>) -> bool {
+fn hand_over(burst: &mut Burst, head: &[u8], target: &mut Target, account: &Account, message: &Outgoing<'_>) -> bool {
     if target.epoch != burst.epoch() {
         // Often enough: it is a flush, after which the epoch is another, that ends who is too far behind.
         if target.outbound.is_closed() {
@@ -77,28 +78,34 @@ fn hand_over(burst: &mut Burst, target: &mut Target, account: &Account, message:
     }
     let with_headers = !message.letter.headers.is_empty();
     if target.limited || target.tracks_replies || with_headers && !target.takes_headers {
-        return hand_over_carefully(burst, target, account, message);
+        return hand_over_carefully(burst, head, target, account, message);
     }
-    stage(burst, target, message, with_headers);
+    stage(burst, head, target, message, with_headers);
     true
 }
 
 #[inline]
-fn stage(burst: &mut Burst, target: &Target, message: &Outgoing<'_>, with_headers: bool) {
+fn stage(burst: &mut Burst, head: &[u8], target: &Target, message: &Outgoing<'_>, with_headers: bool) {
     match message.shown_as {
         None => {
-            let prefix = if with_headers { &target.prefix } else { &target.prefix[1..] };
-            burst.stage(target.slot, &[prefix], message.tail, message.size);
+            let head = if with_headers { head } else { &head[1..] };
+            burst.stage(target.slot, &[head, target.sid.as_bytes()], message.tail, message.size);
         }
         Some(shown) => {
             let verb: &[u8] = if with_headers { b"HMSG " } else { b"MSG " };
-            burst.stage(target.slot, &[verb, shown, target.after_subject()], message.tail, message.size);
+            burst.stage(target.slot, &[verb, shown, target.sid.as_bytes()], message.tail, message.size);
         }
     }
 }
 
 #[cold]
-fn hand_over_carefully(burst: &mut Burst, target: &mut Target, account: &Account, message: &Outgoing<'_>) -> bool {
+fn hand_over_carefully(
+    burst: &mut Burst,
+    head: &[u8],
+    target: &mut Target,
+    account: &Account,
+    message: &Outgoing<'_>,
+) -> bool {
     let counted = if target.limited { target.subscription.count_limited() } else { Counted::Deliver };
     if counted == Counted::Refuse {
         account.end_subscription(&target.subscription);
@@ -114,7 +121,7 @@ fn hand_over_carefully(burst: &mut Burst, target: &mut Target, account: &Account
     if with_headers && !target.takes_headers {
         stage_stripped(burst, target, message);
     } else {
-        stage(burst, target, message, with_headers);
+        stage(burst, head, target, message, with_headers);
     }
     if counted == Counted::DeliverLast {
         account.end_subscription(&target.subscription);
@@ -131,12 +138,18 @@ fn stage_stripped(burst: &mut Burst, target: &Target, message: &Outgoing<'_>) {
     parts.extend_from_slice(message.letter.payload);
     parts.push(b"\r\n");
     let shown = message.shown_as.unwrap_or(message.letter.subject);
-    burst.stage(target.slot, &[b"MSG ", shown, b" ", target.subscription.sid(), b" "], &parts, size);
+    burst.stage(target.slot, &[b"MSG ", shown, target.sid.as_bytes()], &parts, size);
     burst.line = line;
 }
 
 /// Starts at a random member; of two, one that keeps up is preferred to one that doesn't.
-fn hand_to_group(burst: &mut Burst, group: &mut [Target], account: &Account, message: &Outgoing<'_>) -> bool {
+fn hand_to_group(
+    burst: &mut Burst,
+    head: &[u8],
+    group: &mut [Target],
+    account: &Account,
+    message: &Outgoing<'_>,
+) -> bool {
     let members = group.len();
     if members == 0 {
         return false;
@@ -154,7 +167,7 @@ fn hand_to_group(burst: &mut Burst, group: &mut [Target], account: &Account, mes
         if target.outbound.is_closed() || target.subscription.is_closed() {
             continue;
         }
-        if hand_over(burst, target, account, message) {
+        if hand_over(burst, head, target, account, message) {
             if !target.limited {
                 target.count();
             }

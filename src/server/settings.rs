@@ -79,14 +79,14 @@ pub fn accounts(options: &Options, hub: &Hub) {
 
 /// Puts into INFO what follows from the options and where the server listens.
 pub fn announce(options: &Options, hub: &Hub, port: u16) {
-    let announced = hub.directory.load().is_announced();
+    let required = hub.directory.load().is_required();
     let verify = options.tls.as_ref().is_some_and(|tls| tls.verify || tls.verify_and_map);
     let (host, port) = match options.client_advertise.as_deref().map(advertised) {
         Some((host, advertised)) => (host.to_string(), advertised.unwrap_or(port)),
         None => (options.listen.host.clone(), port),
     };
     hub.update_info(|info| {
-        info.auth_required = announced;
+        info.auth_required = required;
         info.tls_verify = verify;
         info.max_payload = i64::from(options.payload_bytes_max);
         info.host = host.clone();

@@ -30,13 +30,7 @@ fn strangers_that_only_connect_do_not_keep_the_journal_from_its_files() {
         let strangers: Vec<TcpStream> =
             (0..LIMIT * 2).filter_map(|_| TcpStream::connect(&server.address).ok()).collect();
         assert!(strangers.len() > LIMIT);
-        // More than a segment.
-        let body = bytes::Bytes::from(vec![b'x'; 900 * 1024]);
-        for sequence in 1..=80 {
-            let reply = js.request("s.a", HeaderMap::new(), body.clone()).await;
-            let ack: Value = serde_json::from_slice(&reply.payload).unwrap();
-            assert_eq!(ack["seq"], sequence, "{ack}");
-        }
+        fill_a_segment(&js).await;
         drop(strangers);
     });
     eventually("a place for another client", || {
@@ -48,6 +42,36 @@ fn strangers_that_only_connect_do_not_keep_the_journal_from_its_files() {
             stream.write_all(b"CONNECT {\"verbose\":false}\r\nPING\r\n").is_ok() && reads_pong(stream)
         }
     });
+}
+
+/// The monitor took as many as it takes with thousands of files, and left none to the store.
+#[test]
+fn visitors_of_the_monitor_that_only_connect_do_not_keep_the_journal_from_its_files() {
+    let store = tempfile::tempdir().unwrap();
+    let server = Process::start_with(headwater(), store.path(), |command| {
+        command.args(["-m", "-1"]);
+        limited(command);
+    });
+    let monitor = server.monitor().expect("there is a monitor");
+    block_on(async {
+        let js = Js::connect(&server.address).await;
+        js.stream("S", json!({"max_bytes": 64 * 1024 * 1024})).await;
+        let connect = |address: &str| TcpStream::connect(address).ok();
+        let strangers: Vec<TcpStream> = (0..LIMIT).filter_map(|_| connect(&server.address)).collect();
+        let visitors: Vec<TcpStream> = (0..LIMIT).filter_map(|_| connect(&monitor)).collect();
+        assert!(strangers.len() + visitors.len() > LIMIT);
+        fill_a_segment(&js).await;
+    });
+}
+
+/// Publishes more than a segment holds.
+async fn fill_a_segment(js: &Js) {
+    let body = bytes::Bytes::from(vec![b'x'; 900 * 1024]);
+    for sequence in 1..=80 {
+        let reply = js.request("s.a", HeaderMap::new(), body.clone()).await;
+        let ack: Value = serde_json::from_slice(&reply.payload).unwrap();
+        assert_eq!(ack["seq"], sequence, "{ack}");
+    }
 }
 
 fn reads_pong(mut stream: TcpStream) -> bool {

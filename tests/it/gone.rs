@@ -1,5 +1,6 @@
 //! What is left behind when a consumer goes, or when a stream leaves a subject.
 
+use crate::harness::TestServer;
 use crate::jetstream::{Js, stream_config, texts, with_jetstream};
 use async_nats::client::RequestErrorKind;
 use serde_json::{Value, json};
@@ -59,6 +60,42 @@ fn an_ack_to_a_deleted_consumer_is_told_that_nobody_is_there() {
             nobody_is_there(&js, subject).await;
         }
     });
+}
+
+/// Everybody was told: a client without headers got an empty message, and took its ack for confirmed.
+#[test]
+fn only_who_asks_for_it_and_waits_itself_is_told_that_nobody_is_there() {
+    let store = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|options| {
+        options.jetstream.enabled = true;
+        options.store_dir = Some(store.path().to_path_buf());
+    });
+    let gone =
+        ["$JS.ACK.GONE.C.1.1.1.1.0", "$JS.FC.GONE.C.x", "$JS.API.DIRECT.GET.GONE", "$JS.API.CONSUMER.MSG.NEXT.GONE.C"];
+    let mut asks = server.connected();
+    let mut plain = server.connected_with("\"headers\":false,\"no_responders\":false");
+    let mut with_headers = server.connected_with("\"no_responders\":false");
+    let mut other = server.connected();
+    let mut member = server.connected();
+    other.send("SUB o 1\r\n");
+    other.expect_nothing();
+    member.send("SUB r pool 1\r\n");
+    for client in [&mut asks, &mut plain, &mut with_headers] {
+        client.send("SUB r 1\r\n");
+    }
+    for subject in gone {
+        for client in [&mut asks, &mut plain, &mut with_headers] {
+            client.send(format!("PUB {subject} r 0\r\n\r\n"));
+        }
+        let headers = format!("NATS/1.0 503\r\nNats-Subject: {subject}\r\n\r\n");
+        asks.expect(format!("HMSG r 1 {0} {0}\r\n{headers}\r\n", headers.len()));
+        member.send(format!("PUB {subject} r 0\r\n\r\nPUB {subject} o 0\r\n\r\n"));
+        for client in [&mut plain, &mut with_headers, &mut member, &mut other] {
+            // The answer to what came with a PING may stand behind its PONG.
+            client.expect_nothing();
+            client.expect_nothing();
+        }
+    }
 }
 
 /// The old subjects were left a moment after the answer; what was published meanwhile was stored, by two streams when

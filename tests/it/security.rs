@@ -113,6 +113,12 @@ fn silence_becomes_the_no_auth_user_or_times_out() {
     silent.send("PING\r\n");
     silent.expect("PONG\r\n");
     assert_eq!(server.server.connections()[0].account, "B");
+    // Later ones do say so, as those of nats-server.
+    let mut client = server.client();
+    client.info();
+    client.send("CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+    client.expect("PONG\r\n");
+    assert_eq!(client.info()["auth_required"], true);
     let server = TestServer::start(|options| {
         options.authorization.users = users();
         options.authorization.timeout = Duration::from_millis(50);
@@ -121,6 +127,34 @@ fn silence_becomes_the_no_auth_user_or_times_out() {
     silent.info();
     silent.expect("-ERR 'Authentication Timeout'\r\n");
     silent.expect_closed();
+}
+
+/// What the first one had logged in with was forgotten, and the client refused.
+#[test]
+fn another_connect_without_credentials_is_of_the_same_user() {
+    let hash = bcrypt::hash("y", 4).unwrap();
+    let server =
+        TestServer::start(with_users(vec![in_account("A", user("a", "x")), in_account("B", user("b", &hash))]));
+    for (login, account) in [("\"user\":\"a\",\"pass\":\"x\"", "A"), ("\"user\":\"b\",\"pass\":\"y\"", "B")] {
+        let mut client = server.connected_with(login);
+        client.send("CONNECT {\"verbose\":true,\"name\":\"renamed\"}\r\nPING\r\n");
+        client.expect("+OK\r\nPONG\r\n");
+        let shown = server.server.connections().into_iter().find(|shown| shown.account == account).unwrap();
+        assert_eq!((shown.name.as_str(), shown.account.as_str()), ("renamed", account));
+    }
+    for other in ["\"user\":\"b\"", "\"user\":\"a\",\"pass\":\"y\""] {
+        let mut client = server.connected_with("\"user\":\"a\",\"pass\":\"x\"");
+        client.send(format!("CONNECT {{{other}}}\r\n"));
+        client.expect("-ERR 'Authorization Violation'\r\n");
+        client.expect_closed();
+    }
+    let mut options = Options::clone(&server.server.options());
+    options.authorization.users.clear();
+    options.authorization.token = Some(Secret::new("t"));
+    let server = TestServer::start(|started| *started = options);
+    let mut client = server.connected_with("\"auth_token\":\"t\"");
+    client.send("CONNECT {\"verbose\":false}\r\n");
+    client.expect_nothing();
 }
 
 #[test]

@@ -278,6 +278,36 @@ fn a_user_that_a_certificate_names_still_gives_its_password() {
     }
 }
 
+/// Whoever had logged in with a password stayed, with another's certificate or with none.
+#[test]
+fn a_reload_that_maps_certificates_ends_those_whose_certificate_names_another_user() {
+    let authority = Authority::new();
+    let user = |name: &str| User {
+        identity: UserIdentity::Password { name: name.into(), password: Secret::new("s3cret") },
+        account: None,
+        permissions: None,
+        connection_types: Vec::new(),
+        proxy_required: false,
+    };
+    let users = vec![user("bob@acme.com"), user("ann@acme.com")];
+    let server = authority.server(|tls| tls.verify = true, |options| options.authorization.users = users);
+    let [mut bob, mut other] = ["bob@acme.com", "ann@acme.com"].map(|email| {
+        let certificate = authority.certificate("x", Some(email));
+        let mut client = server.client();
+        client.info();
+        client.upgrade(authority.config(Some(&certificate))).unwrap();
+        client.send("CONNECT {\"user\":\"bob@acme.com\",\"pass\":\"s3cret\",\"verbose\":false}\r\nPING\r\n");
+        client.expect("PONG\r\n");
+        client
+    });
+    let mut options = Options::clone(&server.server.options());
+    options.tls.as_mut().unwrap().verify_and_map = true;
+    server.runtime.block_on(async { server.server.reload(options) }).unwrap();
+    other.expect("-ERR 'Authorization Violation'\r\n");
+    other.expect_closed();
+    bob.expect_nothing();
+}
+
 const CONNECT_1: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1}\r\nPING\r\n";
 
 #[test]

@@ -26,10 +26,12 @@ impl Session {
     }
 
     pub(super) fn connect(&mut self, json: &[u8], burst: &mut Burst) -> Flow {
-        let mut options = self.connection.with_options(ConnectOptions::clone);
+        let before = self.connection.with_options(ConnectOptions::clone);
+        let mut options = before.clone();
         if options.merge(json).is_err() {
             return Flow::Close(ClosedReason::ProtocolViolation);
         }
+        let stays = self.connect_seen && self.connection.is_authenticated() && options.is_same_login(&before);
         if self.connect_seen {
             // The next account must not inherit what was subscribed in this one.
             self.drop_subscriptions();
@@ -37,7 +39,18 @@ impl Session {
         self.connect_seen = true;
         self.connection.note_connect();
         self.connection.set_options(options);
-        self.log_in(burst)
+        if stays { self.stay(burst) } else { self.log_in(burst) }
+    }
+
+    /// Another CONNECT of the same user: what it logged in with holds, and is not kept.
+    fn stay(&mut self, burst: &mut Burst) -> Flow {
+        let directory = self.hub.directory.load_full();
+        let kind = Hub::connection_type(self.connection.kind());
+        let certificate = self.connection.certificate();
+        match directory.recheck(&directory, &self.connection.user(), kind, certificate) {
+            Some(grant) => self.admit(grant, &directory, burst),
+            None => self.deny(ClosedReason::AuthenticationViolation, burst),
+        }
     }
 
     /// Lets the directory decide on the options of the last CONNECT.
@@ -47,7 +60,7 @@ impl Session {
             options: &options,
             nonce: self.connection.nonce.as_bytes(),
             connection_type: Hub::connection_type(self.connection.kind()),
-            certificate: self.connection.tls.as_ref().and_then(|tls| tls.certificate.as_ref()),
+            certificate: self.connection.certificate(),
         };
         let directory = self.hub.directory.load_full();
         match directory.check(&request) {

@@ -5,7 +5,9 @@
 use super::Session;
 use crate::protocol::client::Publish;
 use crate::protocol::{error, subject};
-use crate::router::{Burst, Letter, MatchCache, Outgoing, Verdict, deliver, is_reserved_reply, write_line};
+use crate::router::{
+    Burst, Letter, MatchCache, Outgoing, Verdict, deliver, is_reserved_reply, no_responders, write_line,
+};
 use std::time::Instant;
 
 impl Session {
@@ -76,21 +78,8 @@ impl Session {
     /// Answers a request that nobody is there for (C-23).
     #[cold]
     fn tell_no_responders(&self, subject: &[u8], reply: &[u8], burst: &mut Burst) {
-        let own = self.connection.id();
-        let mut sid = None;
-        self.account.interest.any_match(reply, |subscription| {
-            let is_own = subscription.queue.is_none() && subscription.outbound().is_some_and(|peer| peer.id() == own);
-            if is_own {
-                sid = Some(subscription.sid().to_vec());
-            }
-            is_own
-        });
-        if let Some(sid) = sid {
-            let headers = [b"NATS/1.0 503\r\nNats-Subject: ".as_slice(), subject, b"\r\n\r\n"].concat();
-            let mut message = [b"HMSG ".as_slice(), reply, b" ", &sid].concat();
-            message.extend_from_slice(format!(" {0} {0}\r\n", headers.len()).as_bytes());
-            message.extend_from_slice(&headers);
-            message.extend_from_slice(b"\r\n");
+        let answer = no_responders(&self.account, self.connection.id(), subject, reply);
+        if let Some((_, message)) = answer {
             self.say(burst, &message);
         }
     }

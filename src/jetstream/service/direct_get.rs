@@ -62,10 +62,9 @@ impl Request<'_> {
     /// Nobody subscribes to the direct subjects of a stream that does not allow them, nor to the pull subject of a
     /// consumer that does not exist: the router of the genuine server would answer.
     pub(super) fn no_responders(&self) {
-        let Some(reply) = self.reply else { return };
         // On a domain's prefix, too, it is the subject without the domain that nobody listens to.
         let subject = format!("{}{}", super::PREFIX, self.tokens.join("."));
-        no_responders::tell(self.account.account(), subject.as_bytes(), reply);
+        no_responders::tell(self.account.account(), self.client, subject.as_bytes(), self.reply);
     }
 }
 
