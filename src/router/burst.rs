@@ -8,6 +8,7 @@
 
 use super::mail::{Letter, Mail};
 use super::nesting;
+use super::spaced_sid::SpacedSid;
 use crate::account::{Account, ClientIdentity, Delivered, InternalSubscriber, Outbound, Traffic};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -120,12 +121,16 @@ impl Burst {
         slot
     }
 
-    /// Stages one delivery: `MSG subject sid ` and then the rest, both in pieces.
+    /// Stages one delivery: `MSG subject` in pieces, the sid, and then the rest in pieces.
     #[inline]
-    pub fn stage(&mut self, slot: u32, prefix: &[&[u8]], tail: &[&[u8]], payload_bytes: usize) {
+    pub fn stage(&mut self, slot: u32, head: &[&[u8]], sid: &SpacedSid, tail: &[&[u8]], payload_bytes: usize) {
         let slot = &mut self.slots[slot as usize];
         let before = slot.bytes.len();
-        for part in prefix.iter().chain(tail) {
+        for part in head {
+            slot.bytes.extend_from_slice(part);
+        }
+        sid.append_to(&mut slot.bytes);
+        for part in tail {
             slot.bytes.extend_from_slice(part);
         }
         slot.delivered.messages += 1;

@@ -89,11 +89,11 @@ fn stage(burst: &mut Burst, head: &[u8], target: &Target, message: &Outgoing<'_>
     match message.shown_as {
         None => {
             let head = if with_headers { head } else { &head[1..] };
-            burst.stage(target.slot, &[head, target.sid.as_bytes()], message.tail, message.size);
+            burst.stage(target.slot, &[head], &target.sid, message.tail, message.size);
         }
         Some(shown) => {
             let verb: &[u8] = if with_headers { b"HMSG " } else { b"MSG " };
-            burst.stage(target.slot, &[verb, shown, target.sid.as_bytes()], message.tail, message.size);
+            burst.stage(target.slot, &[verb, shown], &target.sid, message.tail, message.size);
         }
     }
 }
@@ -138,7 +138,7 @@ fn stage_stripped(burst: &mut Burst, target: &Target, message: &Outgoing<'_>) {
     parts.extend_from_slice(message.letter.payload);
     parts.push(b"\r\n");
     let shown = message.shown_as.unwrap_or(message.letter.subject);
-    burst.stage(target.slot, &[b"MSG ", shown, target.sid.as_bytes()], &parts, size);
+    burst.stage(target.slot, &[b"MSG ", shown], &target.sid, &parts, size);
     burst.line = line;
 }
 

@@ -20,10 +20,15 @@ impl SpacedSid {
     }
 
     #[inline]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn append_to(&self, out: &mut Vec<u8>) {
         match self {
-            SpacedSid::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            SpacedSid::Boxed(bytes) => bytes,
+            SpacedSid::Inline { len, bytes } => {
+                // To copy a fixed length is a few moves instead of a call.
+                let end = out.len() + usize::from(*len);
+                out.extend_from_slice(bytes);
+                out.truncate(end);
+            }
+            SpacedSid::Boxed(bytes) => out.extend_from_slice(bytes),
         }
     }
 
@@ -45,7 +50,9 @@ mod tests {
         for len in [1, INLINE_MAX - 2, INLINE_MAX - 1, 4000] {
             let sid = vec![b'7'; len];
             let spaced = SpacedSid::new(&sid);
-            assert_eq!(spaced.as_bytes(), [b" ".as_slice(), &sid, b" "].concat());
+            let mut out = b"a".to_vec();
+            spaced.append_to(&mut out);
+            assert_eq!(out, [b"a ".as_slice(), &sid, b" "].concat());
             assert_eq!(spaced.boxed_bytes(), if len + 2 > INLINE_MAX { len + 2 } else { 0 });
         }
     }
