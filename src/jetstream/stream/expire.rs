@@ -126,9 +126,11 @@ impl StreamMachine {
 
     /// Removes what is too old at `now`.
     pub(super) fn expire<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
-        self.settle_waiting(source, effects);
-        source.in_order(|| self.expire_by_age(now, source, effects));
-        self.expire_by_ttl(now, source, effects);
+        source.in_order(|| {
+            self.settle_waiting(source, effects);
+            self.expire_by_age(now, source, effects);
+            self.expire_by_ttl(now, source, effects);
+        });
         self.dedupe.expire(now);
     }
 
@@ -184,10 +186,10 @@ impl StreamMachine {
             if !self.content.is_stored(sequence) {
                 continue;
             }
-            let fate = source.read(sequence).map_or(Fate::Goes, |message| match self.fate_of(&message) {
-                Fate::Stays => Fate::Goes,
-                other => other,
-            });
+            let fate = match source.inspect(sequence, |message| self.fate_of(&message)) {
+                Err(_) | Ok(Fate::Stays) => Fate::Goes,
+                Ok(other) => other,
+            };
             self.meet(fate, sequence, source, effects);
         }
     }
@@ -195,7 +197,7 @@ impl StreamMachine {
     /// Markers that were never published: their messages wait anew, or go when they are not the last of their subject.
     fn settle_waiting<S: MessageSource>(&mut self, source: &S, effects: &mut Effects) {
         for sequence in std::mem::take(&mut self.expiry.waiting) {
-            let fate = source.read(sequence).map_or(Fate::Goes, |message| self.fate_of(&message));
+            let fate = source.inspect(sequence, |message| self.fate_of(&message)).unwrap_or(Fate::Goes);
             self.meet(fate, sequence, source, effects);
         }
     }

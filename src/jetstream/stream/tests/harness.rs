@@ -51,6 +51,9 @@ pub struct Store {
     pub reads: Cell<u64>,
     /// What was read, in that order.
     pub order: RefCell<Vec<u64>>,
+    /// Reads of which nobody had said that they go through the stream in order.
+    pub single_reads: Cell<u64>,
+    pub in_order: Cell<bool>,
 }
 
 impl MessageSource for Store {
@@ -58,11 +61,19 @@ impl MessageSource for Store {
 
     fn read(&self, sequence: u64) -> Result<Self::Message, Unreadable> {
         self.reads.set(self.reads.get() + 1);
+        self.single_reads.set(self.single_reads.get() + u64::from(!self.in_order.get()));
         self.order.borrow_mut().push(sequence);
         if self.damaged.contains(&sequence) {
             return Err(Unreadable::Damaged);
         }
         self.messages.get(&sequence).cloned().ok_or(Unreadable::Missing)
+    }
+
+    fn in_order<R>(&self, work: impl FnOnce() -> R) -> R {
+        let before = self.in_order.replace(true);
+        let done = work();
+        self.in_order.set(before);
+        done
     }
 
     fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {

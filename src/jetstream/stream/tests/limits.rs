@@ -148,6 +148,32 @@ fn messages_live_as_long_as_they_were_given() {
     assert_eq!(harness.machine.next_expiry(&harness.store), None);
 }
 
+/// Each message whose time to live was over was looked up twice, by itself: a million of them kept all streams waiting for
+/// half a minute.
+#[test]
+fn messages_that_expire_together_are_read_in_the_order_of_the_stream() {
+    let markers = StreamConfig { subject_delete_marker_ttl: SECOND, ..config() };
+    let mut harness = Harness::new(markers);
+    for key in 0..100 {
+        // Later messages live shorter.
+        let ttl = (200 - key).to_string();
+        harness.publish(&format!("s.{key}"), &[("Nats-TTL", &ttl)], "x").unwrap();
+        harness.publish("s.a", &[("Nats-TTL", &ttl)], "x").unwrap();
+    }
+    harness.now += 300 * SECOND;
+    harness.store.single_reads.set(0);
+    harness.store.order.take();
+    harness.control(Control::Expire);
+    assert_eq!((harness.effects.removed.len(), harness.effects.markers.len()), (99, 101));
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert!(harness.store.order.take().is_sorted());
+    // No marker came: they wait anew.
+    harness.control(Control::Expire);
+    assert_eq!(harness.effects.markers.len(), 101);
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert!(harness.store.order.take().is_sorted());
+}
+
 #[test]
 fn a_deadline_goes_with_its_message() {
     let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 1, ..config() });
