@@ -634,3 +634,42 @@ fn a_purge_of_one_subject_reads_that_alone() {
     assert_eq!(harness.purge("s.8", 500, 0), 5);
     assert_eq!(harness.sequences().len(), 985);
 }
+
+/// Each message that was replaced was looked for and read by itself: a million of one subject took half a minute, in which the
+/// server acknowledged nothing.
+#[test]
+fn a_rollup_reads_what_it_replaces_once_and_in_order() {
+    let mut harness = Harness::new(config());
+    for nth in 0..1000 {
+        harness.put(if nth % 2 == 0 { "s.a" } else { "s.b" });
+    }
+    harness.accept("s.a", &[], "x").unwrap();
+    harness.accept("s.a", &[("Nats-Rollup", "sub")], "x").unwrap();
+    harness.accept("s.a", &[], "x").unwrap();
+    harness.store.reads.set(0);
+    harness.store.single_reads.set(0);
+    harness.store.order.take();
+    harness.apply_all();
+    assert_eq!((harness.store.reads.get(), harness.store.single_reads.get()), (501, 0));
+    assert!(harness.store.order.take().is_sorted());
+    assert_eq!(harness.machine.subjects_page(b"s.a", 0).subjects["s.a"], 2);
+    assert_eq!(harness.sequences().len(), 502);
+}
+
+/// However it came to be there: its next message meets all that is too much.
+#[test]
+fn a_subject_far_above_its_limit_is_trimmed_in_order() {
+    let mut harness = Harness::new(config());
+    for _ in 0..1000 {
+        harness.put("s.a");
+    }
+    harness.store.damaged.extend([3, 4, 5]);
+    harness.store.subjects_known = true;
+    harness.machine.set_config(std::sync::Arc::new(StreamConfig { max_msgs_per_subject: 10, ..config() }));
+    harness.store.single_reads.set(0);
+    harness.put("s.a");
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert_eq!(harness.effects.damaged, [3, 4, 5]);
+    assert_eq!(harness.sequences(), (992..=1001).collect::<Vec<_>>());
+    assert_eq!(harness.machine.subjects_page(b"s.a", 0).subjects["s.a"], 10);
+}
