@@ -49,6 +49,9 @@ pub type Done = Answered<Outcome>;
 
 /// When an expiry that was refused is proposed again, in nanoseconds.
 const EXPIRE_AGAIN: i64 = 1_000_000_000;
+/// Messages that one entry makes expire: a few milliseconds in which the stream is locked, and whoever applies entries can
+/// tell no other stream's publishers anything.
+const EXPIRE_AT_MOST: u64 = 10_000;
 
 /// See the module.
 pub struct Core {
@@ -431,7 +434,7 @@ impl Core {
                     core.set_timer(core.shared.now() + EXPIRE_AGAIN);
                 }
             });
-            self.propose(&Control::Expire, Urgency::Lazy, publisher, Some(again));
+            self.propose(&Control::Expire { at_most: EXPIRE_AT_MOST }, Urgency::Lazy, publisher, Some(again));
             self.publish_markers(publisher);
             self.follow_change(publisher);
         }

@@ -102,7 +102,7 @@ impl StreamMachine {
                 }
                 effects.outcome = Outcome::Deleted(is_stored);
             }
-            Control::Expire => self.expire(self.clock, source, effects),
+            Control::Expire { at_most } => self.expire(self.clock, *at_most, source, effects),
             Control::Update { config } => {
                 self.update(Arc::new((**config).clone()), source, &*consumers, effects);
                 effects.outcome = Outcome::Updated;

@@ -27,6 +27,8 @@ pub struct Expiry {
     deadlines: BTreeMap<u64, (u64, TimerId)>,
     /// Messages below this are not too old for `max_age`, or never will be.
     pub(super) cursor: u64,
+    /// Messages whose time to live is over, and that no `Expire` entry had room for yet. Their deadlines say the same.
+    due: BTreeSet<u64>,
     /// Messages that wait for their delete marker.
     pub(super) waiting: BTreeSet<u64>,
     /// Nothing from the cursor up to this could be read; the age of what follows stands for theirs. Not part of the state:
@@ -42,6 +44,7 @@ impl Expiry {
             wheel: TimerWheel::new(),
             deadlines: BTreeMap::new(),
             cursor: 0,
+            due: BTreeSet::new(),
             waiting: BTreeSet::new(),
             witness: 0,
             asked_at: i64::MIN,
@@ -67,6 +70,7 @@ impl Expiry {
         if let Some((_, timer)) = self.deadlines.remove(&sequence) {
             self.wheel.cancel(timer);
         }
+        self.due.remove(&sequence);
         self.waiting.remove(&sequence);
     }
 
@@ -75,6 +79,7 @@ impl Expiry {
         for (_, (_, timer)) in std::mem::replace(&mut self.deadlines, kept) {
             self.wheel.cancel(timer);
         }
+        self.due = self.due.split_off(&first);
         self.waiting = self.waiting.split_off(&first);
     }
 
@@ -103,10 +108,11 @@ impl StreamMachine {
     /// by less than a minute, never late by more than a millisecond.
     pub fn next_expiry<S: MessageSource>(&self, source: &S) -> Option<i64> {
         let by_ttl = self.expiry.wheel.next_deadline().map(|deadline| i64::try_from(deadline).unwrap_or(i64::MAX));
+        let left_over = (!self.expiry.due.is_empty()).then_some(self.clock);
         let by_age = self.rules.age_max.and_then(|age| self.next_by_age(age, source));
         // A marker that could not be published is tried again.
         let by_marker = (!self.expiry.waiting.is_empty()).then(|| self.clock.saturating_add(MARKER_RETRY));
-        by_ttl.into_iter().chain(by_age).chain(by_marker).min()
+        by_ttl.into_iter().chain(left_over).chain(by_age).chain(by_marker).min()
     }
 
     fn next_by_age<S: MessageSource>(&self, age: DurationNs, source: &S) -> Option<i64> {
@@ -124,17 +130,19 @@ impl StreamMachine {
         })
     }
 
-    /// Removes what is too old at `now`.
-    pub(super) fn expire<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
+    /// Looks at `at_most` so many messages that are too old at `now`; 0 for all of them. What is left over is due again at
+    /// once.
+    pub(super) fn expire<S: MessageSource>(&mut self, now: i64, at_most: u64, source: &S, effects: &mut Effects) {
+        let mut left = if at_most == 0 { u64::MAX } else { at_most };
         source.in_order(|| {
             self.settle_waiting(source, effects);
-            self.expire_by_age(now, source, effects);
-            self.expire_by_ttl(now, source, effects);
+            self.expire_by_age(now, &mut left, source, effects);
+            self.expire_by_ttl(now, left, source, effects);
         });
         self.dedupe.expire(now);
     }
 
-    fn expire_by_age<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
+    fn expire_by_age<S: MessageSource>(&mut self, now: i64, left: &mut u64, source: &S, effects: &mut Effects) {
         let Some(age) = self.rules.age_max else {
             return;
         };
@@ -142,7 +150,7 @@ impl StreamMachine {
         let mut next = self.expiry.cursor.max(self.content.first);
         // A disk that refuses a read today may give the message tomorrow: nothing is too old because it can not be read.
         let mut first_unreadable = None;
-        while let Some(sequence) = self.content.next_stored(next) {
+        while let Some(sequence) = self.content.next_stored(next).filter(|_| *left > 0) {
             let fate = source.inspect(sequence, |message| (message.time <= bound).then(|| self.fate_of(&message)));
             match fate {
                 Err(_) => first_unreadable = first_unreadable.or(Some(sequence)),
@@ -152,6 +160,7 @@ impl StreamMachine {
                         self.remove_unreadable_run(first, sequence, source, effects);
                     }
                     self.meet(fate, sequence, source, effects);
+                    *left -= 1;
                 }
             }
             next = sequence + 1;
@@ -175,13 +184,14 @@ impl StreamMachine {
         }
     }
 
-    fn expire_by_ttl<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
-        let mut due: Vec<Expired<u64>> = Vec::new();
-        self.expiry.wheel.advance(u64::try_from(now).unwrap_or(0), &mut due);
-        let mut sequences: Vec<u64> = due.into_iter().map(|expired| expired.key).collect();
-        // Older messages first, so that the last of a subject is known as such.
-        sequences.sort_unstable();
-        for sequence in sequences {
+    fn expire_by_ttl<S: MessageSource>(&mut self, now: i64, mut left: u64, source: &S, effects: &mut Effects) {
+        let mut expired: Vec<Expired<u64>> = Vec::new();
+        self.expiry.wheel.advance(u64::try_from(now).unwrap_or(0), &mut expired);
+        self.expiry.due.extend(expired.into_iter().map(|expired| expired.key));
+        while left > 0 {
+            left -= 1;
+            // Older messages first, so that the last of a subject is known as such.
+            let Some(sequence) = self.expiry.due.pop_first() else { break };
             self.expiry.deadlines.remove(&sequence);
             if !self.content.is_stored(sequence) {
                 continue;

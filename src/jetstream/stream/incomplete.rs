@@ -42,7 +42,7 @@ impl StreamMachine {
             self.trim_subjects_in_one_pass(max, source, effects);
         }
         self.enforce_limits(source, effects);
-        self.expire(self.clock, source, effects);
+        self.expire(self.clock, 0, source, effects);
     }
 
     /// Far more may have gathered in each subject than by normal work: so every message is looked at once, oldest first.

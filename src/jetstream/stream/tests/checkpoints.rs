@@ -17,7 +17,7 @@ fn used() -> Harness {
     harness.publish("s.waits", &[("Nats-TTL", "6")], "x").unwrap();
     harness.delete(7);
     harness.now += 6 * SECOND + 10_000_000;
-    harness.control(Control::Expire);
+    harness.control(Control::Expire { at_most: 0 });
     assert_eq!(harness.effects.markers, [22]);
     harness
 }

@@ -254,7 +254,7 @@ impl Harness {
         self.now += duration;
         self.apply_all();
         while self.machine.next_expiry(&self.store).is_some_and(|due| due <= self.now) {
-            self.control(Control::Expire);
+            self.control(Control::Expire { at_most: 2 });
             self.publish_markers();
         }
     }

@@ -1,7 +1,7 @@
 //! Limits, purges, deletes, age and interest: the shapes are those observed of the genuine server.
 
-use super::super::{ConsumerChange, Control, Outcome, StreamMachine};
-use super::harness::{Harness, config};
+use super::super::{ConsumerChange, Control, Effects, Outcome, StreamMachine};
+use super::harness::{Harness, apply, config};
 use crate::jetstream::api::StreamConfig;
 use crate::jetstream::api::error_codes;
 use crate::jetstream::api::stream_config::{Discard, Retention, StorageType};
@@ -163,15 +163,42 @@ fn messages_that_expire_together_are_read_in_the_order_of_the_stream() {
     harness.now += 300 * SECOND;
     harness.store.single_reads.set(0);
     harness.store.order.take();
-    harness.control(Control::Expire);
+    harness.control(Control::Expire { at_most: 0 });
     assert_eq!((harness.effects.removed.len(), harness.effects.markers.len()), (99, 101));
     assert_eq!(harness.store.single_reads.get(), 0);
     assert!(harness.store.order.take().is_sorted());
     // No marker came: they wait anew.
-    harness.control(Control::Expire);
+    harness.control(Control::Expire { at_most: 0 });
     assert_eq!(harness.effects.markers.len(), 101);
     assert_eq!(harness.store.single_reads.get(), 0);
     assert!(harness.store.order.take().is_sorted());
+}
+
+/// One entry took out whatever was too old: the stream was locked, and all others waited, for as long as that took.
+#[test]
+fn no_more_messages_expire_at_once_than_the_entry_says() {
+    let mut harness = Harness::new(StreamConfig { max_age: 100 * SECOND, ..config() });
+    for nth in 0..10 {
+        // The older half goes by age, the other by its time to live.
+        let ttl = [("Nats-TTL", "5")];
+        harness.publish("s.a", if nth < 5 { &[] } else { &ttl }, "x").unwrap();
+        harness.now += if nth == 4 { 95 * SECOND } else { 1 };
+    }
+    harness.now += 6 * SECOND;
+    let mut left = Vec::new();
+    while harness.machine.next_expiry(&harness.store).is_some_and(|due| due <= harness.now) {
+        let mut bytes = Vec::new();
+        harness.machine.encode_checkpoint(&mut bytes);
+        let mut restored = StreamMachine::restore(&bytes).unwrap();
+        harness.control(Control::Expire { at_most: 3 });
+        left.push(harness.machine.messages());
+        // Whoever starts from a checkpoint takes out the same ones.
+        let control = harness.log.last().unwrap();
+        apply(&mut restored, control, &harness.store, &mut harness.consumers, &mut Effects::default());
+        assert_eq!(restored.state_hash(), harness.machine.state_hash());
+    }
+    assert_eq!(left, [7, 4, 1, 0]);
+    assert_eq!(harness.machine.next_expiry(&harness.store), None);
 }
 
 #[test]
@@ -190,7 +217,7 @@ fn the_last_of_a_subject_leaves_a_marker() {
     harness.put("s.a");
     harness.put("s.b");
     harness.now += 10 * SECOND + 10;
-    harness.control(Control::Expire);
+    harness.control(Control::Expire { at_most: 0 });
     assert_eq!(harness.effects.markers, [2, 3]);
     assert_eq!(harness.sequences(), [2, 3], "the first of two goes at once");
     // Somebody was faster on s.b: no marker may take that message away.
