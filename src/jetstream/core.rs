@@ -89,6 +89,8 @@ pub struct Core {
     /// What consumers have done and the journal did not take yet, and who waits for it.
     unlogged: unlogged::Unlogged,
     expire_at: Option<i64>,
+    /// Messages have begun to wait for their delete markers.
+    markers_wanted: bool,
     /// The earliest deadline told to the timers.
     timer_at: i64,
     /// It was told that message ids were forgotten early.
@@ -184,6 +186,7 @@ impl Core {
             staged: false,
             unlogged: unlogged::Unlogged::default(),
             expire_at: None,
+            markers_wanted: false,
             timer_at: i64::MAX,
             told_of_ids: false,
             cache: MatchCache::default(),
@@ -237,6 +240,7 @@ impl Core {
         // The first entry of a new leader ends what the one before it left open.
         self.drop_held();
         self.take_lead();
+        self.markers_wanted = true;
         self.go_on_erasing();
         self.subject_rules = subjects::SubjectRules::of(self.config());
         let ids: Vec<u64> = self.consumers.ids().collect();

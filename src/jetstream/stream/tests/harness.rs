@@ -260,10 +260,8 @@ impl Harness {
     }
 
     pub fn publish_markers(&mut self) {
-        for sequence in std::mem::take(&mut self.effects.markers) {
-            if let Some(marker) = self.machine.decide_marker(sequence, self.now, &self.store) {
-                self.append(&marker.accept, &marker.subject, &marker.headers, b"");
-            }
+        for marker in self.machine.decide_markers(self.now, &self.store) {
+            self.append(&marker.accept, &marker.subject, &marker.headers, b"");
         }
         self.apply_all();
     }

@@ -167,6 +167,10 @@ fn messages_that_expire_together_are_read_in_the_order_of_the_stream() {
     assert_eq!((harness.effects.removed.len(), harness.effects.markers.len()), (99, 101));
     assert_eq!(harness.store.single_reads.get(), 0);
     assert!(harness.store.order.take().is_sorted());
+    assert_eq!(harness.machine.decide_markers(harness.now, &harness.store).len(), 101);
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert!(harness.store.order.take().is_sorted());
+    harness.machine.reset_in_flight();
     // No marker came: they wait anew.
     harness.control(Control::Expire { at_most: 0 });
     assert_eq!(harness.effects.markers.len(), 101);
