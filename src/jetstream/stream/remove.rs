@@ -277,10 +277,24 @@ impl StreamMachine {
         self.run_of(subject, source).collect()
     }
 
-    fn run_of<'a, S: MessageSource>(&'a self, subject: &'a [u8], source: &'a S) -> impl Iterator<Item = u64> + 'a {
+    pub(super) fn run_of<'a, S: MessageSource>(
+        &'a self,
+        subject: &'a [u8],
+        source: &'a S,
+    ) -> impl Iterator<Item = u64> + 'a {
         let first = self.subjects.get(subject).map_or(u64::MAX, |state| state.first);
+        self.run_from(first, subject, source)
+    }
+
+    /// Those of them at or above a sequence.
+    pub(super) fn run_from<'a, S: MessageSource>(
+        &'a self,
+        from: u64,
+        subject: &'a [u8],
+        source: &'a S,
+    ) -> impl Iterator<Item = u64> + 'a {
         let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
-        next.run(first, subject)
+        std::iter::successors(next.from(from, subject), move |sequence| next.from(sequence + 1, subject))
     }
 
     /// The oldest stored message of a subject.
@@ -323,7 +337,7 @@ struct Next<'a, S> {
     source: &'a S,
 }
 
-impl<'a, S: MessageSource> Next<'a, S> {
+impl<S: MessageSource> Next<'_, S> {
     /// The next one that is stored after a message of the subject.
     fn after(&self, sequence: u64, subject: &[u8]) -> Option<u64> {
         let mut linked = self.links.next(sequence);
@@ -347,11 +361,6 @@ impl<'a, S: MessageSource> Next<'a, S> {
             }
             from = self.content.next_stored(found + 1)?;
         }
-    }
-
-    /// All that are stored at or above a sequence.
-    fn run(self, from: u64, subject: &'a [u8]) -> impl Iterator<Item = u64> + 'a {
-        std::iter::successors(self.from(from, subject), move |sequence| self.from(sequence + 1, subject))
     }
 
     /// The index counts it in: messages that were lost it does not.
