@@ -389,7 +389,14 @@ impl Core {
 
     fn report_damage(&mut self) {
         for sequence in &self.effects.damaged {
-            tracing::error!(stream = %self.name, sequence, "a message is damaged: it left the stream unread");
+            match self.machine.is_stored(*sequence) {
+                true => {
+                    tracing::error!(stream = %self.name, sequence, "a message can not be read: it counts for nothing")
+                }
+                false => {
+                    tracing::error!(stream = %self.name, sequence, "a message is damaged: it left the stream unread")
+                }
+            }
         }
     }
 

@@ -164,6 +164,11 @@ impl StreamMachine {
         while let Some(sequence) = next {
             kept.messages += 1;
             kept.hash = kept.hash.wrapping_add(mix(sequence));
+            next = kept.next_stored(sequence + 1);
+            if self.lost.contains(sequence) {
+                // When it goes it is not counted out, so it must not be counted in, whatever the disk gives now.
+                continue;
+            }
             let counted = source.inspect(sequence, |message| {
                 let (headers, payload) = (message.headers.len(), message.payload.len());
                 kept.bytes += message_bytes(self.rules.storage, message.subject.len(), headers, payload);
@@ -173,7 +178,6 @@ impl StreamMachine {
                 effects.damaged.push(sequence);
                 self.lost.insert(sequence);
             }
-            next = kept.next_stored(sequence + 1);
         }
         self.content = kept;
         self.subjects = subjects;

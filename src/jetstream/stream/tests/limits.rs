@@ -471,6 +471,25 @@ fn a_large_purge_counts_what_remains_instead_of_what_goes() {
     assert_eq!(harness.machine.next_expiry(&harness.store), None);
 }
 
+/// It was counted in by the second purge, and not counted out when it went: the stream held bytes and a subject of nothing.
+#[test]
+fn a_message_that_a_disk_refuses_for_one_purge_is_counted_as_often_in_as_out() {
+    let mut harness = Harness::new(config());
+    for sequence in 1..=5000_u64 {
+        harness.put(if sequence == 4800 { "s.b" } else { "s.a" });
+    }
+    harness.store.damaged.insert(4800);
+    assert_eq!(harness.purge("", 3001, 0), 3000);
+    assert_eq!(harness.effects.damaged, [4800]);
+    harness.store.damaged.clear();
+    assert_eq!(harness.purge("", 4501, 0), 1500);
+    assert_eq!(harness.effects.damaged, [0; 0], "it has been told");
+    harness.delete(4800);
+    assert_eq!((harness.machine.messages(), harness.machine.bytes()), (499, 499 * 34));
+    assert_eq!(harness.machine.subjects.total(), 499);
+    assert_eq!(harness.machine.subjects_page(b">", 0).total, 1);
+}
+
 /// The index still named the damaged message after it had gone. It was counted out again and again, each time for one of the
 /// others, until the stream was empty: a bucket lost all its keys when one of them was put anew.
 #[test]
