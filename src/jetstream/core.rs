@@ -330,16 +330,20 @@ impl Core {
         let (tag, now) = (control.tag(), self.shared.now());
         let refused = |problem| error_codes::STREAM_STORE_FAILED.with(problem);
         if self.is_memory() {
-            let time = self.machine.decide_control(control, now);
-            return self.log.append_control(None, tag, &body, time).map(|placed| placed.index).map_err(refused);
+            let time = self.machine.decide_control(now);
+            let placed = self.log.append_control(None, tag, &body, time).map_err(refused)?;
+            self.machine.control_appended(control);
+            return Ok(placed.index);
         }
         let shared = self.shared.clone();
         let class = if control.frees_space() { AppendClass::Control } else { AppendClass::Progress };
         let mut appender = shared.journal.append_large(class, body.len()).map_err(|error| refusal(&error))?;
-        let time = self.machine.decide_control(control, now);
+        let time = self.machine.decide_control(now);
         let placed = self.log.append_control(Some(&mut appender), tag, &body, time);
         appender.finish(urgency);
-        placed.map(|placed| placed.index).map_err(refused)
+        let placed = placed.map_err(refused)?;
+        self.machine.control_appended(control);
+        Ok(placed.index)
     }
 
     /// A memory stream's entries are durable as soon as they are made.

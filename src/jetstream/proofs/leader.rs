@@ -129,7 +129,8 @@ impl Leader {
                 _ => self.ack(replica, now, rng)?,
             },
         };
-        let time = replica.machine.decide_control(&control, now);
+        let time = replica.machine.decide_control(now);
+        replica.machine.control_appended(&control);
         Some(Entry::control(&control, time))
     }
 

@@ -227,7 +227,8 @@ impl Harness {
 
     pub fn control(&mut self, control: Control) -> Outcome {
         self.apply_all();
-        let time = self.machine.decide_control(&control, self.now);
+        let time = self.machine.decide_control(self.now);
+        self.machine.control_appended(&control);
         self.unapplied.push_back(self.log.len());
         self.log.push(Record::Control(control, time));
         self.apply_all();

@@ -47,7 +47,8 @@ fn a_purge_beyond_the_end_moves_what_is_decided_after_it() {
     let mut harness = Harness::new(config());
     harness.put("s.a");
     let control = Control::Purge { filter: String::new(), up_to: 10, keep: 0 };
-    let time = harness.machine.decide_control(&control, harness.now);
+    let time = harness.machine.decide_control(harness.now);
+    harness.machine.control_appended(&control);
     harness.unapplied.push_back(harness.log.len());
     harness.log.push(super::harness::Record::Control(control, time));
     // The purge is still on the way.
