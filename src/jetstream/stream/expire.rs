@@ -3,6 +3,7 @@
 //! The leader proposes an `Expire` entry when something is due; its log time says what goes. When delete markers are
 //! wanted (T-31), the last message of a subject does not go by itself: it waits for the marker that replaces it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_storage::{Expired, TimerId, TimerWheel};
@@ -36,6 +37,8 @@ pub struct Expiry {
     witness: u64,
     /// When that was.
     asked_at: i64,
+    /// The message whose age was looked at last to know when the next is too old, and its time. Not part of the state either.
+    oldest: Cell<Option<(u64, i64)>>,
 }
 
 impl Expiry {
@@ -48,6 +51,7 @@ impl Expiry {
             waiting: BTreeSet::new(),
             witness: 0,
             asked_at: i64::MIN,
+            oldest: Cell::new(None),
         }
     }
 
@@ -118,9 +122,9 @@ impl StreamMachine {
     fn next_by_age<S: MessageSource>(&self, age: DurationNs, source: &S) -> Option<i64> {
         let oldest = self.content.next_stored(self.expiry.cursor)?;
         // What can not be read is no younger than what follows it.
-        let time = source.read(oldest).ok().map(|message| message.time()).or_else(|| {
+        let time = self.time_of_oldest(oldest, source).or_else(|| {
             match self.content.next_stored(self.expiry.witness.max(oldest)) {
-                Some(witness) => source.read(witness).ok().map(|message| message.time()),
+                Some(witness) => source.inspect(witness, |message| message.time).ok(),
                 None => Some(self.content.last_time),
             }
         });
@@ -128,6 +132,17 @@ impl StreamMachine {
             Some(time) => time.saturating_add(age),
             None => self.expiry.asked_at.saturating_add(UNREADABLE_RETRY),
         })
+    }
+
+    /// It is asked for after every commit, and the same for long.
+    fn time_of_oldest<S: MessageSource>(&self, oldest: u64, source: &S) -> Option<i64> {
+        let known = self.expiry.oldest.get().filter(|(sequence, _)| *sequence == oldest);
+        if let Some((_, time)) = known {
+            return Some(time);
+        }
+        let time = source.inspect(oldest, |message| message.time).ok()?;
+        self.expiry.oldest.set(Some((oldest, time)));
+        Some(time)
     }
 
     /// Looks at `at_most` so many messages that are too old at `now`; 0 for all of them. What is left over is due again at
@@ -173,6 +188,8 @@ impl StreamMachine {
         }
         self.expiry.cursor = first_unreadable.unwrap_or(next);
         (self.expiry.witness, self.expiry.asked_at) = (next, now);
+        // It may not be readable any more: then it must not seem to be due again and again.
+        self.expiry.oldest.set(None);
     }
 
     /// Removes what is stored from `first` up to `end`: all of it is older than something that is too old.

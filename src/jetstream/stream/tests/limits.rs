@@ -134,6 +134,29 @@ fn messages_grow_too_old() {
     assert_eq!(harness.sequences(), [2]);
 }
 
+/// After every commit the oldest message was read anew, however large it was.
+#[test]
+fn the_age_of_the_oldest_message_is_looked_at_once() {
+    let mut harness = Harness::new(StreamConfig { max_age: 10 * SECOND, ..config() });
+    harness.put("s.a");
+    let due = harness.machine.next_expiry(&harness.store);
+    harness.put("s.a");
+    harness.store.reads.set(0);
+    assert_eq!(harness.machine.next_expiry(&harness.store), due);
+    assert_eq!(harness.store.reads.get(), 0);
+    harness.delete(1);
+    let second = harness.store.messages[&2].time;
+    assert_eq!(harness.machine.next_expiry(&harness.store), Some(second + 10 * SECOND));
+    // What could be read when it was looked at and can not be when it is due is not due again at once.
+    harness.put("s.a");
+    harness.store.damaged.extend([2, 3]);
+    harness.now += 11 * SECOND;
+    harness.put("s.a");
+    harness.control(Control::Expire { at_most: 0 });
+    assert_eq!(harness.sequences(), [2, 3, 4]);
+    assert!(harness.machine.next_expiry(&harness.store).is_some_and(|due| due > harness.now));
+}
+
 #[test]
 fn messages_live_as_long_as_they_were_given() {
     let mut harness = Harness::new(config());
