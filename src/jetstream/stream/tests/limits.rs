@@ -747,3 +747,20 @@ fn a_subject_far_above_its_limit_is_trimmed_in_order() {
     assert_eq!(harness.sequences(), (992..=1001).collect::<Vec<_>>());
     assert_eq!(harness.machine.subjects_page(b"s.a", 0).subjects["s.a"], 10);
 }
+
+/// Each was looked up by itself: a start after the loss of entries took as long as the stream was large.
+#[test]
+fn what_gathered_while_the_limits_were_suspended_is_read_in_order() {
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 10, ..config() });
+    harness.machine.suspend_limits();
+    for nth in 0..1000 {
+        harness.put(&format!("s.{}", nth % 10));
+    }
+    assert_eq!(harness.sequences().len(), 1000);
+    harness.store.single_reads.set(0);
+    harness.store.order.take();
+    harness.machine.resume_limits(None, &harness.store, &mut harness.effects);
+    assert_eq!(harness.sequences(), (901..=1000).collect::<Vec<_>>());
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert!(harness.store.order.take().is_sorted());
+}
