@@ -49,8 +49,8 @@ pub type Done = Answered<Outcome>;
 
 /// When an expiry that was refused is proposed again, in nanoseconds.
 const EXPIRE_AGAIN: i64 = 1_000_000_000;
-/// Messages that one entry makes expire: a few milliseconds in which the stream is locked, and whoever applies entries can
-/// tell no other stream's publishers anything.
+/// Messages that one entry makes expire: a few milliseconds in which the stream is locked, and whoever applies entries
+/// can tell no other stream's publishers anything.
 const EXPIRE_AT_MOST: u64 = 10_000;
 
 /// See the module.

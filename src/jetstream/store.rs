@@ -153,8 +153,8 @@ impl Reading {
         }
     }
 
-    /// When the first of what is kept to read on from may be let go, if anything is. What was left until now rests from now
-    /// on.
+    /// When the first of what is kept to read on from may be let go, if anything is. What was left until now rests from
+    /// now on.
     fn next_rest(&mut self, now: i64) -> Option<i64> {
         let used_at = self.cursor.is_some().then_some(self.used_at);
         let resting = self.resting.iter_mut().map(|resting| *resting.since.get_or_insert(now));
@@ -546,8 +546,8 @@ mod tests {
         journal.close();
     }
 
-    /// As long as any consumer of the stream read, the places of all others were kept: they take of what all streams may read
-    /// ahead, and their files could not be recycled.
+    /// As long as any consumer of the stream read, the places of all others were kept: they take of what all streams
+    /// may read ahead, and their files could not be recycled.
     #[test]
     fn a_place_is_let_go_though_another_consumer_reads_on() {
         let (journal, mut store) = filled();
@@ -563,7 +563,8 @@ mod tests {
         journal.close();
     }
 
-    /// Whatever went through the stream in order dropped the place of the consumer that was reading, though it read nothing.
+    /// Whatever went through the stream in order dropped the place of the consumer that was reading, though it read
+    /// nothing.
     #[test]
     fn who_looks_at_nothing_takes_nobodys_place() {
         let (journal, mut store) = filled();

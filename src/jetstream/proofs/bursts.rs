@@ -63,7 +63,8 @@ fn a_burst_that_the_log_does_not_take_costs_no_other_message_its_sequence() {
     assert_eq!(outcomes(&after), [acked(3), acked(4)]);
 }
 
-/// A purge beyond the end that the log did not take still made the next message jump there, which no replica could apply.
+/// A purge beyond the end that the log did not take still made the next message jump there, which no replica could
+/// apply.
 #[test]
 fn a_purge_that_the_log_does_not_take_moves_nothing() {
     let mut rig = Rig::start(&SimIo::new());

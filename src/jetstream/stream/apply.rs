@@ -22,8 +22,8 @@ impl StreamMachine {
         self.stamp(now)
     }
 
-    /// The log took a control entry. A purge that reaches beyond the last sequence makes later messages jump, so it must be
-    /// told here, before they are decided on.
+    /// The log took a control entry. A purge that reaches beyond the last sequence makes later messages jump, so it
+    /// must be told here, before they are decided on.
     pub fn control_appended(&mut self, control: &Control) {
         if let Control::Purge { filter, up_to, .. } = control
             && (filter.is_empty() || filter == ">")

@@ -26,8 +26,8 @@ pub enum Control {
     Purge { filter: String, up_to: u64, keep: u64 },
     /// Removes one message; `erase` overwrites its bytes.
     Delete { sequence: u64, erase: bool },
-    /// Removes what the log time of the entry makes too old, `at_most` so many messages (0: no bound). The bound stands in
-    /// the entry, so that another one may be chosen some day and old logs still mean the same.
+    /// Removes what the log time of the entry makes too old, `at_most` so many messages (0: no bound). The bound stands
+    /// in the entry, so that another one may be chosen some day and old logs still mean the same.
     Expire { at_most: u64 },
     /// Gives the stream another configuration, whose legality was checked before. Sealing is done this way.
     Update { config: Box<StreamConfig> },

@@ -37,7 +37,8 @@ pub struct Expiry {
     witness: u64,
     /// When that was.
     asked_at: i64,
-    /// The message whose age was looked at last to know when the next is too old, and its time. Not part of the state either.
+    /// The message whose age was looked at last to know when the next is too old, and its time. Not part of the state
+    /// either.
     oldest: Cell<Option<(u64, i64)>>,
 }
 
@@ -145,8 +146,8 @@ impl StreamMachine {
         Some(time)
     }
 
-    /// Looks at `at_most` so many messages that are too old at `now`; 0 for all of them. What is left over is due again at
-    /// once.
+    /// Looks at `at_most` so many messages that are too old at `now`; 0 for all of them. What is left over is due again
+    /// at once.
     pub(super) fn expire<S: MessageSource>(&mut self, now: i64, at_most: u64, source: &S, effects: &mut Effects) {
         let mut left = if at_most == 0 { u64::MAX } else { at_most };
         source.in_order(|| {

@@ -172,8 +172,8 @@ fn messages_live_as_long_as_they_were_given() {
     assert_eq!(harness.machine.next_expiry(&harness.store), None);
 }
 
-/// Each message whose time to live was over was looked up twice, by itself: a million of them kept all streams waiting for
-/// half a minute.
+/// Each message whose time to live was over was looked up twice, by itself: a million of them kept all streams waiting
+/// for half a minute.
 #[test]
 fn messages_that_expire_together_are_read_in_the_order_of_the_stream() {
     let markers = StreamConfig { subject_delete_marker_ttl: SECOND, ..config() };
@@ -495,7 +495,8 @@ fn a_large_purge_counts_what_remains_instead_of_what_goes() {
     assert_eq!(harness.machine.next_expiry(&harness.store), None);
 }
 
-/// It was counted in by the second purge, and not counted out when it went: the stream held bytes and a subject of nothing.
+/// It was counted in by the second purge, and not counted out when it went: the stream held bytes and a subject of
+/// nothing.
 #[test]
 fn a_message_that_a_disk_refuses_for_one_purge_is_counted_as_often_in_as_out() {
     let mut harness = Harness::new(config());
@@ -709,8 +710,8 @@ fn a_purge_of_one_subject_reads_that_alone() {
     assert_eq!(harness.sequences().len(), 985);
 }
 
-/// Each message that was replaced was looked for and read by itself: a million of one subject took half a minute, in which the
-/// server acknowledged nothing.
+/// Each message that was replaced was looked for and read by itself: a million of one subject took half a minute, in
+/// which the server acknowledged nothing.
 #[test]
 fn a_rollup_reads_what_it_replaces_once_and_in_order() {
     let mut harness = Harness::new(config());

@@ -92,8 +92,8 @@ fn too_many_subjects_are_refused() {
     assert_eq!(harness.machine.last_per_subject(&["s.*"], 2, 2, &harness.store), Ok(vec![1, 2]));
 }
 
-/// A batch of direct gets says how many follow: half of the stream was read for that, and for the next one of a rare subject
-/// all that lay between.
+/// A batch of direct gets says how many follow: half of the stream was read for that, and for the next one of a rare
+/// subject all that lay between.
 #[test]
 fn messages_of_one_subject_and_of_all_are_counted_and_found_without_reading() {
     let mut harness = Harness::new(config());
