@@ -49,6 +49,9 @@ pub type Done = Answered<Outcome>;
 
 /// When an expiry that was refused is proposed again, in nanoseconds.
 const EXPIRE_AGAIN: i64 = 1_000_000_000;
+/// Messages that one entry makes expire: a few milliseconds in which the stream is locked, and whoever applies entries
+/// can tell no other stream's publishers anything.
+const EXPIRE_AT_MOST: u64 = 10_000;
 
 /// See the module.
 pub struct Core {
@@ -86,6 +89,8 @@ pub struct Core {
     /// What consumers have done and the journal did not take yet, and who waits for it.
     unlogged: unlogged::Unlogged,
     expire_at: Option<i64>,
+    /// Messages have begun to wait for their delete markers.
+    markers_wanted: bool,
     /// The earliest deadline told to the timers.
     timer_at: i64,
     /// It was told that message ids were forgotten early.
@@ -181,6 +186,7 @@ impl Core {
             staged: false,
             unlogged: unlogged::Unlogged::default(),
             expire_at: None,
+            markers_wanted: false,
             timer_at: i64::MAX,
             told_of_ids: false,
             cache: MatchCache::default(),
@@ -234,6 +240,7 @@ impl Core {
         // The first entry of a new leader ends what the one before it left open.
         self.drop_held();
         self.take_lead();
+        self.markers_wanted = true;
         self.go_on_erasing();
         self.subject_rules = subjects::SubjectRules::of(self.config());
         let ids: Vec<u64> = self.consumers.ids().collect();
@@ -323,16 +330,20 @@ impl Core {
         let (tag, now) = (control.tag(), self.shared.now());
         let refused = |problem| error_codes::STREAM_STORE_FAILED.with(problem);
         if self.is_memory() {
-            let time = self.machine.decide_control(control, now);
-            return self.log.append_control(None, tag, &body, time).map(|placed| placed.index).map_err(refused);
+            let time = self.machine.decide_control(now);
+            let placed = self.log.append_control(None, tag, &body, time).map_err(refused)?;
+            self.machine.control_appended(control);
+            return Ok(placed.index);
         }
         let shared = self.shared.clone();
         let class = if control.frees_space() { AppendClass::Control } else { AppendClass::Progress };
         let mut appender = shared.journal.append_large(class, body.len()).map_err(|error| refusal(&error))?;
-        let time = self.machine.decide_control(control, now);
+        let time = self.machine.decide_control(now);
         let placed = self.log.append_control(Some(&mut appender), tag, &body, time);
         appender.finish(urgency);
-        placed.map(|placed| placed.index).map_err(refused)
+        let placed = placed.map_err(refused)?;
+        self.machine.control_appended(control);
+        Ok(placed.index)
     }
 
     /// A memory stream's entries are durable as soon as they are made.
@@ -382,7 +393,14 @@ impl Core {
 
     fn report_damage(&mut self) {
         for sequence in &self.effects.damaged {
-            tracing::error!(stream = %self.name, sequence, "a message is damaged: it left the stream unread");
+            match self.machine.is_stored(*sequence) {
+                true => {
+                    tracing::error!(stream = %self.name, sequence, "a message can not be read: it counts for nothing")
+                }
+                false => {
+                    tracing::error!(stream = %self.name, sequence, "a message is damaged: it left the stream unread")
+                }
+            }
         }
     }
 
@@ -431,7 +449,7 @@ impl Core {
                     core.set_timer(core.shared.now() + EXPIRE_AGAIN);
                 }
             });
-            self.propose(&Control::Expire, Urgency::Lazy, publisher, Some(again));
+            self.propose(&Control::Expire { at_most: EXPIRE_AT_MOST }, Urgency::Lazy, publisher, Some(again));
             self.publish_markers(publisher);
             self.follow_change(publisher);
         }

@@ -32,23 +32,29 @@ pub struct FileStore {
 struct Reading {
     /// A pass of deliveries is under way; otherwise nothing is kept, since whoever reads holds on to the bytes.
     in_pass: bool,
+    /// Something was read in this pass that was not at hand.
+    has_read: bool,
     /// Reads on while sequences follow each other.
     cursor: Option<Box<MessageCursor>>,
     /// Sequence of the message read last.
     last: u64,
     /// Others that have read much: of consumers that take turns.
     resting: Vec<Resting>,
-    /// When a pass ended last that left something to read on from.
+    /// When a pass ended last that left the cursor to read on from.
     used_at: i64,
     /// The run that ends with `last`, oldest first.
     recent: VecDeque<Place>,
     /// Where the messages of the run lie, in the order of reading: whole segments, or batches of the memory tail.
-    windows: Vec<Bytes>,
+    windows: VecDeque<Bytes>,
+    /// The number of the first of them.
+    windows_from: u32,
 }
 
 /// A cursor that waits for its consumer, behind the message `last`.
 struct Resting {
     last: u64,
+    /// The end of the pass that it was left in, once that is over.
+    since: Option<i64>,
     cursor: Box<MessageCursor>,
 }
 
@@ -83,7 +89,8 @@ impl Reading {
     /// A recent message in its place.
     fn view(&self, at: usize) -> MessageRef<'_> {
         let place = &self.recent[at];
-        let (subject, rest) = self.windows[place.window as usize][place.content..].split_at(place.subject_len as usize);
+        let (subject, rest) = self.windows[(place.window - self.windows_from) as usize][place.content..]
+            .split_at(place.subject_len as usize);
         let (headers, rest) = rest.split_at(place.headers_len as usize);
         MessageRef { subject, headers, payload: &rest[..place.payload_len as usize], time: place.time }
     }
@@ -94,8 +101,8 @@ impl Reading {
         if self.recent.len() == RECENT_MAX {
             self.recent.pop_front();
         }
-        if !self.windows.last().is_some_and(|last| std::ptr::eq(&last[..], &placed.window[..])) {
-            self.windows.push(placed.window.clone());
+        if !self.windows.back().is_some_and(|last| std::ptr::eq(&last[..], &placed.window[..])) {
+            self.windows.push_back(placed.window.clone());
         }
         let header = placed.header;
         let length = |length: u32| if placed.erased { 0 } else { length };
@@ -103,11 +110,21 @@ impl Reading {
             sequence,
             time: header.time,
             content: placed.content,
-            window: (self.windows.len() - 1) as u32,
+            window: self.windows_from + (self.windows.len() - 1) as u32,
             subject_len: length(header.subject_len.into()),
             headers_len: length(header.headers_len),
             payload_len: length(header.payload_len),
         });
+        self.drop_windows();
+    }
+
+    /// Lets go of the windows before that of the oldest recent message: where files are not mapped, each takes memory.
+    fn drop_windows(&mut self) {
+        let first = self.recent.front().map_or(self.windows_from, |place| place.window);
+        while self.windows_from < first {
+            self.windows.pop_front();
+            self.windows_from += 1;
+        }
     }
 
     /// Keeps what rests, and nothing else.
@@ -132,16 +149,24 @@ impl Reading {
             if self.resting.len() == RESTING_MAX {
                 self.resting.remove(0);
             }
-            self.resting.push(Resting { last: self.last, cursor });
+            self.resting.push(Resting { last: self.last, since: None, cursor });
         }
+    }
+
+    /// When the first of what is kept to read on from may be let go, if anything is. What was left until now rests from
+    /// now on.
+    fn next_rest(&mut self, now: i64) -> Option<i64> {
+        let used_at = self.cursor.is_some().then_some(self.used_at);
+        let resting = self.resting.iter_mut().map(|resting| *resting.since.get_or_insert(now));
+        Some(resting.chain(used_at).min()? + REST)
     }
 
     /// Keeps only the message read last, so that the next pass goes on with the cursor.
     fn keep_last(&mut self) {
         let Some(last) = self.recent.pop_back() else { return };
         self.recent.clear();
-        self.recent.push_back(Place { window: 0, ..last });
-        self.windows.drain(..last.window as usize);
+        self.recent.push_back(last);
+        self.drop_windows();
     }
 }
 
@@ -182,6 +207,7 @@ impl FileStore {
 
     /// Reads a message that is not among the recent ones, and says where it is among them now.
     fn read_in_pass(&self, reading: &mut Reading, sequence: u64) -> Result<usize, Unreadable> {
+        reading.has_read = true;
         // What lies between is passed over, if it is little.
         if sequence <= reading.last || sequence - reading.last > PASSED_OVER_MAX {
             reading.turn_to(sequence);
@@ -233,10 +259,20 @@ impl FileStore {
 
     /// Reads on from message to message while `work` looks at them.
     fn in_order<R>(&self, work: impl FnOnce() -> R) -> R {
-        let begins = !std::mem::replace(&mut self.reading.borrow_mut().in_pass, true);
+        let begins = {
+            let mut reading = self.reading.borrow_mut();
+            let begins = !std::mem::replace(&mut reading.in_pass, true);
+            reading.has_read &= !begins;
+            begins
+        };
         let done = work();
         if begins {
-            self.reading.borrow_mut().end();
+            let mut reading = self.reading.borrow_mut();
+            match reading.has_read {
+                true => reading.end(),
+                // Whoever reads on from where it stands must not have to look for the place again.
+                false => reading.in_pass = false,
+            }
         }
         done
     }
@@ -256,21 +292,17 @@ impl FileStore {
             return None;
         }
         reading.used_at = now;
-        Some(now + REST)
+        reading.next_rest(now)
     }
 
     /// Lets go of places that nobody has read on from for a while. When to look again, if any are left.
     fn forget_places(&mut self, now: i64) -> Option<i64> {
         let reading = self.reading.get_mut();
-        let at = reading.used_at + REST;
-        if reading.cursor.is_none() && reading.resting.is_empty() {
-            return None;
+        reading.resting.retain(|resting| resting.since.unwrap_or(now).saturating_add(REST) > now);
+        if reading.used_at + REST <= now {
+            reading.end();
         }
-        if at > now {
-            return Some(at);
-        }
-        *reading = Reading::default();
-        None
+        reading.next_rest(now)
     }
 }
 
@@ -510,6 +542,66 @@ mod tests {
         assert_eq!(store.rest(8 + REST), None);
         assert_eq!(resting(&mut store), (false, vec![]));
         pass(&mut store, 501..=600, 9 + REST);
+        drop(store);
+        journal.close();
+    }
+
+    /// As long as any consumer of the stream read, the places of all others were kept: they take of what all streams
+    /// may read ahead, and their files could not be recycled.
+    #[test]
+    fn a_place_is_let_go_though_another_consumer_reads_on() {
+        let (journal, mut store) = filled();
+        pass(&mut store, 1..=500, 7);
+        pass(&mut store, 2001..=2500, 8);
+        pass(&mut store, 2501..=3000, 8 + REST / 2);
+        assert_eq!(resting(&mut store), (true, vec![500]));
+        assert_eq!(store.rest(8 + REST), Some(8 + REST / 2 + REST));
+        assert_eq!(resting(&mut store), (true, vec![]));
+        assert_eq!(store.rest(8 + REST / 2 + REST), None);
+        assert_eq!(resting(&mut store), (false, vec![]));
+        drop(store);
+        journal.close();
+    }
+
+    /// Whatever went through the stream in order dropped the place of the consumer that was reading, though it read
+    /// nothing.
+    #[test]
+    fn who_looks_at_nothing_takes_nobodys_place() {
+        let (journal, mut store) = filled();
+        pass(&mut store, 1..=500, 7);
+        store.in_order(|| ());
+        assert_eq!(resting(&mut store), (true, vec![]));
+        store.in_order(|| assert!(store.inspect(3000, |_| ()).is_ok()));
+        assert_eq!(resting(&mut store), (false, vec![500]));
+        drop(store);
+        journal.close();
+    }
+
+    /// All that was read in one go stayed in memory until the end, where files are not mapped.
+    #[test]
+    fn who_goes_through_the_stream_holds_on_to_little_of_it() {
+        let (journal, mut store) = filled();
+        store.begin_pass();
+        let mut windows_max = 0;
+        for sequence in 1..=COUNT {
+            assert!(store.inspect(sequence, |_| ()).is_ok());
+            let Store::File(file) = &mut store else { unreachable!() };
+            windows_max = windows_max.max(file.reading.get_mut().windows.len());
+        }
+        assert!(windows_max <= 2, "{windows_max}");
+        assert_eq!(store.inspect(COUNT - RECENT_MAX as u64 / 2, |message| message.payload.len()), Ok(12));
+        store.end_pass(true, 7);
+        drop(store);
+        journal.close();
+    }
+
+    #[test]
+    fn a_stream_that_ends_keeps_no_place() {
+        let (journal, mut store) = filled();
+        pass(&mut store, 1..=500, 7);
+        store.in_order(|| assert!(store.inspect(3000, |_| ()).is_ok()));
+        assert_eq!(store.rest(i64::MAX), None);
+        assert_eq!(resting(&mut store), (false, vec![]));
         drop(store);
         journal.close();
     }

@@ -168,6 +168,7 @@ impl Core {
     pub(super) fn apply_control(&mut self, control: &Control, time: i64, publisher: &mut Publisher) -> Outcome {
         let before = self.config().clone();
         self.machine.apply_control(control, time, &self.store, &mut self.consumers, &mut self.effects);
+        self.markers_wanted |= !self.effects.markers.is_empty();
         let cause = if matches!(control, Control::Purge { .. }) { Cause::Purge } else { Cause::Other };
         let outcome = self.after_effects(cause, publisher);
         if matches!(control, Control::Update { .. }) {

@@ -294,13 +294,17 @@ impl Core {
 
     /// Replaces expired messages by delete markers (T-31).
     pub(super) fn publish_markers(&mut self, publisher: &mut Publisher) {
-        let waiting: Vec<u64> = self.machine.waiting_for_markers().collect();
         // They are as many as messages may be, and are let in like these. Who is refused comes back in a while.
-        if !waiting.is_empty() && !self.is_memory() && self.shared.journal.admit().is_err() {
+        let is_wanted = self.markers_wanted && self.machine.wants_markers();
+        if is_wanted && !self.is_memory() && self.shared.journal.admit().is_err() {
             return;
         }
-        for sequence in waiting {
-            let Some(marker) = self.machine.decide_marker(sequence, self.shared.now(), &self.store) else { continue };
+        // Those on their way are not looked for with every commit.
+        self.markers_wanted = false;
+        if !is_wanted {
+            return;
+        }
+        for marker in self.machine.decide_markers(self.shared.now(), &self.store) {
             if self.is_memory() {
                 if self.remember(&marker.subject, &marker.headers, &[], &marker.accept, publisher).is_err() {
                     return;

@@ -80,6 +80,7 @@ fn bodies_of_entries_and_states_are_as_documented() {
         bytes
     };
     check("Purge (protobuf)", &encoded(Control::Purge { filter: "a".to_owned(), up_to: 7, keep: 1 }));
+    check("Expire (protobuf)", &encoded(Control::Expire { at_most: 7 }));
     check("Delete (protobuf)", &encoded(Control::Delete { sequence: 7, erase: true }));
     let (name, config, state) = ("C".to_owned(), Bytes::from_static(b"{}"), Bytes::from_static(b"state"));
     check("Consumer (protobuf)", &CreateBody { name, config, state, created: 5, id: 1 }.encode_to_vec());
@@ -131,7 +132,7 @@ fn tags_of_entries_are_as_documented() {
         (MESSAGE, "a message"),
         (Control::Purge { filter: String::new(), up_to: 0, keep: 0 }.tag(), "Purge"),
         (Control::Delete { sequence: 1, erase: false }.tag(), "Delete"),
-        (Control::Expire.tag(), "Expire"),
+        (Control::Expire { at_most: 0 }.tag(), "Expire"),
         (Control::Update { config: Box::new(StreamConfig::default()) }.tag(), "Update"),
         (consumer(ConsumerChange::Create).tag(), "a consumer is created"),
         (consumer(ConsumerChange::Update).tag(), "a consumer is updated"),

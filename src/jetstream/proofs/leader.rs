@@ -121,7 +121,7 @@ impl Leader {
                 47..=49 => {
                     Control::Delete { sequence: 1 + rng.below(replica.machine.last_sequence() + 1), erase: true }
                 }
-                50..=51 => Control::Expire,
+                50..=51 => Control::Expire { at_most: rng.below(4) },
                 52 => update(replica, rng),
                 53..=57 => self.create(replica, rng)?,
                 58 => self.delete(rng)?,
@@ -129,7 +129,8 @@ impl Leader {
                 _ => self.ack(replica, now, rng)?,
             },
         };
-        let time = replica.machine.decide_control(&control, now);
+        let time = replica.machine.decide_control(now);
+        replica.machine.control_appended(&control);
         Some(Entry::control(&control, time))
     }
 

@@ -17,15 +17,19 @@ use crate::jetstream::api::stream_config::Retention;
 use crate::protocol::subject;
 
 impl StreamMachine {
-    /// The time of a control entry that is about to be proposed. A purge that reaches beyond the last sequence makes
-    /// later messages jump, so it must be told here, before they are decided on.
-    pub fn decide_control(&mut self, control: &Control, now: i64) -> i64 {
+    /// The time of a control entry that is about to be proposed.
+    pub fn decide_control(&mut self, now: i64) -> i64 {
+        self.stamp(now)
+    }
+
+    /// The log took a control entry. A purge that reaches beyond the last sequence makes later messages jump, so it
+    /// must be told here, before they are decided on.
+    pub fn control_appended(&mut self, control: &Control) {
         if let Control::Purge { filter, up_to, .. } = control
             && (filter.is_empty() || filter == ">")
         {
             self.next_sequence = self.next_sequence.max((*up_to).min(SEQUENCE_MAX));
         }
-        self.stamp(now)
     }
 
     /// Applies a message. `source` must hold it already.
@@ -102,7 +106,7 @@ impl StreamMachine {
                 }
                 effects.outcome = Outcome::Deleted(is_stored);
             }
-            Control::Expire => self.expire(self.clock, source, effects),
+            Control::Expire { at_most } => self.expire(self.clock, *at_most, source, effects),
             Control::Update { config } => {
                 self.update(Arc::new((**config).clone()), source, &*consumers, effects);
                 effects.outcome = Outcome::Updated;

@@ -26,8 +26,9 @@ pub enum Control {
     Purge { filter: String, up_to: u64, keep: u64 },
     /// Removes one message; `erase` overwrites its bytes.
     Delete { sequence: u64, erase: bool },
-    /// Removes what the log time of the entry makes too old.
-    Expire,
+    /// Removes what the log time of the entry makes too old, `at_most` so many messages (0: no bound). The bound stands
+    /// in the entry, so that another one may be chosen some day and old logs still mean the same.
+    Expire { at_most: u64 },
     /// Gives the stream another configuration, whose legality was checked before. Sealing is done this way.
     Update { config: Box<StreamConfig> },
     /// What concerns a consumer: `id` is its number in this stream, never used twice; `body` is for the consumers alone.
@@ -64,7 +65,7 @@ impl Control {
         match self {
             Self::Purge { .. } => PURGE,
             Self::Delete { .. } => DELETE,
-            Self::Expire => EXPIRE,
+            Self::Expire { .. } => EXPIRE,
             Self::Update { .. } => UPDATE,
             Self::Consumer { change: ConsumerChange::Create, .. } => CONSUMER_CREATE,
             Self::Consumer { change: ConsumerChange::Update, .. } => CONSUMER_UPDATE,
@@ -80,7 +81,7 @@ impl Control {
                 PurgeBody { filter: filter.clone(), up_to: *up_to, keep: *keep }.encode_to_vec()
             }
             Self::Delete { sequence, erase } => DeleteBody { sequence: *sequence, erase: *erase }.encode_to_vec(),
-            Self::Expire => Vec::new(),
+            Self::Expire { at_most } => ExpireBody { at_most: *at_most }.encode_to_vec(),
             Self::Update { config } => json::write(&**config),
             Self::Consumer { id, body, .. } => {
                 // By hand, since deltas are many: the id, then the rest.
@@ -103,7 +104,10 @@ impl Control {
                 let DeleteBody { sequence, erase } = DeleteBody::decode(body).map_err(|_| MalformedControl::Body)?;
                 return Ok(Self::Delete { sequence, erase });
             }
-            EXPIRE => return Ok(Self::Expire),
+            EXPIRE => {
+                let ExpireBody { at_most } = ExpireBody::decode(body).map_err(|_| MalformedControl::Body)?;
+                return Ok(Self::Expire { at_most });
+            }
             UPDATE => {
                 let config = decode_config(body).ok_or(MalformedControl::Body)?;
                 return Ok(Self::Update { config: Box::new(config) });
@@ -146,6 +150,12 @@ struct DeleteBody {
     erase: bool,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExpireBody {
+    #[prost(uint64, tag = "1")]
+    at_most: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -162,7 +172,8 @@ mod tests {
     fn entries_are_read_back() {
         round_trip(&Control::Purge { filter: "a.*".to_owned(), up_to: 7, keep: 0 });
         round_trip(&Control::Delete { sequence: u64::MAX, erase: true });
-        round_trip(&Control::Expire);
+        round_trip(&Control::Expire { at_most: 0 });
+        round_trip(&Control::Expire { at_most: 10_000 });
         let config = StreamConfig { name: "S".to_owned(), max_msgs: -1, ..StreamConfig::default() };
         round_trip(&Control::Update { config: Box::new(config) });
         for change in [ConsumerChange::Create, ConsumerChange::Update, ConsumerChange::Delete, ConsumerChange::Delta] {
@@ -175,6 +186,12 @@ mod tests {
         let mut body = Vec::new();
         Control::Purge { filter: "a".to_owned(), up_to: 300, keep: 1 }.encode(&mut body);
         assert_eq!(body, [0x0a, 1, b'a', 0x10, 0xac, 2, 0x18, 1]);
+        body.clear();
+        // As it was before there was a bound.
+        Control::Expire { at_most: 0 }.encode(&mut body);
+        assert_eq!(body, [0_u8; 0]);
+        Control::Expire { at_most: 300 }.encode(&mut body);
+        assert_eq!(body, [0x08, 0xac, 2]);
         body.clear();
         Control::Consumer { change: ConsumerChange::Delta, id: 300, body: vec![9] }.encode(&mut body);
         assert_eq!(body, [0xac, 2, 9]);

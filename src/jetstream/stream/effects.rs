@@ -3,6 +3,11 @@
 
 use std::ops::Range;
 
+/// Room for so many removed messages is kept from entry to entry: of a purge it may have been for millions.
+const REMOVED_KEPT: usize = 16 * 1024;
+/// Room for so many bytes of their subjects.
+const SUBJECTS_KEPT: usize = 1024 * 1024;
+
 /// The consequences of one entry.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -59,6 +64,12 @@ impl Effects {
         self.markers.clear();
         self.damaged.clear();
         self.subjects.clear();
+        if self.removed.capacity() > REMOVED_KEPT {
+            self.removed = Vec::new();
+        }
+        if self.subjects.capacity() > SUBJECTS_KEPT {
+            self.subjects = Vec::new();
+        }
     }
 
     /// The subject of a removed message; empty when it could not be read.
@@ -70,5 +81,22 @@ impl Effects {
         let start = self.subjects.len();
         self.subjects.extend_from_slice(subject);
         self.removed.push(Removed { sequence, subject: start..self.subjects.len() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_large_purge_needed_is_given_back() {
+        let mut effects = Effects::default();
+        let subject = [b's'; 64];
+        (1..=3 * REMOVED_KEPT as u64).for_each(|sequence| effects.remove(sequence, &subject));
+        effects.clear();
+        assert_eq!((effects.removed.capacity(), effects.subjects.capacity()), (0, 0));
+        (1..=100).for_each(|sequence| effects.remove(sequence, &subject));
+        effects.clear();
+        assert!(effects.removed.capacity() >= 100 && effects.subjects.capacity() >= 6400);
     }
 }

@@ -3,6 +3,7 @@
 //! The leader proposes an `Expire` entry when something is due; its log time says what goes. When delete markers are
 //! wanted (T-31), the last message of a subject does not go by itself: it waits for the marker that replaces it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_storage::{Expired, TimerId, TimerWheel};
@@ -27,6 +28,8 @@ pub struct Expiry {
     deadlines: BTreeMap<u64, (u64, TimerId)>,
     /// Messages below this are not too old for `max_age`, or never will be.
     pub(super) cursor: u64,
+    /// Messages whose time to live is over, and that no `Expire` entry had room for yet. Their deadlines say the same.
+    due: BTreeSet<u64>,
     /// Messages that wait for their delete marker.
     pub(super) waiting: BTreeSet<u64>,
     /// Nothing from the cursor up to this could be read; the age of what follows stands for theirs. Not part of the state:
@@ -34,6 +37,9 @@ pub struct Expiry {
     witness: u64,
     /// When that was.
     asked_at: i64,
+    /// The message whose age was looked at last to know when the next is too old, and its time. Not part of the state
+    /// either.
+    oldest: Cell<Option<(u64, i64)>>,
 }
 
 impl Expiry {
@@ -42,9 +48,11 @@ impl Expiry {
             wheel: TimerWheel::new(),
             deadlines: BTreeMap::new(),
             cursor: 0,
+            due: BTreeSet::new(),
             waiting: BTreeSet::new(),
             witness: 0,
             asked_at: i64::MIN,
+            oldest: Cell::new(None),
         }
     }
 
@@ -67,6 +75,7 @@ impl Expiry {
         if let Some((_, timer)) = self.deadlines.remove(&sequence) {
             self.wheel.cancel(timer);
         }
+        self.due.remove(&sequence);
         self.waiting.remove(&sequence);
     }
 
@@ -75,6 +84,7 @@ impl Expiry {
         for (_, (_, timer)) in std::mem::replace(&mut self.deadlines, kept) {
             self.wheel.cancel(timer);
         }
+        self.due = self.due.split_off(&first);
         self.waiting = self.waiting.split_off(&first);
     }
 
@@ -103,18 +113,19 @@ impl StreamMachine {
     /// by less than a minute, never late by more than a millisecond.
     pub fn next_expiry<S: MessageSource>(&self, source: &S) -> Option<i64> {
         let by_ttl = self.expiry.wheel.next_deadline().map(|deadline| i64::try_from(deadline).unwrap_or(i64::MAX));
+        let left_over = (!self.expiry.due.is_empty()).then_some(self.clock);
         let by_age = self.rules.age_max.and_then(|age| self.next_by_age(age, source));
         // A marker that could not be published is tried again.
         let by_marker = (!self.expiry.waiting.is_empty()).then(|| self.clock.saturating_add(MARKER_RETRY));
-        by_ttl.into_iter().chain(by_age).chain(by_marker).min()
+        by_ttl.into_iter().chain(left_over).chain(by_age).chain(by_marker).min()
     }
 
     fn next_by_age<S: MessageSource>(&self, age: DurationNs, source: &S) -> Option<i64> {
         let oldest = self.content.next_stored(self.expiry.cursor)?;
         // What can not be read is no younger than what follows it.
-        let time = source.read(oldest).ok().map(|message| message.time()).or_else(|| {
+        let time = self.time_of_oldest(oldest, source).or_else(|| {
             match self.content.next_stored(self.expiry.witness.max(oldest)) {
-                Some(witness) => source.read(witness).ok().map(|message| message.time()),
+                Some(witness) => source.inspect(witness, |message| message.time).ok(),
                 None => Some(self.content.last_time),
             }
         });
@@ -124,15 +135,30 @@ impl StreamMachine {
         })
     }
 
-    /// Removes what is too old at `now`.
-    pub(super) fn expire<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
-        self.settle_waiting(source, effects);
-        source.in_order(|| self.expire_by_age(now, source, effects));
-        self.expire_by_ttl(now, source, effects);
+    /// It is asked for after every commit, and the same for long.
+    fn time_of_oldest<S: MessageSource>(&self, oldest: u64, source: &S) -> Option<i64> {
+        let known = self.expiry.oldest.get().filter(|(sequence, _)| *sequence == oldest);
+        if let Some((_, time)) = known {
+            return Some(time);
+        }
+        let time = source.inspect(oldest, |message| message.time).ok()?;
+        self.expiry.oldest.set(Some((oldest, time)));
+        Some(time)
+    }
+
+    /// Looks at `at_most` so many messages that are too old at `now`; 0 for all of them. What is left over is due again
+    /// at once.
+    pub(super) fn expire<S: MessageSource>(&mut self, now: i64, at_most: u64, source: &S, effects: &mut Effects) {
+        let mut left = if at_most == 0 { u64::MAX } else { at_most };
+        source.in_order(|| {
+            self.settle_waiting(source, effects);
+            self.expire_by_age(now, &mut left, source, effects);
+            self.expire_by_ttl(now, left, source, effects);
+        });
         self.dedupe.expire(now);
     }
 
-    fn expire_by_age<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
+    fn expire_by_age<S: MessageSource>(&mut self, now: i64, left: &mut u64, source: &S, effects: &mut Effects) {
         let Some(age) = self.rules.age_max else {
             return;
         };
@@ -140,7 +166,7 @@ impl StreamMachine {
         let mut next = self.expiry.cursor.max(self.content.first);
         // A disk that refuses a read today may give the message tomorrow: nothing is too old because it can not be read.
         let mut first_unreadable = None;
-        while let Some(sequence) = self.content.next_stored(next) {
+        while let Some(sequence) = self.content.next_stored(next).filter(|_| *left > 0) {
             let fate = source.inspect(sequence, |message| (message.time <= bound).then(|| self.fate_of(&message)));
             match fate {
                 Err(_) => first_unreadable = first_unreadable.or(Some(sequence)),
@@ -150,6 +176,7 @@ impl StreamMachine {
                         self.remove_unreadable_run(first, sequence, source, effects);
                     }
                     self.meet(fate, sequence, source, effects);
+                    *left -= 1;
                 }
             }
             next = sequence + 1;
@@ -162,6 +189,8 @@ impl StreamMachine {
         }
         self.expiry.cursor = first_unreadable.unwrap_or(next);
         (self.expiry.witness, self.expiry.asked_at) = (next, now);
+        // It may not be readable any more: then it must not seem to be due again and again.
+        self.expiry.oldest.set(None);
     }
 
     /// Removes what is stored from `first` up to `end`: all of it is older than something that is too old.
@@ -173,21 +202,22 @@ impl StreamMachine {
         }
     }
 
-    fn expire_by_ttl<S: MessageSource>(&mut self, now: i64, source: &S, effects: &mut Effects) {
-        let mut due: Vec<Expired<u64>> = Vec::new();
-        self.expiry.wheel.advance(u64::try_from(now).unwrap_or(0), &mut due);
-        let mut sequences: Vec<u64> = due.into_iter().map(|expired| expired.key).collect();
-        // Older messages first, so that the last of a subject is known as such.
-        sequences.sort_unstable();
-        for sequence in sequences {
+    fn expire_by_ttl<S: MessageSource>(&mut self, now: i64, mut left: u64, source: &S, effects: &mut Effects) {
+        let mut expired: Vec<Expired<u64>> = Vec::new();
+        self.expiry.wheel.advance(u64::try_from(now).unwrap_or(0), &mut expired);
+        self.expiry.due.extend(expired.into_iter().map(|expired| expired.key));
+        while left > 0 {
+            left -= 1;
+            // Older messages first, so that the last of a subject is known as such.
+            let Some(sequence) = self.expiry.due.pop_first() else { break };
             self.expiry.deadlines.remove(&sequence);
             if !self.content.is_stored(sequence) {
                 continue;
             }
-            let fate = source.read(sequence).map_or(Fate::Goes, |message| match self.fate_of(&message) {
-                Fate::Stays => Fate::Goes,
-                other => other,
-            });
+            let fate = match source.inspect(sequence, |message| self.fate_of(&message)) {
+                Err(_) | Ok(Fate::Stays) => Fate::Goes,
+                Ok(other) => other,
+            };
             self.meet(fate, sequence, source, effects);
         }
     }
@@ -195,7 +225,7 @@ impl StreamMachine {
     /// Markers that were never published: their messages wait anew, or go when they are not the last of their subject.
     fn settle_waiting<S: MessageSource>(&mut self, source: &S, effects: &mut Effects) {
         for sequence in std::mem::take(&mut self.expiry.waiting) {
-            let fate = source.read(sequence).map_or(Fate::Goes, |message| self.fate_of(&message));
+            let fate = source.inspect(sequence, |message| self.fate_of(&message)).unwrap_or(Fate::Goes);
             self.meet(fate, sequence, source, effects);
         }
     }

@@ -11,7 +11,7 @@ use super::super::api::StreamConfig;
 use super::effects::Effects;
 use super::links::SubjectLinks;
 use super::machine::StreamMachine;
-use super::source::{MessageSource, MessageView};
+use super::source::MessageSource;
 
 impl StreamMachine {
     /// From here on entries may be missing.
@@ -42,7 +42,7 @@ impl StreamMachine {
             self.trim_subjects_in_one_pass(max, source, effects);
         }
         self.enforce_limits(source, effects);
-        self.expire(self.clock, source, effects);
+        self.expire(self.clock, 0, source, effects);
     }
 
     /// Far more may have gathered in each subject than by normal work: so every message is looked at once, oldest first.
@@ -55,19 +55,22 @@ impl StreamMachine {
             ControlFlow::Continue(())
         });
         let mut next = self.content.next_stored(self.content.first);
-        while let Some(sequence) = next.filter(|_| !excess.is_empty()) {
-            // A message that can not be read belongs to no subject.
-            if let Ok(message) = source.read(sequence)
-                && let Some(left) = excess.get_mut(message.subject())
-            {
-                *left -= 1;
-                if *left == 0 {
-                    excess.remove(message.subject());
+        source.in_order(|| {
+            while let Some(sequence) = next.filter(|_| !excess.is_empty()) {
+                let is_excess = source.inspect(sequence, |message| {
+                    let Some(left) = excess.get_mut(message.subject) else { return false };
+                    *left -= 1;
+                    if *left == 0 {
+                        excess.remove(message.subject);
+                    }
+                    true
+                });
+                // A message that can not be read belongs to no subject.
+                if is_excess == Ok(true) {
+                    self.remove(sequence, source, effects);
                 }
-                drop(message);
-                self.remove(sequence, source, effects);
+                next = self.content.next_stored(sequence + 1);
             }
-            next = self.content.next_stored(sequence + 1);
-        }
+        });
     }
 }

@@ -7,7 +7,7 @@ use super::decide::Accept;
 use super::in_flight::{Accepted, OfSubject};
 use super::machine::StreamMachine;
 use super::publish_headers::{MARKER_REASON, ROLLUP, Rollup, TTL};
-use super::source::{MessageSource, MessageView};
+use super::source::MessageSource;
 use crate::protocol::headers;
 
 /// A marker that was accepted: append it to the log.
@@ -19,15 +19,22 @@ pub struct Marker {
 }
 
 impl StreamMachine {
+    /// The markers that replace expired messages, in their order.
+    pub fn decide_markers<S: MessageSource>(&mut self, now: i64, source: &S) -> Vec<Marker> {
+        let waiting: Vec<u64> = self.expiry.waiting.iter().copied().collect();
+        let decided = |sequence| self.decide_marker(sequence, now, source);
+        source.in_order(|| waiting.into_iter().filter_map(decided).collect())
+    }
+
     /// The marker that replaces an expired message. `None` when the message is gone or no longer the last of its
     /// subject: the marker would take newer messages with it.
-    pub fn decide_marker<S: MessageSource>(&mut self, sequence: u64, now: i64, source: &S) -> Option<Marker> {
+    fn decide_marker<S: MessageSource>(&mut self, sequence: u64, now: i64, source: &S) -> Option<Marker> {
         let seconds = self.rules.marker_seconds?;
         let is_blocked = self.check_room_for(1).is_err();
         if is_blocked || !self.expiry.waiting.contains(&sequence) {
             return None;
         }
-        let subject = source.read(sequence).ok()?.subject().to_vec();
+        let subject = source.inspect(sequence, |message| message.subject.to_vec()).ok()?;
         let is_last = self.subjects.get(&subject).is_some_and(|state| state.messages == 1);
         if !is_last || self.in_flight.of_subject(&subject) != OfSubject::default() {
             return None;
@@ -46,8 +53,8 @@ impl StreamMachine {
         Some(Marker { accept, subject, headers: block })
     }
 
-    /// The messages that wait for a marker: a new leader publishes these first.
-    pub fn waiting_for_markers(&self) -> impl Iterator<Item = u64> + '_ {
-        self.expiry.waiting.iter().copied()
+    /// Some messages wait for a marker.
+    pub fn wants_markers(&self) -> bool {
+        !self.expiry.waiting.is_empty()
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! leader    decide(publish)  -> Accept { sequence, time }   the record goes to the journal and the followers
-//!           decide_control   -> time                        likewise for purges, deletes, expiry, updates, consumers
+//!           decide_control   -> time                        likewise for purges, deletes, expiry, updates, consumers;
+//!           control_appended                                once the log has taken it
 //! all       apply_message / apply_control -> Effects        in log order, once committed
 //! anybody   queries                                         over the applied state
 //! ```

@@ -139,13 +139,11 @@ impl StreamMachine {
 
     /// The last message that one of the filters matches.
     pub fn last_matching<S: MessageSource, F: AsRef<[u8]>>(&self, filters: &[F], source: &S) -> Option<u64> {
-        if filters.is_empty() {
+        if is_everything(filters) {
             return self.content.previous_stored(self.content.last);
         }
-        if let [filter] = filters
-            && subject::is_literal(filter.as_ref())
-        {
-            return self.last_of_subject(filter.as_ref(), source);
+        if let Some(literal) = only_literal(filters) {
+            return self.last_of_subject(literal, source);
         }
         let bound = self.subjects.last_matching(filters)?;
         if bound.exact {
@@ -173,7 +171,7 @@ impl StreamMachine {
     /// The lowest message at or above `from` that one of the filters matches.
     pub fn next_matching<S: MessageSource, F: AsRef<[u8]>>(&self, from: u64, filters: &[F], source: &S) -> Option<u64> {
         let mut next = self.content.next_stored(from)?;
-        if filters.is_empty() {
+        if is_everything(filters) {
             return Some(next);
         }
         let mut read_ahead = READ_AHEAD;
@@ -184,7 +182,10 @@ impl StreamMachine {
                 }
                 next = self.content.next_stored(next + 1)?;
             }
-            // Matches are rare here: the index may know how far away the next one is.
+            // Matches are rare here: the tables know the next one, or the index how far away it may be.
+            if let Some(literal) = only_literal(filters) {
+                return self.run_from(next, literal, source).next();
+            }
             let bound = self.subjects.first_matching(filters, next)?;
             if bound.exact {
                 return Some(bound.sequence);
@@ -202,23 +203,35 @@ impl StreamMachine {
 
     /// How many messages at or above `from` the filters match; exact.
     pub fn count_matching<S: MessageSource, F: AsRef<[u8]>>(&self, from: u64, filters: &[F], source: &S) -> u64 {
-        if filters.is_empty() {
+        if is_everything(filters) {
             return self.content.count_from(from);
         }
         let (_, total) = self.subjects.count_matching_of(filters);
         if from <= self.content.first || total == 0 {
             return total;
         }
+        // All that is stored is counted for some subject, and all of these match.
+        if total == self.content.messages && total == self.subjects.total() {
+            return self.content.count_from(from);
+        }
         if let Some(count) = self.count_by_index(from, filters) {
             return count;
         }
-        let matches = |sequence: &u64| read_matches(*sequence, source, |found| any(filters, found));
-        let above = self.content.count_from(from);
-        if above <= self.content.messages / 2 {
-            return stored_from(&self.content, from).filter(matches).count() as u64;
+        let below_is_less = self.content.count_from(from) > self.content.messages / 2;
+        let is_below = |sequence: &u64| *sequence < from;
+        if let Some(literal) = only_literal(filters) {
+            return match below_is_less {
+                true => total.saturating_sub(self.run_of(literal, source).take_while(is_below).count() as u64),
+                false => self.run_from(from, literal, source).count() as u64,
+            };
         }
-        let below = stored_from(&self.content, 0).take_while(|sequence| *sequence < from).filter(matches);
-        total - below.count() as u64
+        let matches = |sequence: &u64| read_matches(*sequence, source, |found| any(filters, found));
+        let count = || match below_is_less {
+            true => stored_from(&self.content, 0).take_while(is_below).filter(matches).count(),
+            false => stored_from(&self.content, from).filter(matches).count(),
+        };
+        let count = source.in_order(count) as u64;
+        if below_is_less { total.saturating_sub(count) } else { count }
     }
 
     /// The last message of each matching subject, ascending; of messages up to `up_to` only. `Err` when more than
@@ -326,6 +339,17 @@ pub struct TooManySubjects;
 
 fn read_matches<S: MessageSource>(sequence: u64, source: &S, matches: impl Fn(&[u8]) -> bool) -> bool {
     source.inspect(sequence, |message| matches(message.subject)) == Ok(true)
+}
+
+/// No filter, or one that leaves nothing out.
+fn is_everything<F: AsRef<[u8]>>(filters: &[F]) -> bool {
+    filters.is_empty() || filters.iter().any(|filter| filter.as_ref() == b">")
+}
+
+/// The filter, when there is just one and it is a subject.
+fn only_literal<F: AsRef<[u8]>>(filters: &[F]) -> Option<&[u8]> {
+    let [filter] = filters else { return None };
+    Some(filter.as_ref()).filter(|filter| subject::is_literal(filter))
 }
 
 fn any<F: AsRef<[u8]>>(filters: &[F], literal: &[u8]) -> bool {

@@ -11,6 +11,8 @@ use super::source::{MessageSource, MessageView};
 
 /// So many messages are removed one by one; for more it is checked whether counting anew what remains is cheaper.
 const ONE_BY_ONE_MAX: u64 = 1024;
+/// So many messages of a subject are looked for one by one; more are listed first and read in order.
+const LOOKED_FOR_MAX: u64 = 16;
 
 impl StreamMachine {
     /// Removes a message, unless it is gone already: the index may name one that could not be read when it went.
@@ -162,6 +164,11 @@ impl StreamMachine {
         while let Some(sequence) = next {
             kept.messages += 1;
             kept.hash = kept.hash.wrapping_add(mix(sequence));
+            next = kept.next_stored(sequence + 1);
+            if self.lost.contains(sequence) {
+                // When it goes it is not counted out, so it must not be counted in, whatever the disk gives now.
+                continue;
+            }
             let counted = source.inspect(sequence, |message| {
                 let (headers, payload) = (message.headers.len(), message.payload.len());
                 kept.bytes += message_bytes(self.rules.storage, message.subject.len(), headers, payload);
@@ -171,7 +178,6 @@ impl StreamMachine {
                 effects.damaged.push(sequence);
                 self.lost.insert(sequence);
             }
-            next = kept.next_stored(sequence + 1);
         }
         self.content = kept;
         self.subjects = subjects;
@@ -190,6 +196,15 @@ impl StreamMachine {
         source: &S,
         effects: &mut Effects,
     ) {
+        let excess = self.subjects.get(subject).map_or(0, |state| state.messages.saturating_sub(keep));
+        if excess > LOOKED_FOR_MAX {
+            let below = self.run_of(subject, source).take_while(|sequence| *sequence < bound);
+            let oldest: Vec<u64> = below.take(excess as usize).collect();
+            source.in_order(|| {
+                oldest.into_iter().for_each(|sequence| self.remove_from(Some(subject), sequence, source, effects));
+            });
+        }
+        // Few, or what the tables do not know.
         let has_more = |machine: &Self| machine.subjects.get(subject).is_some_and(|state| state.messages > keep);
         while has_more(self) {
             match self.oldest_of_subject(subject, source) {
@@ -246,17 +261,16 @@ impl StreamMachine {
         let mut over = Vec::new();
         self.subjects.for_each(|subject, state| {
             if let Some(excess) = state.messages.checked_sub(max).filter(|excess| *excess > 0) {
-                over.push((subject.to_vec(), state.first, excess));
+                over.push((subject.to_vec(), excess));
             }
             std::ops::ControlFlow::Continue(())
         });
         // In the order of the stream they are read quickest.
-        let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
         let mut oldest: Vec<u64> =
-            over.iter().flat_map(|(subject, first, excess)| next.run(*first, subject).take(*excess as usize)).collect();
+            over.iter().flat_map(|(subject, excess)| self.run_of(subject, source).take(*excess as usize)).collect();
         oldest.sort_unstable();
         source.in_order(|| oldest.into_iter().for_each(|sequence| self.remove(sequence, source, effects)));
-        for (subject, ..) in over {
+        for (subject, _) in over {
             // What the tables do not know.
             self.trim_subject(&subject, max, u64::MAX, source, effects);
         }
@@ -264,9 +278,27 @@ impl StreamMachine {
 
     /// The stored messages of a subject, as far as that is known without reading them.
     pub(super) fn messages_of<S: MessageSource>(&self, subject: &[u8], source: &S) -> Vec<u64> {
+        self.run_of(subject, source).collect()
+    }
+
+    pub(super) fn run_of<'a, S: MessageSource>(
+        &'a self,
+        subject: &'a [u8],
+        source: &'a S,
+    ) -> impl Iterator<Item = u64> + 'a {
         let first = self.subjects.get(subject).map_or(u64::MAX, |state| state.first);
+        self.run_from(first, subject, source)
+    }
+
+    /// Those of them at or above a sequence.
+    pub(super) fn run_from<'a, S: MessageSource>(
+        &'a self,
+        from: u64,
+        subject: &'a [u8],
+        source: &'a S,
+    ) -> impl Iterator<Item = u64> + 'a {
         let next = Next { content: &self.content, lost: &self.lost, links: &self.links, source };
-        next.run(first, subject).collect()
+        std::iter::successors(next.from(from, subject), move |sequence| next.from(sequence + 1, subject))
     }
 
     /// The oldest stored message of a subject.
@@ -333,11 +365,6 @@ impl<S: MessageSource> Next<'_, S> {
             }
             from = self.content.next_stored(found + 1)?;
         }
-    }
-
-    /// All that are stored at or above a sequence.
-    fn run(&self, from: u64, subject: &[u8]) -> impl Iterator<Item = u64> {
-        std::iter::successors(self.from(from, subject), |sequence| self.from(sequence + 1, subject))
     }
 
     /// The index counts it in: messages that were lost it does not.

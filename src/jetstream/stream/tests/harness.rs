@@ -51,6 +51,9 @@ pub struct Store {
     pub reads: Cell<u64>,
     /// What was read, in that order.
     pub order: RefCell<Vec<u64>>,
+    /// Reads of which nobody had said that they go through the stream in order.
+    pub single_reads: Cell<u64>,
+    pub in_order: Cell<bool>,
 }
 
 impl MessageSource for Store {
@@ -58,11 +61,19 @@ impl MessageSource for Store {
 
     fn read(&self, sequence: u64) -> Result<Self::Message, Unreadable> {
         self.reads.set(self.reads.get() + 1);
+        self.single_reads.set(self.single_reads.get() + u64::from(!self.in_order.get()));
         self.order.borrow_mut().push(sequence);
         if self.damaged.contains(&sequence) {
             return Err(Unreadable::Damaged);
         }
         self.messages.get(&sequence).cloned().ok_or(Unreadable::Missing)
+    }
+
+    fn in_order<R>(&self, work: impl FnOnce() -> R) -> R {
+        let before = self.in_order.replace(true);
+        let done = work();
+        self.in_order.set(before);
+        done
     }
 
     fn subject_of_unreadable(&self, sequence: u64) -> Option<Vec<u8>> {
@@ -216,7 +227,8 @@ impl Harness {
 
     pub fn control(&mut self, control: Control) -> Outcome {
         self.apply_all();
-        let time = self.machine.decide_control(&control, self.now);
+        let time = self.machine.decide_control(self.now);
+        self.machine.control_appended(&control);
         self.unapplied.push_back(self.log.len());
         self.log.push(Record::Control(control, time));
         self.apply_all();
@@ -243,16 +255,14 @@ impl Harness {
         self.now += duration;
         self.apply_all();
         while self.machine.next_expiry(&self.store).is_some_and(|due| due <= self.now) {
-            self.control(Control::Expire);
+            self.control(Control::Expire { at_most: 2 });
             self.publish_markers();
         }
     }
 
     pub fn publish_markers(&mut self) {
-        for sequence in std::mem::take(&mut self.effects.markers) {
-            if let Some(marker) = self.machine.decide_marker(sequence, self.now, &self.store) {
-                self.append(&marker.accept, &marker.subject, &marker.headers, b"");
-            }
+        for marker in self.machine.decide_markers(self.now, &self.store) {
+            self.append(&marker.accept, &marker.subject, &marker.headers, b"");
         }
         self.apply_all();
     }

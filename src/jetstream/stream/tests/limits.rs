@@ -1,7 +1,7 @@
 //! Limits, purges, deletes, age and interest: the shapes are those observed of the genuine server.
 
-use super::super::{ConsumerChange, Control, Outcome, StreamMachine};
-use super::harness::{Harness, config};
+use super::super::{ConsumerChange, Control, Effects, Outcome, StreamMachine};
+use super::harness::{Harness, apply, config};
 use crate::jetstream::api::StreamConfig;
 use crate::jetstream::api::error_codes;
 use crate::jetstream::api::stream_config::{Discard, Retention, StorageType};
@@ -47,7 +47,8 @@ fn a_purge_beyond_the_end_moves_what_is_decided_after_it() {
     let mut harness = Harness::new(config());
     harness.put("s.a");
     let control = Control::Purge { filter: String::new(), up_to: 10, keep: 0 };
-    let time = harness.machine.decide_control(&control, harness.now);
+    let time = harness.machine.decide_control(harness.now);
+    harness.machine.control_appended(&control);
     harness.unapplied.push_back(harness.log.len());
     harness.log.push(super::harness::Record::Control(control, time));
     // The purge is still on the way.
@@ -133,6 +134,29 @@ fn messages_grow_too_old() {
     assert_eq!(harness.sequences(), [2]);
 }
 
+/// After every commit the oldest message was read anew, however large it was.
+#[test]
+fn the_age_of_the_oldest_message_is_looked_at_once() {
+    let mut harness = Harness::new(StreamConfig { max_age: 10 * SECOND, ..config() });
+    harness.put("s.a");
+    let due = harness.machine.next_expiry(&harness.store);
+    harness.put("s.a");
+    harness.store.reads.set(0);
+    assert_eq!(harness.machine.next_expiry(&harness.store), due);
+    assert_eq!(harness.store.reads.get(), 0);
+    harness.delete(1);
+    let second = harness.store.messages[&2].time;
+    assert_eq!(harness.machine.next_expiry(&harness.store), Some(second + 10 * SECOND));
+    // What could be read when it was looked at and can not be when it is due is not due again at once.
+    harness.put("s.a");
+    harness.store.damaged.extend([2, 3]);
+    harness.now += 11 * SECOND;
+    harness.put("s.a");
+    harness.control(Control::Expire { at_most: 0 });
+    assert_eq!(harness.sequences(), [2, 3, 4]);
+    assert!(harness.machine.next_expiry(&harness.store).is_some_and(|due| due > harness.now));
+}
+
 #[test]
 fn messages_live_as_long_as_they_were_given() {
     let mut harness = Harness::new(config());
@@ -145,6 +169,63 @@ fn messages_live_as_long_as_they_were_given() {
     assert_eq!(harness.sequences(), [2, 3]);
     harness.pass(55 * SECOND);
     assert_eq!(harness.sequences(), [3]);
+    assert_eq!(harness.machine.next_expiry(&harness.store), None);
+}
+
+/// Each message whose time to live was over was looked up twice, by itself: a million of them kept all streams waiting
+/// for half a minute.
+#[test]
+fn messages_that_expire_together_are_read_in_the_order_of_the_stream() {
+    let markers = StreamConfig { subject_delete_marker_ttl: SECOND, ..config() };
+    let mut harness = Harness::new(markers);
+    for key in 0..100 {
+        // Later messages live shorter.
+        let ttl = (200 - key).to_string();
+        harness.publish(&format!("s.{key}"), &[("Nats-TTL", &ttl)], "x").unwrap();
+        harness.publish("s.a", &[("Nats-TTL", &ttl)], "x").unwrap();
+    }
+    harness.now += 300 * SECOND;
+    harness.store.single_reads.set(0);
+    harness.store.order.take();
+    harness.control(Control::Expire { at_most: 0 });
+    assert_eq!((harness.effects.removed.len(), harness.effects.markers.len()), (99, 101));
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert!(harness.store.order.take().is_sorted());
+    assert_eq!(harness.machine.decide_markers(harness.now, &harness.store).len(), 101);
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert!(harness.store.order.take().is_sorted());
+    harness.machine.reset_in_flight();
+    // No marker came: they wait anew.
+    harness.control(Control::Expire { at_most: 0 });
+    assert_eq!(harness.effects.markers.len(), 101);
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert!(harness.store.order.take().is_sorted());
+}
+
+/// One entry took out whatever was too old: the stream was locked, and all others waited, for as long as that took.
+#[test]
+fn no_more_messages_expire_at_once_than_the_entry_says() {
+    let mut harness = Harness::new(StreamConfig { max_age: 100 * SECOND, ..config() });
+    for nth in 0..10 {
+        // The older half goes by age, the other by its time to live.
+        let ttl = [("Nats-TTL", "5")];
+        harness.publish("s.a", if nth < 5 { &[] } else { &ttl }, "x").unwrap();
+        harness.now += if nth == 4 { 95 * SECOND } else { 1 };
+    }
+    harness.now += 6 * SECOND;
+    let mut left = Vec::new();
+    while harness.machine.next_expiry(&harness.store).is_some_and(|due| due <= harness.now) {
+        let mut bytes = Vec::new();
+        harness.machine.encode_checkpoint(&mut bytes);
+        let mut restored = StreamMachine::restore(&bytes).unwrap();
+        harness.control(Control::Expire { at_most: 3 });
+        left.push(harness.machine.messages());
+        // Whoever starts from a checkpoint takes out the same ones.
+        let control = harness.log.last().unwrap();
+        apply(&mut restored, control, &harness.store, &mut harness.consumers, &mut Effects::default());
+        assert_eq!(restored.state_hash(), harness.machine.state_hash());
+    }
+    assert_eq!(left, [7, 4, 1, 0]);
     assert_eq!(harness.machine.next_expiry(&harness.store), None);
 }
 
@@ -164,7 +245,7 @@ fn the_last_of_a_subject_leaves_a_marker() {
     harness.put("s.a");
     harness.put("s.b");
     harness.now += 10 * SECOND + 10;
-    harness.control(Control::Expire);
+    harness.control(Control::Expire { at_most: 0 });
     assert_eq!(harness.effects.markers, [2, 3]);
     assert_eq!(harness.sequences(), [2, 3], "the first of two goes at once");
     // Somebody was faster on s.b: no marker may take that message away.
@@ -414,6 +495,26 @@ fn a_large_purge_counts_what_remains_instead_of_what_goes() {
     assert_eq!(harness.machine.next_expiry(&harness.store), None);
 }
 
+/// It was counted in by the second purge, and not counted out when it went: the stream held bytes and a subject of
+/// nothing.
+#[test]
+fn a_message_that_a_disk_refuses_for_one_purge_is_counted_as_often_in_as_out() {
+    let mut harness = Harness::new(config());
+    for sequence in 1..=5000_u64 {
+        harness.put(if sequence == 4800 { "s.b" } else { "s.a" });
+    }
+    harness.store.damaged.insert(4800);
+    assert_eq!(harness.purge("", 3001, 0), 3000);
+    assert_eq!(harness.effects.damaged, [4800]);
+    harness.store.damaged.clear();
+    assert_eq!(harness.purge("", 4501, 0), 1500);
+    assert_eq!(harness.effects.damaged, [0; 0], "it has been told");
+    harness.delete(4800);
+    assert_eq!((harness.machine.messages(), harness.machine.bytes()), (499, 499 * 34));
+    assert_eq!(harness.machine.subjects.total(), 499);
+    assert_eq!(harness.machine.subjects_page(b">", 0).total, 1);
+}
+
 /// The index still named the damaged message after it had gone. It was counted out again and again, each time for one of the
 /// others, until the stream was empty: a bucket lost all its keys when one of them was put anew.
 #[test]
@@ -607,4 +708,60 @@ fn a_purge_of_one_subject_reads_that_alone() {
     assert_eq!(harness.store.reads.get(), 10);
     assert_eq!(harness.purge("s.8", 500, 0), 5);
     assert_eq!(harness.sequences().len(), 985);
+}
+
+/// Each message that was replaced was looked for and read by itself: a million of one subject took half a minute, in
+/// which the server acknowledged nothing.
+#[test]
+fn a_rollup_reads_what_it_replaces_once_and_in_order() {
+    let mut harness = Harness::new(config());
+    for nth in 0..1000 {
+        harness.put(if nth % 2 == 0 { "s.a" } else { "s.b" });
+    }
+    harness.accept("s.a", &[], "x").unwrap();
+    harness.accept("s.a", &[("Nats-Rollup", "sub")], "x").unwrap();
+    harness.accept("s.a", &[], "x").unwrap();
+    harness.store.reads.set(0);
+    harness.store.single_reads.set(0);
+    harness.store.order.take();
+    harness.apply_all();
+    assert_eq!((harness.store.reads.get(), harness.store.single_reads.get()), (501, 0));
+    assert!(harness.store.order.take().is_sorted());
+    assert_eq!(harness.machine.subjects_page(b"s.a", 0).subjects["s.a"], 2);
+    assert_eq!(harness.sequences().len(), 502);
+}
+
+/// However it came to be there: its next message meets all that is too much.
+#[test]
+fn a_subject_far_above_its_limit_is_trimmed_in_order() {
+    let mut harness = Harness::new(config());
+    for _ in 0..1000 {
+        harness.put("s.a");
+    }
+    harness.store.damaged.extend([3, 4, 5]);
+    harness.store.subjects_known = true;
+    harness.machine.set_config(std::sync::Arc::new(StreamConfig { max_msgs_per_subject: 10, ..config() }));
+    harness.store.single_reads.set(0);
+    harness.put("s.a");
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert_eq!(harness.effects.damaged, [3, 4, 5]);
+    assert_eq!(harness.sequences(), (992..=1001).collect::<Vec<_>>());
+    assert_eq!(harness.machine.subjects_page(b"s.a", 0).subjects["s.a"], 10);
+}
+
+/// Each was looked up by itself: a start after the loss of entries took as long as the stream was large.
+#[test]
+fn what_gathered_while_the_limits_were_suspended_is_read_in_order() {
+    let mut harness = Harness::new(StreamConfig { max_msgs_per_subject: 10, ..config() });
+    harness.machine.suspend_limits();
+    for nth in 0..1000 {
+        harness.put(&format!("s.{}", nth % 10));
+    }
+    assert_eq!(harness.sequences().len(), 1000);
+    harness.store.single_reads.set(0);
+    harness.store.order.take();
+    harness.machine.resume_limits(None, &harness.store, &mut harness.effects);
+    assert_eq!(harness.sequences(), (901..=1000).collect::<Vec<_>>());
+    assert_eq!(harness.store.single_reads.get(), 0);
+    assert!(harness.store.order.take().is_sorted());
 }

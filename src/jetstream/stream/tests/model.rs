@@ -17,9 +17,18 @@ enum Operation {
     Publish(Publication),
     ApplyOne,
     Delete(u64),
-    Purge { filter: &'static str, up_to: u64, keep: u64 },
-    Pass(i64),
-    Limits { max_msgs: i64, max_bytes: i64, max_msgs_per_subject: i64 },
+    Purge {
+        filter: &'static str,
+        up_to: u64,
+        keep: u64,
+    },
+    /// So long, and how many messages expire at a time.
+    Pass(i64, u64),
+    Limits {
+        max_msgs: i64,
+        max_bytes: i64,
+        max_msgs_per_subject: i64,
+    },
     CreateConsumer(u64, &'static str),
     RemoveConsumer(u64),
     Ack(u64, u64),
@@ -67,7 +76,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             1 => Operation::Purge { filter, up_to: number, keep: 0 },
             _ => Operation::Purge { filter, up_to: 0, keep: number % 5 },
         }),
-        4 => (0..4 * SECOND).prop_map(Operation::Pass),
+        4 => (0..4 * SECOND, 0..4_u64).prop_map(|(duration, at_most)| Operation::Pass(duration, at_most)),
         1 => (limit(), bytes, limit()).prop_map(|(max_msgs, max_bytes, max_msgs_per_subject)| {
             Operation::Limits { max_msgs, max_bytes, max_msgs_per_subject }
         }),
@@ -119,11 +128,17 @@ impl Pair {
                 let purged = self.harness.purge(filter, *up_to, *keep);
                 assert_eq!(purged, self.naive.purge(filter, *up_to, *keep), "purged");
             }
-            Operation::Pass(duration) => {
+            Operation::Pass(duration, at_most) => {
                 // The wheel may be late by a tick of a millisecond. So messages come at the beginning of every ten
                 // milliseconds, and expiry in the middle, when nothing is about to be due.
                 self.harness.now = (self.harness.now + duration) / TEN_MS * TEN_MS + TEN_MS / 2;
-                self.harness.control(Control::Expire);
+                let is_due = |harness: &Harness| {
+                    harness.machine.next_expiry(&harness.store).is_some_and(|due| due <= harness.now)
+                };
+                self.harness.control(Control::Expire { at_most: *at_most });
+                while *at_most > 0 && is_due(&self.harness) {
+                    self.harness.control(Control::Expire { at_most: *at_most });
+                }
                 self.naive.expire(self.harness.now);
                 self.harness.now += TEN_MS / 2;
             }

@@ -92,6 +92,36 @@ fn too_many_subjects_are_refused() {
     assert_eq!(harness.machine.last_per_subject(&["s.*"], 2, 2, &harness.store), Ok(vec![1, 2]));
 }
 
+/// A batch of direct gets says how many follow: half of the stream was read for that, and for the next one of a rare
+/// subject all that lay between.
+#[test]
+fn messages_of_one_subject_and_of_all_are_counted_and_found_without_reading() {
+    let mut harness = Harness::new(config());
+    for nth in 0..2000 {
+        harness.put(&format!("s.{}", nth % 20));
+    }
+    for _ in 0..3 {
+        harness.put("s.rare");
+        (0..1000).for_each(|_| _ = harness.put("s.7"));
+    }
+    let count = |harness: &Harness, from: u64, filter: &str| {
+        harness.store.reads.set(0);
+        harness.machine.count_matching(from, &[filter], &harness.store)
+    };
+    let expected = [("s.7", 3050, 3095), ("s.rare", 3, 3), (">", 4003, 4904), ("s.*", 4003, 4904)];
+    for (filter, above, of_most) in expected {
+        assert_eq!(count(&harness, 1001, filter), above, "{filter}");
+        assert_eq!((count(&harness, 100, filter), harness.store.reads.get()), (of_most, 0), "{filter}");
+    }
+    let next = harness.machine.next_matching(2003, &["s.rare"], &harness.store);
+    assert_eq!(next, Some(3002));
+    assert!(harness.store.reads.get() < 100, "{}", harness.store.reads.get());
+    // Where messages must be looked at, that is done in order.
+    harness.store.single_reads.set(0);
+    assert_eq!(count(&harness, 1001, "*.7"), 3050);
+    assert!(harness.store.reads.get() > 0 && harness.store.single_reads.get() == 0);
+}
+
 fn subjects() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["s.a", "s.b", "s.a.x", "s.b.x", "s.c.y", "t"]).prop_map(str::to_owned)
 }
