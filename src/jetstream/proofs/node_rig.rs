@@ -316,6 +316,7 @@ fn client(account: &str) -> ClientIdentity {
         user: String::new(),
         account: account.to_owned(),
         round_trip: RoundTrip::default(),
+        no_responders: true,
     }
 }
 
