@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::super::{Limits, Node, NodeOptions, Replica};
-use crate::account::{Account, InternalMessage, InternalSubscriber};
+use crate::account::{Account, ClientIdentity, ClientKind, InternalMessage, InternalSubscriber, RoundTrip};
 use crate::jetstream::selection::Selection;
+use crate::jetstream::service::{ApiService, PREFIX};
 use crate::protocol::headers;
 use crate::router::Publisher;
 
@@ -45,10 +46,19 @@ pub struct Rig {
     pub io: SimIo,
     pub node: Arc<Node>,
     account: Arc<Account>,
+    client: Arc<ClientIdentity>,
     inbox: Arc<Inbox>,
     next_request: u64,
     /// How many had a hold of the account at a time while the node started.
     pub account_holders_max: usize,
+}
+
+/// A message of the client.
+struct Sent<'a> {
+    subject: &'a str,
+    reply: String,
+    headers: &'a [u8],
+    payload: &'a [u8],
 }
 
 /// What became of a publish.
@@ -106,7 +116,8 @@ impl Rig {
         };
         let node = Node::start(disk, Path::new(DIRECTORY), journal, node_options, accounts, &find)?;
         let account_holders_max = holders_max.get();
-        let rig = Self { io: io.clone(), node, account, inbox, next_request: 0, account_holders_max };
+        let client = Arc::new(client(account.name()));
+        let rig = Self { io: io.clone(), node, account, client, inbox, next_request: 0, account_holders_max };
         rig.drive();
         Ok(rig)
     }
@@ -118,38 +129,65 @@ impl Rig {
 
     /// Sends a request and gives the name under which the answer will be found.
     pub fn send(&mut self, subject: &str, headers: &[u8], payload: &[u8]) -> String {
-        self.next_request += 1;
-        let request = self.next_request.to_string();
-        let reply = format!("{INBOX}{request}");
-        let mut publisher = Publisher::new(&self.account);
-        publisher.publish(subject.as_bytes(), Some(reply.as_bytes()), headers, &[payload]);
-        publisher.flush();
+        let request = self.name_request();
+        self.deliver(&[Sent { subject, reply: format!("{INBOX}{request}"), headers, payload }]);
         request
     }
 
     /// Sends requests as one connection does that reads them at once.
     pub fn send_burst(&mut self, messages: &[(String, &[u8])]) -> Vec<String> {
-        let mut publisher = Publisher::new(&self.account);
-        let mut requests = Vec::new();
-        for (subject, payload) in messages {
-            self.next_request += 1;
-            let request = self.next_request.to_string();
-            let reply = format!("{INBOX}{request}");
-            publisher.publish(subject.as_bytes(), Some(reply.as_bytes()), b"", &[payload]);
-            requests.push(request);
-        }
-        publisher.flush();
+        let requests: Vec<String> = messages.iter().map(|_| self.name_request()).collect();
+        let sent = messages.iter().zip(&requests).map(|((subject, payload), request)| Sent {
+            subject,
+            reply: format!("{INBOX}{request}"),
+            headers: b"",
+            payload,
+        });
+        self.deliver(&sent.collect::<Vec<_>>());
         requests
     }
 
     /// Sends messages at once, each with the end of a reply subject of its own: the answers are found under that.
     pub fn send_with_replies(&mut self, messages: &[(&str, String, Vec<u8>)]) {
-        let mut publisher = Publisher::new(&self.account);
-        for (subject, reply, payload) in messages {
-            let reply = format!("{INBOX}{reply}");
-            publisher.publish(subject.as_bytes(), Some(reply.as_bytes()), b"", &[payload]);
+        let sent = messages.iter().map(|(subject, reply, payload)| Sent {
+            subject,
+            reply: format!("{INBOX}{reply}"),
+            headers: b"",
+            payload,
+        });
+        self.deliver(&sent.collect::<Vec<_>>());
+    }
+
+    fn name_request(&mut self) -> String {
+        self.next_request += 1;
+        self.next_request.to_string()
+    }
+
+    /// Requests to the API come from a client, and are handed over as from one. Everything else is published inside of
+    /// the account, so that nothing is written before the disk is driven.
+    fn deliver(&self, messages: &[Sent<'_>]) {
+        let is_request = |message: &Sent<'_>| message.subject.starts_with(PREFIX);
+        for run in messages.chunk_by(|left, right| is_request(left) == is_request(right)) {
+            if is_request(&run[0]) {
+                let account = self.node.account("A").expect("the account has JetStream");
+                let api = ApiService { node: self.node.clone(), account, prefix: PREFIX.to_owned() };
+                let requests = run.iter().map(|message| InternalMessage {
+                    subject: message.subject.as_bytes(),
+                    reply: Some(message.reply.as_bytes()),
+                    headers: message.headers,
+                    payload: message.payload,
+                    client: Some(&self.client),
+                });
+                api.deliver(&self.account, &requests.collect::<Vec<_>>());
+                api.end_turn(false);
+            } else {
+                let mut publisher = Publisher::new(&self.account);
+                for Sent { subject, reply, headers, payload } in run {
+                    publisher.publish(subject.as_bytes(), Some(reply.as_bytes()), headers, &[payload]);
+                }
+                publisher.flush();
+            }
         }
-        publisher.flush();
     }
 
     pub fn take(&self, request: &str) -> Vec<Received> {
@@ -262,6 +300,22 @@ impl Rig {
     pub fn stop(self) -> SimIo {
         self.node.stop();
         self.io.clone()
+    }
+}
+
+fn client(account: &str) -> ClientIdentity {
+    ClientIdentity {
+        id: 1,
+        kind: ClientKind::Nats,
+        host: "127.0.0.1".to_owned(),
+        port: 4222,
+        start: std::time::SystemTime::UNIX_EPOCH,
+        name: String::new(),
+        lang: String::new(),
+        version: String::new(),
+        user: String::new(),
+        account: account.to_owned(),
+        round_trip: RoundTrip::default(),
     }
 }
 
