@@ -70,6 +70,11 @@ pub(super) fn reply_bytes(replies: &[Bytes]) -> usize {
     replies.iter().map(|reply| reply.len() + REPLY_OVERHEAD).sum()
 }
 
+/// Why nothing is changed while what consumers have done before waits for the journal.
+pub(super) fn not_taken() -> ApiError {
+    error_codes::STREAM_STORE_FAILED.with("the journal does not take the change")
+}
+
 /// A reply subject, kept without an allocation when it is of usual length.
 pub(super) enum Reply {
     Inline { len: u8, bytes: [u8; REPLY_INLINE] },
@@ -135,8 +140,7 @@ impl Core {
     /// Calls `done` once everything appended so far is applied.
     pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
         if self.failed || !self.unlogged.is_empty() {
-            let error = error_codes::STREAM_STORE_FAILED.with("the journal does not take the change");
-            return done(self, publisher, Err(error));
+            return done(self, publisher, Err(not_taken()));
         }
         self.when_applied(publisher, done);
     }

@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 use headwater_storage::Urgency;
 use prost::Message as _;
 
+use super::answers::not_taken;
 use super::{Core, Done};
 use crate::jetstream::api::{ApiError, ConsumerConfig, error_codes, json};
 use crate::jetstream::consumer::ConsumerState;
 use crate::jetstream::consumer_table::CreateBody;
 use crate::jetstream::names;
 use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
+use crate::jetstream::workers::Job;
 use crate::router::Publisher;
 
 impl Core {
@@ -67,14 +69,28 @@ impl Core {
             self.tell_paused(id, publisher);
             return self.when_applied(publisher, done);
         }
+        self.with_consumer(id, publisher, |live, _, outputs| {
+            if live.config.filters().ne(config.filters()) {
+                live.consumer.filter_changes(outputs);
+            }
+        });
+        if !self.unlogged.is_empty() {
+            return done(self, publisher, Err(not_taken()));
+        }
         let coming = Arc::new(config.clone());
         self.updating_consumers.push((id, coming.clone()));
         let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
             core.updating_consumers.retain(|(_, other)| !Arc::ptr_eq(other, &coming));
+            core.shared.queue(Job::deliver(core.log.id(), id));
             done(core, publisher, outcome);
         });
         let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
         self.change(&control, publisher, done);
+    }
+
+    /// Its configuration is about to be another one: nothing is delivered by the old one any more.
+    pub(super) fn is_updating(&self, id: u64) -> bool {
+        self.updating_consumers.iter().any(|(updating, _)| *updating == id)
     }
 
     pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {

@@ -301,7 +301,7 @@ impl Core {
 
     /// One pass of deliveries.
     fn deliver_pass(&mut self, id: u64, bound: PassBound, publisher: &mut Publisher) -> Delivered {
-        if self.failed || self.suspended || !self.unlogged.is_empty() {
+        if self.failed || self.suspended || !self.unlogged.is_empty() || self.is_updating(id) {
             return Delivered::Idle;
         }
         let mut progress = Progress { delivered: 0, blocked: None };

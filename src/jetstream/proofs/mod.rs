@@ -11,6 +11,7 @@ mod determinism;
 mod disk_faults;
 mod erasures;
 mod fast_batches;
+mod filters;
 mod formats;
 mod inspection;
 mod leader;
