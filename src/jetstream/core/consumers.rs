@@ -75,7 +75,8 @@ impl Core {
     fn settings_of(&self, config: &ConsumerConfig, name: &str, id: u64) -> crate::jetstream::consumer::Settings {
         let stream = self.config();
         let removes_acked = stream.retention != Retention::Limits;
-        let bytes_max = u64::try_from(stream.max_msg_size).unwrap_or(0);
+        let bytes_max = u64::try_from(stream.max_msg_size).ok().filter(|bytes| *bytes > 0);
+        let bytes_max = bytes_max.unwrap_or_else(|| self.shared.limits().payload_bytes_max);
         settings(config, name, &self.name, removes_acked, bytes_max, id)
     }
 
