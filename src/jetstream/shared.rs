@@ -35,6 +35,8 @@ pub struct Limits {
     /// `server.max_storage` is not a setting but what was free at the start. What the store held by then is not part of it,
     /// so it bounds what streams reserve and not what they hold: the journal itself knows when the disk is full.
     pub storage_is_measured: bool,
+    /// `max_payload`: the largest message of a stream without a limit of its own; 0 when it is not known.
+    pub payload_bytes_max: u64,
     /// Of atomic batches.
     pub batches: BatchLimits,
     pub fast_batches: FastLimits,

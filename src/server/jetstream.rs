@@ -143,6 +143,7 @@ fn node_options(options: &Options, directory: &Path, server_name: &str) -> NodeO
                 reserved_storage: 0,
             },
             storage_is_measured: jetstream.store_bytes_max.is_none(),
+            payload_bytes_max: u64::from(options.payload_bytes_max),
             batches: batch_limits(limits),
             fast_batches: fast_limits(limits),
         },

@@ -75,15 +75,21 @@ impl Consumer {
         Ok(stream)
     }
 
-    /// A new configuration is in force. Those fields that cannot change are expected to be the same.
+    /// There is to be another filter: tells what was passed over by this one. That must stand in the log before the
+    /// change, and nothing may be delivered in between: else the other replicas, and this one as it counts interest,
+    /// take it for what the new filter has yet to deliver.
+    pub fn filter_changes(&mut self, out: &mut Outputs) {
+        if self.next > self.state.next && self.state.last_per_subject.is_none() {
+            self.record(Delta::Advanced { stream: self.next }, out);
+        }
+    }
+
+    /// A new configuration is in force; a new filter after [`filter_changes`](Self::filter_changes). Those fields that
+    /// cannot change are expected to be the same.
     pub fn config_updated(&mut self, settings: Settings, context: &Context<'_>, out: &mut Outputs) {
         let old = std::mem::replace(&mut self.settings, Box::new(settings));
         let now = context.now;
         if old.filter != self.settings.filter {
-            // The new filter counts from here on, for the next leader as well.
-            if self.next > self.state.next && self.state.last_per_subject.is_none() {
-                self.record(Delta::Advanced { stream: self.next }, out);
-            }
             self.backlog.forget();
         }
         if old.ack_wait != self.settings.ack_wait || old.backoff != self.settings.backoff {

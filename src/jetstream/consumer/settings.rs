@@ -13,7 +13,7 @@ const REDELIVERY_WAIT_MIN: i64 = 5 * MILLISECOND;
 const MAX_WAITING_DEFAULT: usize = 512;
 const INACTIVE_THRESHOLD_DEFAULT: i64 = 5_000 * MILLISECOND;
 const PIN_TIMEOUT_DEFAULT: i64 = 120_000 * MILLISECOND;
-/// Rate limits burst by the largest message; without a limit of the stream, by the server's usual largest payload.
+/// Rate limits burst by the largest message; where that is not known, by the usual largest payload.
 const BURST_BYTES_DEFAULT: u64 = 1 << 20;
 
 /// What a consumer must know of its stream besides its content.
@@ -21,7 +21,7 @@ const BURST_BYTES_DEFAULT: u64 = 1 << 20;
 pub struct StreamTraits {
     /// Acknowledging may remove the message: retention by interest or as a work queue.
     pub removes_acked: bool,
-    /// The largest message the stream or the account accepts; 0 when there is no limit.
+    /// The largest message that the stream or else the server accepts; 0 when it is not known.
     pub message_bytes_max: u64,
     /// The fixed part of reply subjects, by [`super::reply_subject::prefix`] or its second form.
     pub reply_prefix: Bytes,

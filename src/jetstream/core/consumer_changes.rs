@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 use headwater_storage::Urgency;
 use prost::Message as _;
 
+use super::answers::not_taken;
 use super::{Core, Done};
 use crate::jetstream::api::{ApiError, ConsumerConfig, error_codes, json};
 use crate::jetstream::consumer::ConsumerState;
 use crate::jetstream::consumer_table::CreateBody;
 use crate::jetstream::names;
 use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
+use crate::jetstream::workers::Job;
 use crate::router::Publisher;
 
 impl Core {
@@ -58,23 +60,48 @@ impl Core {
         self.creating.retain(|_, (creating, _)| *creating != id);
     }
 
-    pub fn update_consumer(&mut self, name: &str, config: &ConsumerConfig, publisher: &mut Publisher, done: Done) {
+    /// `bytes` is what the request takes while it waits.
+    pub fn update_consumer(
+        &mut self,
+        name: &str,
+        config: &ConsumerConfig,
+        bytes: usize,
+        publisher: &mut Publisher,
+        done: Done,
+    ) {
         let Some(id) = self.coming_id(name) else {
             return done(self, publisher, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
         };
         // Workers that make sure of their consumer whenever they start ask for what there is already.
         if self.coming_consumer_config(id).is_some_and(|coming| **coming == *config) {
+            if let Some(error) = self.refused_to_wait() {
+                return done(self, publisher, Err(error));
+            }
             self.tell_paused(id, publisher);
-            return self.when_applied(publisher, done);
+            return self.when_applied(bytes, publisher, done);
+        }
+        self.with_consumer(id, publisher, |live, _, outputs| {
+            if live.config.filters().ne(config.filters()) {
+                live.consumer.filter_changes(outputs);
+            }
+        });
+        if !self.unlogged.is_empty() {
+            return done(self, publisher, Err(not_taken()));
         }
         let coming = Arc::new(config.clone());
         self.updating_consumers.push((id, coming.clone()));
         let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
             core.updating_consumers.retain(|(_, other)| !Arc::ptr_eq(other, &coming));
+            core.shared.queue(Job::deliver(core.log.id(), id));
             done(core, publisher, outcome);
         });
         let control = Control::Consumer { change: ConsumerChange::Update, id, body: json::write(config) };
         self.change(&control, publisher, done);
+    }
+
+    /// Its configuration is about to be another one: nothing is delivered by the old one any more.
+    pub(super) fn is_updating(&self, id: u64) -> bool {
+        self.updating_consumers.iter().any(|(updating, _)| *updating == id)
     }
 
     pub fn delete_consumer(&mut self, name: &str, publisher: &mut Publisher, done: Done) {

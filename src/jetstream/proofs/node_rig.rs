@@ -163,8 +163,8 @@ impl Rig {
         self.next_request.to_string()
     }
 
-    /// Requests to the API come from a client, and are handed over as from one. Everything else is published inside of the
-    /// account, so that nothing is written before the disk is driven.
+    /// Requests to the API come from a client, and are handed over as from one. Everything else is published inside of
+    /// the account, so that nothing is written before the disk is driven.
     fn deliver(&self, messages: &[Sent<'_>]) {
         let is_request = |message: &Sent<'_>| message.subject.starts_with(PREFIX);
         for run in messages.chunk_by(|left, right| is_request(left) == is_request(right)) {

@@ -165,6 +165,7 @@ fn a_reset_stays_within_the_policy() {
 fn a_new_filter_counts_from_where_the_consumer_is() {
     let mut rig = Rig::new(ConsumerConfig { filter_subject: "S.c".into(), ..explicit() }, &SUBJECTS);
     rig.pull("r", "3");
+    rig.step(|consumer, _, out| consumer.filter_changes(out));
     rig.config.filter_subject = "S.b".into();
     let settings = Settings::new(&rig.config, traits());
     rig.step(|consumer, context, out| consumer.config_updated(settings, context, out));
