@@ -74,6 +74,8 @@ pub struct Core {
     waiting: VecDeque<Waiting>,
     /// What the replies to acknowledgements take in it.
     acked_bytes: usize,
+    /// What the requests that write nothing take in it.
+    request_bytes: usize,
     pub_ack: PubAck,
     /// Set once the stream is deleted: nothing is taken any more.
     pub closed: bool,
@@ -175,6 +177,7 @@ impl Core {
             updating: Vec::new(),
             waiting: VecDeque::new(),
             acked_bytes: 0,
+            request_bytes: 0,
             closed: false,
             suspended: false,
             failed: false,
@@ -309,7 +312,7 @@ impl Core {
             }
             self.answer(index, Outcome::Done, publisher);
         } else if let Some(done) = done {
-            self.waiting.push_back(Waiting::Control { index, done });
+            self.waiting.push_back(Waiting::Control { index, bytes: 0, done });
         }
     }
 

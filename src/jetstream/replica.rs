@@ -209,9 +209,10 @@ impl Replica {
         self.with_unflushed(|core, publisher| core.update_stream(config, publisher, Box::new(done)))
     }
 
-    /// Calls `look` once the messages accepted so far are stored, or will not be. The core is locked then.
-    pub fn when_stored(&self, look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static) {
-        self.with(|core, publisher| core.when_stored(publisher, look));
+    /// Calls `look` once the messages accepted so far are stored, or will not be; the core is locked then. `bytes` is what
+    /// the request takes until then: when others take too much already, it is called at once.
+    pub fn when_stored(&self, bytes: usize, look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static) {
+        self.with(|core, publisher| core.when_stored(bytes, publisher, look));
     }
 
     /// Without the sequences of removed messages.
@@ -312,11 +313,13 @@ impl Replica {
         })
     }
 
-    /// See [`create_consumer`](Self::create_consumer).
+    /// See [`create_consumer`](Self::create_consumer). `bytes` is what the request takes while it waits: too many that
+    /// change nothing are refused, here and below.
     pub fn update_consumer(
         &self,
         name: String,
         config: ConsumerConfig,
+        bytes: usize,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
     ) -> Publisher {
         self.with_unflushed(|core, publisher| {
@@ -325,7 +328,7 @@ impl Replica {
                 Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
                     done(core, publisher, outcome.map(|_| of_answer));
                 });
-            core.update_consumer(&name, &config, publisher, done);
+            core.update_consumer(&name, &config, bytes, publisher, done);
         })
     }
 
@@ -341,18 +344,20 @@ impl Replica {
         &self,
         name: &str,
         until: Timestamp,
+        bytes: usize,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerPaused, ApiError>) + Send + 'static,
     ) {
-        self.with(|core, publisher| core.pause_consumer(name, until, publisher, Box::new(done)));
+        self.with(|core, publisher| core.pause_consumer(name, until, bytes, publisher, Box::new(done)));
     }
 
     pub fn reset_consumer(
         &self,
         name: &str,
         sequence: u64,
+        bytes: usize,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerReset, ApiError>) + Send + 'static,
     ) {
-        self.with(|core, publisher| core.reset_consumer(name, sequence, publisher, Box::new(done)));
+        self.with(|core, publisher| core.reset_consumer(name, sequence, bytes, publisher, Box::new(done)));
     }
 
     pub fn unpin_consumer(&self, name: &str, group: &str) -> Result<(), ApiError> {

@@ -1,5 +1,7 @@
 //! Who waits for what, and what they are told: acknowledgements of messages, refusals, answers to requests.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use super::{Core, Done};
@@ -28,6 +30,8 @@ pub(super) enum Waiting {
     },
     Control {
         index: u64,
+        /// What the request takes that nothing is written for; 0 when something is, which bounds it.
+        bytes: usize,
         done: Done,
     },
     /// Empty replies to acknowledgements.
@@ -62,6 +66,11 @@ const REPLY_INLINE: usize = 78;
 /// Bytes of replies to acknowledgements that may wait for the disk. Above, an ack that asks for a reply is dropped: the client
 /// tries again.
 const ACKED_BYTES_MAX: usize = 8 << 20;
+/// Bytes of requests that write nothing and wait for the disk all the same. Above, what can be answered at once is, and
+/// the others are refused.
+const REQUEST_BYTES_MAX: usize = 8 << 20;
+/// Room for so many who wait is kept when nobody does any more.
+const WAITING_KEPT_MAX: usize = 16 * 1024;
 /// What a reply that waits takes besides its subject.
 const REPLY_OVERHEAD: usize = 128;
 
@@ -121,32 +130,50 @@ impl Core {
         self.acked_bytes > ACKED_BYTES_MAX
     }
 
+    /// No more requests may wait that write nothing.
+    fn has_too_many_requests(&self) -> bool {
+        self.request_bytes > REQUEST_BYTES_MAX
+    }
+
+    /// Why a request that writes nothing can not wait for what is on its way, if it can not.
+    pub(super) fn refused_to_wait(&self) -> Option<ApiError> {
+        self.has_too_many_requests().then(|| error_codes::STREAM_TOO_MANY_REQUESTS.error())
+    }
+
     /// Calls `look` once the messages and configurations accepted so far are applied; at once when none is on its way, or
-    /// the journal takes none: nobody should wait for a disk that is full or broken to be told so.
+    /// the journal takes none: nobody should wait for a disk that is full or broken to be told so. At once, too, when
+    /// others wait enough already. `bytes` is what the request takes while it waits.
     pub fn when_stored(
         &mut self,
+        bytes: usize,
         publisher: &mut Publisher,
         look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static,
     ) {
         let is_settled = self.machine.in_flight() == 0 && self.updating.is_empty();
-        if self.failed || is_settled || self.shared.journal.admit().is_err() {
+        if self.failed || is_settled || self.has_too_many_requests() || self.shared.journal.admit().is_err() {
             return look(self, publisher);
         }
         let index = self.log.group().last_index();
         let done = Box::new(move |core: &mut Core, publisher: &mut Publisher, _| look(core, publisher));
-        self.waiting.push_back(Waiting::Control { index, done });
+        self.wait_for(index, bytes, done);
     }
 
-    /// Calls `done` once everything appended so far is applied.
-    pub fn after_commit(&mut self, publisher: &mut Publisher, done: Done) {
+    fn wait_for(&mut self, index: u64, bytes: usize, done: Done) {
+        self.request_bytes += bytes;
+        self.waiting.push_back(Waiting::Control { index, bytes, done });
+    }
+
+    /// Calls `done` once everything appended so far is applied. `bytes` is what the request takes until then; see
+    /// `refused_to_wait`.
+    pub fn after_commit(&mut self, bytes: usize, publisher: &mut Publisher, done: Done) {
         if self.failed || !self.unlogged.is_empty() {
             return done(self, publisher, Err(not_taken()));
         }
-        self.when_applied(publisher, done);
+        self.when_applied(bytes, publisher, done);
     }
 
     /// As [`after_commit`](Self::after_commit), for what nothing is to be written for.
-    pub fn when_applied(&mut self, publisher: &mut Publisher, done: Done) {
+    pub fn when_applied(&mut self, bytes: usize, publisher: &mut Publisher, done: Done) {
         let refused = match (self.closed, self.failed) {
             (true, _) => Some(error_codes::STREAM_NOT_FOUND.error()),
             (_, true) => Some(error_codes::STREAM_STORE_FAILED.with("the journal has failed")),
@@ -156,7 +183,7 @@ impl Core {
             return done(self, publisher, Err(error));
         }
         let index = self.log.group().last_index();
-        self.waiting.push_back(Waiting::Control { index, done });
+        self.wait_for(index, bytes, done);
         if self.log.in_flight() == 0 {
             self.answer(index, Outcome::Done, publisher);
         }
@@ -180,7 +207,10 @@ impl Core {
                 Waiting::Batch { id, count, reply, .. } => {
                     self.acknowledge_batch(reply.as_slice(), self.sequence_of(outcome), &id, count, publisher);
                 }
-                Waiting::Control { done, .. } => done(self, publisher, Ok(outcome)),
+                Waiting::Control { bytes, done, .. } => {
+                    self.request_bytes -= bytes;
+                    done(self, publisher, Ok(outcome));
+                }
                 Waiting::Acked { replies, .. } => {
                     self.acked_bytes -= reply_bytes(&replies);
                     for reply in replies {
@@ -188,6 +218,9 @@ impl Core {
                     }
                 }
             }
+        }
+        if self.waiting.is_empty() && self.waiting.capacity() > WAITING_KEPT_MAX {
+            self.waiting = VecDeque::new();
         }
     }
 
@@ -203,6 +236,7 @@ impl Core {
     pub fn fail(&mut self, error: &ApiError, publisher: &mut Publisher) {
         self.failed = true;
         self.acked_bytes = 0;
+        self.request_bytes = 0;
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Stored { reply, of_batch, .. }

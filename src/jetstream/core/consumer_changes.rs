@@ -60,14 +60,25 @@ impl Core {
         self.creating.retain(|_, (creating, _)| *creating != id);
     }
 
-    pub fn update_consumer(&mut self, name: &str, config: &ConsumerConfig, publisher: &mut Publisher, done: Done) {
+    /// `bytes` is what the request takes while it waits.
+    pub fn update_consumer(
+        &mut self,
+        name: &str,
+        config: &ConsumerConfig,
+        bytes: usize,
+        publisher: &mut Publisher,
+        done: Done,
+    ) {
         let Some(id) = self.coming_id(name) else {
             return done(self, publisher, Err(error_codes::CONSUMER_DOES_NOT_EXIST.error()));
         };
         // Workers that make sure of their consumer whenever they start ask for what there is already.
         if self.coming_consumer_config(id).is_some_and(|coming| **coming == *config) {
+            if let Some(error) = self.refused_to_wait() {
+                return done(self, publisher, Err(error));
+            }
             self.tell_paused(id, publisher);
-            return self.when_applied(publisher, done);
+            return self.when_applied(bytes, publisher, done);
         }
         self.with_consumer(id, publisher, |live, _, outputs| {
             if live.config.filters().ne(config.filters()) {

@@ -441,17 +441,21 @@ impl Core {
         has_flow_control
     }
 
-    /// `done` is called once the pause is durable.
+    /// `done` is called once the pause is durable; `bytes` is what the request takes until then.
     pub fn pause_consumer(
         &mut self,
         name: &str,
         until: Timestamp,
+        bytes: usize,
         publisher: &mut Publisher,
         done: Answered<ConsumerPaused>,
     ) {
         let Ok(id) = self.id_of(name) else {
             return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
         };
+        if let Some(error) = self.refused_to_wait() {
+            return done(self, publisher, Err(error));
+        }
         let until = if until.is_zero() { Timestamp(0) } else { until };
         let mut paused = false;
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
@@ -467,6 +471,7 @@ impl Core {
             pause_remaining: if paused { remaining } else { 0 },
         };
         self.after_commit(
+            bytes,
             publisher,
             Box::new(move |core, publisher, outcome| done(core, publisher, outcome.map(|_| reply))),
         );
@@ -475,17 +480,21 @@ impl Core {
         }
     }
 
-    /// `done` is called once the reset is durable.
+    /// `done` is called once the reset is durable; `bytes` is what the request takes until then.
     pub fn reset_consumer(
         &mut self,
         name: &str,
         sequence: u64,
+        bytes: usize,
         publisher: &mut Publisher,
         done: Answered<ConsumerReset>,
     ) {
         let Ok(id) = self.id_of(name) else {
             return done(self, publisher, Err(error_codes::CONSUMER_NOT_FOUND.error()));
         };
+        if let Some(error) = self.refused_to_wait() {
+            return done(self, publisher, Err(error));
+        }
         let mut reset = Ok(0);
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
             let config = live.config.clone();
@@ -507,7 +516,7 @@ impl Core {
             });
             done(core, publisher, reply);
         };
-        self.after_commit(publisher, Box::new(answer));
+        self.after_commit(bytes, publisher, Box::new(answer));
         self.deliver(id, publisher);
     }
 

@@ -384,6 +384,44 @@ fn replies_that_wait_for_the_disk_are_bounded() {
     }
 }
 
+/// Nothing is written for them, so that nothing bounded how many waited for what had been asked before.
+#[test]
+fn requests_that_wait_for_the_disk_are_bounded() {
+    let too_many = u64::from(error_codes::STREAM_TOO_MANY_REQUESTS.error().err_code);
+    let config = r#"{"durable_name":"C","ack_policy":"explicit","ack_wait":3600000000000,"max_ack_pending":100000}"#;
+    let create = &format!(r#"{{"stream_name":"S","config":{config}}}"#);
+    for (subject, body, refused_with) in [
+        ("STREAM.INFO.S", "{}", None),
+        ("CONSUMER.DURABLE.CREATE.S.C", create, Some(too_many)),
+        ("CONSUMER.PAUSE.S.C", "{}", Some(too_many)),
+        ("CONSUMER.RESET.S.C", r#"{"seq":1}"#, Some(too_many)),
+    ] {
+        let mut rig = rig();
+        let stored = rig.publish("s.1", b"x");
+        let long = format!("{body}{}", " ".repeat(128 * 1024));
+        const SENT: usize = 100;
+        let subject = format!("$JS.API.{subject}");
+        let requests: Vec<String> = (0..SENT).map(|_| rig.send(&subject, b"", long.as_bytes())).collect();
+        let code = |rig: &Rig, request: &String| -> Option<Option<u64>> {
+            let answer: serde_json::Value = serde_json::from_slice(&rig.take(request).pop()?.payload).unwrap();
+            Some(answer["error"]["err_code"].as_u64())
+        };
+        let waiting = requests.iter().take_while(|request| code(&rig, request).is_none()).count();
+        assert!((50..SENT - 10).contains(&waiting), "{subject}: {waiting} wait");
+        for request in &requests[waiting + 1..] {
+            assert_eq!(code(&rig, request), Some(refused_with), "{subject}");
+        }
+        rig.drive();
+        assert!(matches!(rig.outcome(&stored), Some(Published::Acked { .. })));
+        for request in &requests[..waiting] {
+            assert_eq!(code(&rig, request), Some(None), "{subject}");
+        }
+        let again = rig.send(&subject, b"", body.as_bytes());
+        rig.drive();
+        assert_eq!(code(&rig, &again), Some(None), "there is room again");
+    }
+}
+
 /// Publishes without a look at the disk until those who publish are made to wait.
 fn close_gate(rig: &mut Rig) -> Arc<Account> {
     let account = rig.stream().account().clone();

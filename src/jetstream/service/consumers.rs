@@ -72,7 +72,9 @@ impl Request<'_> {
         };
         let replies = match checked {
             ConsumerCreate::New(config) => stream.create_consumer(*config, done),
-            ConsumerCreate::Update { name, config } => stream.update_consumer(name, *config, done),
+            ConsumerCreate::Update { name, config } => {
+                stream.update_consumer(name, *config, self.waiting_bytes(), done)
+            }
         };
         // A reply may reach this service again.
         drop(creating);
@@ -170,7 +172,7 @@ impl Request<'_> {
         self.admit()?;
         let stream = self.stream(stream)?;
         let answer = self.answer();
-        stream.pause_consumer(consumer, request.pause_until, move |_, publisher, outcome| {
+        stream.pause_consumer(consumer, request.pause_until, self.waiting_bytes(), move |_, publisher, outcome| {
             answer.send_on(publisher, outcome)
         });
         Ok(())
@@ -193,7 +195,9 @@ impl Request<'_> {
             body => requests::read(body, false)?,
         };
         let answer = self.unnoticed_answer();
-        stream.reset_consumer(consumer, request.seq, move |_, publisher, outcome| answer.send_on(publisher, outcome));
+        stream.reset_consumer(consumer, request.seq, self.waiting_bytes(), move |_, publisher, outcome| {
+            answer.send_on(publisher, outcome)
+        });
         Ok(())
     }
 

@@ -35,6 +35,9 @@ pub struct ApiService {
     pub prefix: String,
 }
 
+/// What a request that waits takes besides its texts.
+const WAITING_OVERHEAD: usize = 512;
+
 /// Why a snapshot fails: who asks for one is told so at once instead of waiting for it.
 const NOT_YET: &str = "not supported by this release";
 
@@ -142,6 +145,11 @@ impl Request<'_> {
     /// request, and no audit tells of it.
     pub fn unnoticed_answer(&self) -> Answer {
         Answer::unnoticed(self)
+    }
+
+    /// At most what is kept of the request until it is answered.
+    fn waiting_bytes(&self) -> usize {
+        WAITING_OVERHEAD + self.subject.len() + self.reply.map_or(0, <[u8]>::len) + self.body.len()
     }
 
     pub fn respond<B: Body>(&self, outcome: Result<B, ApiError>) {

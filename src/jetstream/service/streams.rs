@@ -151,7 +151,7 @@ impl Request<'_> {
         let stream = self.stream(name)?;
         let (of_stream, answer, leader) = (stream.clone(), self.answer(), self.node.server_name().to_owned());
         // Whoever publishes without waiting for an acknowledgement, and then asks, wants to see the message.
-        stream.when_stored(move |core, publisher| {
+        stream.when_stored(self.waiting_bytes(), move |core, publisher| {
             let mut info = of_stream.info_locked(core, request.deleted_details);
             info.cluster = Some(ClusterInfo { leader, ..ClusterInfo::default() });
             let mut paging = Paging::default();
