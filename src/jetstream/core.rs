@@ -16,8 +16,6 @@ mod reload;
 mod subjects;
 mod unlogged;
 
-pub use consumers::Delivered;
-
 use answers::{Duplicate, Waiting};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -26,6 +26,9 @@ pub struct Live {
     pub interest_seen: u64,
     /// On the deliver subject.
     pub watch: Option<Watch>,
+    /// Its subscriber is far behind, and a worker is to go on with it, soon or when the subscriber has read: nobody
+    /// else delivers until then.
+    pub is_aside: bool,
 }
 
 /// Whether somebody listens to a push consumer, as of a generation of the account's interest.
@@ -97,6 +100,12 @@ pub fn settings(
 }
 
 impl Live {
+    /// Nobody but one subscriber waits for its deliveries, or those who listen wait for the slowest of them. Of those
+    /// who pull, or share the deliveries in a group, others go on.
+    pub fn waits_as_a_whole(&self) -> bool {
+        self.consumer.settings().is_push() && self.config.deliver_group.is_empty()
+    }
+
     /// None is: nothing has changed.
     pub fn follow_interest(&mut self, listening: Option<Listening>, now: i64) {
         if let Some(Listening { present, seen }) = listening {

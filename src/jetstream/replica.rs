@@ -12,7 +12,7 @@ use super::api::message_get::{DirectStatus, MessageGetRequest};
 use super::api::responses::{ConsumerPaused, ConsumerReset};
 use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate};
 use super::consumer::reply_subject::ReplyNumbers;
-use super::core::{Core, Delivered};
+use super::core::Core;
 use super::messages::Message;
 use super::selection::{Batch, BatchBound, Selection};
 use super::stream::{Control, Outcome};
@@ -176,18 +176,11 @@ impl Replica {
     /// Goes on with the deliveries of a consumer.
     pub fn work(&self, consumer: u64) -> Then {
         let mut publisher = Publisher::new(&self.account);
-        let delivered = self.work_on(&mut publisher, |core, publisher| {
+        let then = self.work_on(&mut publisher, |core, publisher| {
             self.guarded(core, publisher, |core, publisher| core.deliver_in_background(consumer, publisher))
         });
         publisher.flush();
-        match (delivered, publisher.pressure()) {
-            (Some(Delivered::More), None) => Then::More,
-            // A consumer that outruns its subscriber must not fill the subscriber's queue.
-            (Some(Delivered::More), Some(peer)) => {
-                Then::Later(Box::new(move |wake| peer.on_drained(peer.stall_bytes() / 2, wake)))
-            }
-            _ => Then::Done,
-        }
+        then.unwrap_or(Then::Done)
     }
 
     /// Proposes a change; `done` is called once it is applied, or at once with what prevents it.

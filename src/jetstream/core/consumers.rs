@@ -19,7 +19,7 @@ use crate::jetstream::consumer::{
 use crate::jetstream::live::{Listeners, Listening, Live, Surroundings, settings};
 use crate::jetstream::stream::{ConsumerChange, Control, Outcome};
 use crate::jetstream::view::View;
-use crate::jetstream::workers::Job;
+use crate::jetstream::workers::{Job, Then};
 use crate::router::Publisher;
 
 /// What one pass delivers while the stream is locked: the client works on it while the next one is read.
@@ -42,7 +42,7 @@ pub enum Input {
 
 /// What became of a run of deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivered {
+enum Delivered {
     /// A rule stops it, or there is nothing left.
     Idle,
     /// There is more to deliver.
@@ -63,7 +63,7 @@ impl Core {
         let deadline = consumer.deadline();
         // Nobody listens until the first look.
         let watch = self.watch(id, &consumer);
-        self.live.insert(id, Live { consumer, name, config, interest_seen: 0, watch });
+        self.live.insert(id, Live { consumer, name, config, interest_seen: 0, watch, is_aside: false });
         if let (Some(interest), Some(live)) = (self.interest_of(id), self.live.get_mut(&id)) {
             live.follow_interest(Some(interest), now);
         }
@@ -272,8 +272,8 @@ impl Core {
             return;
         }
         let now = self.shared.now();
-        let ids: Vec<u64> =
-            self.live.iter().filter(|(_, live)| live.consumer.wants_messages(now)).map(|(id, _)| *id).collect();
+        let wants = |live: &Live| !live.is_aside && live.consumer.wants_messages(now);
+        let ids: Vec<u64> = self.live.iter().filter(|(_, live)| wants(live)).map(|(id, _)| *id).collect();
         for id in ids {
             self.deliver(id, publisher);
         }
@@ -290,14 +290,33 @@ impl Core {
             }
             // The client works on these while the next ones are read.
             self.send_in_order(publisher);
+            if publisher.pressure().is_some() {
+                self.put_aside(id);
+            }
         }
         self.shared.queue(Job::deliver(self.log.id(), id));
     }
 
-    /// One pass on the thread of a worker.
-    pub fn deliver_in_background(&mut self, id: u64, publisher: &mut Publisher) -> Delivered {
-        let is_push = self.live.get(&id).is_some_and(|live| live.consumer.settings().is_push());
-        self.deliver_pass(id, if is_push { LONG_PASS } else { PASS }, publisher)
+    /// One pass on the thread of a worker, and what the worker is to do then.
+    pub fn deliver_in_background(&mut self, id: u64, publisher: &mut Publisher) -> Then {
+        let Some(live) = self.live.get_mut(&id) else { return Then::Done };
+        live.is_aside = false;
+        let bound = if live.consumer.settings().is_push() { LONG_PASS } else { PASS };
+        if self.deliver_pass(id, bound, publisher) == Delivered::Idle {
+            return Then::Done;
+        }
+        self.send_in_order(publisher);
+        let Some(peer) = publisher.pressure() else { return Then::More };
+        self.put_aside(id);
+        Then::Later(Box::new(move |wake| peer.on_drained(peer.stall_bytes() / 2, wake)))
+    }
+
+    /// A consumer that outruns its subscriber must not fill the subscriber's queue: neither what the log then has of
+    /// its deliveries nor anything else that is stored makes it go on before a worker does.
+    fn put_aside(&mut self, id: u64) {
+        if let Some(live) = self.live.get_mut(&id) {
+            live.is_aside = live.waits_as_a_whole();
+        }
     }
 
     /// One pass of deliveries.
@@ -308,11 +327,15 @@ impl Core {
         let mut progress = Progress { delivered: 0, blocked: None };
         let interest = self.interest_of(id);
         self.store.begin_pass();
+        let mut is_aside = false;
         let input = self.with_consumer(id, publisher, |live, context, outputs| {
             live.follow_interest(interest, context.now);
-            progress = live.consumer.deliver(bound, context, outputs);
+            is_aside = live.is_aside;
+            if !is_aside {
+                progress = live.consumer.deliver(bound, context, outputs);
+            }
         });
-        let idle = input != Input::Taken || progress.blocked.is_some();
+        let idle = input != Input::Taken || is_aside || progress.blocked.is_some();
         if let Some(at) = self.store.end_pass(idle, self.shared.now()) {
             self.set_timer(at);
         }

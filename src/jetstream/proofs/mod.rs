@@ -17,6 +17,7 @@ mod inspection;
 mod leader;
 mod node_rig;
 mod power_cuts;
+mod pressure;
 mod refusals;
 mod removal;
 mod replication;
