@@ -170,11 +170,10 @@ impl PullQueue {
         }
     }
 
-    /// A message was not sent after all: the request, if it still waits, may have another.
-    pub fn credit(&mut self, reply: &[u8]) {
-        if let Some(pull) = self.pulls.iter_mut().find(|pull| pull.reply == reply) {
-            pull.left += 1;
-        }
+    /// A message was not sent after all: the request may have another. False when it does not wait any more.
+    pub fn credit(&mut self, reply: &[u8]) -> bool {
+        let pull = self.pulls.iter_mut().find(|pull| pull.reply == reply);
+        pull.map(|pull| pull.left += 1).is_some()
     }
 
     /// A message did not reach anybody: neither would another one, nor a status.

@@ -4,6 +4,7 @@ use super::deliver::Blocked;
 use super::delta::Delta;
 use super::live::Consumer;
 use super::outputs::{Advisory, DropReason, Outputs};
+use super::status::{Remaining, Status};
 use super::view::{Context, MessageSize, Unread};
 use crate::jetstream::api::time::SECOND;
 
@@ -34,7 +35,9 @@ impl Consumer {
     /// Reads the next message. `None` when it never can be; while the disk refuses it, it is waited for.
     pub(super) fn look_at(&mut self, sequence: u64, context: &Context<'_>) -> Result<Option<MessageSize>, Blocked> {
         let known = self.refused.filter(|refused| refused.sequence == sequence);
-        if known.is_some_and(|refused| refused.again_at > context.now) {
+        if let Some(refused) = known.filter(|refused| refused.again_at > context.now) {
+            // Whatever else has set it meanwhile.
+            self.paced_until = refused.again_at;
             return Err(Blocked::Unread);
         }
         match context.stream.size_of(sequence) {
@@ -91,7 +94,12 @@ impl Consumer {
         }
         match why {
             Undelivered::NobodyThere => self.pulls.forget(target),
-            Undelivered::Unread => self.pulls.credit(target),
+            Undelivered::Unread if self.settings.is_push() || self.pulls.credit(target) => {}
+            Undelivered::Unread => {
+                // It was the last one of its request, which is over: whoever asked waits for it no longer.
+                let target = out.hold_copy(target);
+                out.status(target, Status::RequestTimeout(Remaining { messages: 1, bytes: 0 }));
+            }
         }
         if let Some(pending) = self.state.pending.get(sequence) {
             let (consumer, deliveries) = (self.state.delivered.consumer, pending.deliveries.saturating_sub(1));

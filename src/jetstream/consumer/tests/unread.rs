@@ -78,3 +78,30 @@ fn a_message_that_could_not_be_sent_is_owed_to_its_request() {
     rig.store("c");
     assert_eq!(rig.consumer.num_waiting(), 0);
 }
+
+/// The request had had all it wanted, as far as anybody knew, and ended without a word.
+#[test]
+fn a_request_whose_last_message_could_not_be_sent_is_told_that_it_is_over() {
+    let mut rig = Rig::new(explicit(), &["a", "b"]);
+    assert_eq!(rig.pull("r", "2"), ["r: 1/1 x1 1", "r: 2/2 x1 0"]);
+    let why = Undelivered::Unread;
+    let told = rig.step(|consumer, context, out| consumer.not_delivered(2, b"r", why, context, out));
+    assert_eq!(told, ["r: 408 Request Timeout | messages 1 | bytes 0"]);
+    assert_eq!(rig.pull("s", "1"), ["s: 2/3 x1 0"]);
+}
+
+/// The end of another pause than that of the disk was taken for both: nobody asked for the message again.
+#[test]
+fn a_message_that_the_disk_refuses_is_asked_for_again_whatever_changes_meanwhile() {
+    let config =
+        ConsumerConfig { deliver_subject: "d".into(), rate_limit_bps: 8_000, ack_wait: 3600 * SECOND, ..explicit() };
+    let mut rig = unreadable(config, Unread::Refused);
+    let told = rig.step(|consumer, context, _| consumer.interest_changed(true, context.now));
+    assert_eq!(told, ["d: 1/1 x1 2"]);
+    rig.config.rate_limit_bps = 80_000;
+    let settings = Settings::new(&rig.config, traits());
+    rig.step(|consumer, context, out| consumer.config_updated(settings, context, out));
+    rig.stream.unread.clear();
+    let told = rig.wait(SECOND + SECOND / 2);
+    assert!(told.contains(&"d: 2/2 x1 1".to_owned()), "{told:?}");
+}
