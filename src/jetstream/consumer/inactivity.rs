@@ -53,7 +53,7 @@ impl Consumer {
             if !self.pulls.is_empty() {
                 again_at = now.saturating_add(threshold);
             }
-            again_at = again_at.max(self.in_work_until(threshold));
+            again_at = again_at.max(self.in_work_until(threshold, now));
         }
         if again_at > now {
             self.inactivity.check_at = again_at;
@@ -63,11 +63,14 @@ impl Consumer {
         out.event(Event::DeleteInactive);
     }
 
-    /// A client that works on a message has until its redelivery, and the threshold after that.
-    fn in_work_until(&self, threshold: i64) -> i64 {
+    /// A client that works on a message has until its redelivery, and the threshold after that. What is due and nobody
+    /// has asked for counts, as in nats-server, as delivered when it fell due.
+    fn in_work_until(&self, threshold: i64, now: i64) -> i64 {
         let waits = self.state.pending.iter().filter_map(|(_, pending)| {
             let wait = self.settings.redelivery_wait(pending.deliveries)?;
-            Some(pending.time.saturating_add(wait).saturating_add(threshold))
+            let due = pending.time.saturating_add(wait);
+            let until = if due <= now { due.saturating_add(wait) } else { due };
+            Some(until.saturating_add(threshold))
         });
         waits.max().unwrap_or(i64::MIN)
     }

@@ -222,6 +222,17 @@ fn a_pull_consumer_nobody_asks_is_removed_and_one_in_use_is_not() {
     assert!(rig.wait(30 * SECOND).contains(&"delete".to_owned()));
 }
 
+/// What was due and nobody had asked for again did not count any more.
+#[test]
+fn who_works_on_a_message_has_another_wait_once_it_is_due() {
+    let config =
+        ConsumerConfig { inactive_threshold: SECOND, ack_wait: 6 * SECOND, durable_name: String::new(), ..explicit() };
+    let mut rig = Rig::new(config, &["a"]);
+    rig.pull("r", "1");
+    assert_eq!(rig.wait(13 * SECOND), [""; 0], "twice the wait, and the threshold");
+    assert_eq!(rig.wait(SECOND), ["delete"]);
+}
+
 /// Heartbeats of one request, one each nanosecond, took a core.
 #[test]
 fn heartbeats_come_at_most_every_millisecond() {
