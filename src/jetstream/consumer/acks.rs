@@ -23,8 +23,8 @@ impl Consumer {
         out: &mut Outputs,
     ) {
         self.inactivity.touch(context.now);
-        let body = AckBody::parse(body);
-        let answered = match body {
+        let names_message = numbers.stream_sequence > 0;
+        let answered = match AckBody::parse(body) {
             AckBody::Ack => self.acknowledge(numbers, true, context, out),
             AckBody::AckAndNext(request) => {
                 self.acknowledge(numbers, true, context, out);
@@ -35,16 +35,16 @@ impl Consumer {
             }
             AckBody::Nak { delay } => {
                 self.nak(numbers, delay, context, out);
-                true
+                names_message
             }
             AckBody::InProgress => {
                 self.in_progress(numbers.stream_sequence, context, out);
-                true
+                names_message
             }
             AckBody::Term { reason } => self.terminate(numbers, reason, context, out),
-            AckBody::Unknown => true,
+            AckBody::Unknown => names_message,
         };
-        if let Some(reply) = reply.filter(|_| answered && numbers.stream_sequence > 0) {
+        if let Some(reply) = reply.filter(|_| answered) {
             let subject = out.hold(&Bytes::copy_from_slice(reply));
             out.event(Event::ReplyAfterCommit { subject });
             out.urgent = true;
@@ -80,6 +80,8 @@ impl Consumer {
                     let consumer = numbers.consumer_sequence;
                     self.record(Delta::AckedThrough { stream, consumer, time }, out);
                 }
+                // As nats-server does it, which answers such an ack where each is explicit.
+                return stream > 0;
             }
         }
         true

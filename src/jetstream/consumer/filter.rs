@@ -2,7 +2,8 @@
 
 use crate::protocol::subject;
 
-/// The filter of a consumer. Filters of one consumer do not overlap, so a subject matches at most one of them.
+/// The filter of a consumer. None of its subjects is within another one, but two may have some in common: what matches
+/// several counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Empty for all subjects.

@@ -40,8 +40,18 @@ fn double_acks_are_answered_after_the_commit_also_when_repeated() {
     assert_eq!(rig.info().num_ack_pending, 1);
     assert!(rig.ack_sync(9, "+ACK").is_empty(), "never delivered");
     assert!(rig.ack_sync(0, "-NAK").is_empty());
+    for body in ["+ACK", "+TERM"] {
+        assert!(rig.ack_sync(0, body).contains(&"answer: committed".to_owned()), "{body}: no message, and answered");
+    }
     rig.ack(2, 2, "+ACK");
     assert!(!rig.urgent, "nobody waits");
+}
+
+#[test]
+fn an_ack_of_no_message_is_not_answered_where_acks_are_of_all_before() {
+    let mut rig = rig_with_deliveries(ConsumerConfig { ack_policy: AckPolicy::All, ..explicit() }, 2);
+    assert!(rig.ack_sync(0, "+ACK").is_empty());
+    assert_eq!(rig.ack_sync(1, "+ACK"), ["answer: committed"]);
 }
 
 #[test]
