@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::api::message_get::{DirectStatus, MessageGetRequest};
 use super::api::responses::{ConsumerPaused, ConsumerReset};
-use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, validate};
+use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, Timestamp, error_codes, validate};
 use super::consumer::reply_subject::ReplyNumbers;
 use super::core::Core;
 use super::messages::Message;
@@ -115,10 +115,15 @@ impl Replica {
         result
     }
 
-    /// As [`with`](Self::with), for callers with a lock of their own: what is published leaves with the publisher.
-    fn with_unflushed(&self, work: impl FnOnce(&mut Core, &mut Publisher)) -> Publisher {
+    /// As [`with`](Self::with), [`guarded`](Self::guarded): none when the work fails.
+    fn serve<R>(&self, work: impl FnOnce(&mut Core, &mut Publisher) -> R) -> Option<R> {
+        self.with(|core, publisher| self.guarded(core, publisher, work))
+    }
+
+    /// As [`serve`](Self::serve), for callers with a lock of their own: what is published leaves with the publisher.
+    fn serve_unflushed(&self, work: impl FnOnce(&mut Core, &mut Publisher)) -> Publisher {
         let mut publisher = Publisher::new(&self.account);
-        self.work_on(&mut publisher, work);
+        self.work_on(&mut publisher, |core, publisher| self.guarded(core, publisher, work));
         publisher
     }
 
@@ -132,8 +137,7 @@ impl Replica {
 
     /// Takes a burst of messages; returns the bytes that wait for the disk.
     pub fn publish(&self, messages: &[InternalMessage<'_>]) -> usize {
-        self.with(|core, publisher| self.guarded(core, publisher, |core, publisher| core.publish(messages, publisher)))
-            .unwrap_or(0)
+        self.serve(|core, publisher| core.publish(messages, publisher)).unwrap_or(0)
     }
 
     /// A defect in one stream must not stop the others, which are served by the same threads: it takes this stream out of
@@ -154,15 +158,11 @@ impl Replica {
 
     /// Records of this stream have become durable, the last of them at `last`.
     pub fn complete<'a>(&self, records: impl Iterator<Item = (Location, RecordRef<'a>)>, last: Location) {
-        self.with(|core, publisher| {
-            self.guarded(core, publisher, |core, publisher| core.complete(records, last, publisher));
-        });
+        self.serve(|core, publisher| core.complete(records, last, publisher));
     }
 
     pub fn timer(&self) {
-        self.with(|core, publisher| {
-            self.guarded(core, publisher, Core::timer);
-        });
+        self.serve(Core::timer);
     }
 
     pub fn fail(&self, error: &ApiError) {
@@ -170,7 +170,7 @@ impl Replica {
     }
 
     pub fn look_for_interest(&self, consumer: u64) {
-        self.with(|core, publisher| core.look_for_interest(consumer, publisher));
+        self.serve(|core, publisher| core.look_for_interest(consumer, publisher));
     }
 
     /// Goes on with the deliveries of a consumer.
@@ -189,7 +189,7 @@ impl Replica {
         control: Control,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) {
-        self.with(|core, publisher| core.change(&control, publisher, Box::new(done)));
+        self.serve(|core, publisher| core.change(&control, publisher, Box::new(done)));
     }
 
     /// Proposes another configuration, which has been checked; `done` as in [`propose`](Self::propose). What is published
@@ -199,13 +199,13 @@ impl Replica {
         config: StreamConfig,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) -> Publisher {
-        self.with_unflushed(|core, publisher| core.update_stream(config, publisher, Box::new(done)))
+        self.serve_unflushed(|core, publisher| core.update_stream(config, publisher, Box::new(done)))
     }
 
-    /// Calls `look` once the messages accepted so far are stored, or will not be; the core is locked then. `bytes` is what
-    /// the request takes until then: when others take too much already, it is called at once.
+    /// Calls `look` once the messages accepted so far are stored, or will not be; the core is locked then. `bytes` is
+    /// what the request takes until then: when others take too much already, it is called at once.
     pub fn when_stored(&self, bytes: usize, look: impl FnOnce(&mut Core, &mut Publisher) + Send + 'static) {
-        self.with(|core, publisher| core.when_stored(bytes, publisher, look));
+        self.serve(|core, publisher| core.when_stored(bytes, publisher, look));
     }
 
     /// Without the sequences of removed messages.
@@ -281,10 +281,11 @@ impl Replica {
     }
 
     pub fn consumer_info(&self, name: &str) -> Option<ConsumerInfo> {
-        self.with(|core, publisher| {
+        self.serve(|core, publisher| {
             core.id_of(name).ok()?;
             core.consumer_info(name, publisher)
         })
+        .flatten()
     }
 
     /// What comes of it leaves when the publisher is dropped, after the [`create_lock`](Self::create_lock).
@@ -293,7 +294,7 @@ impl Replica {
         config: ConsumerConfig,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
     ) -> Publisher {
-        self.with_unflushed(|core, publisher| {
+        self.serve_unflushed(|core, publisher| {
             // The name is known only when the entry is made, and the answer needs it.
             let name = Arc::new(std::sync::OnceLock::new());
             let of_answer = name.clone();
@@ -315,7 +316,7 @@ impl Replica {
         bytes: usize,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<String, ApiError>) + Send + 'static,
     ) -> Publisher {
-        self.with_unflushed(|core, publisher| {
+        self.serve_unflushed(|core, publisher| {
             let of_answer = name.clone();
             let done =
                 Box::new(move |core: &mut Core, publisher: &mut Publisher, outcome: Result<Outcome, ApiError>| {
@@ -330,7 +331,7 @@ impl Replica {
         name: &str,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<Outcome, ApiError>) + Send + 'static,
     ) {
-        self.with(|core, publisher| core.delete_consumer(name, publisher, Box::new(done)));
+        self.serve(|core, publisher| core.delete_consumer(name, publisher, Box::new(done)));
     }
 
     pub fn pause_consumer(
@@ -340,7 +341,7 @@ impl Replica {
         bytes: usize,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerPaused, ApiError>) + Send + 'static,
     ) {
-        self.with(|core, publisher| core.pause_consumer(name, until, bytes, publisher, Box::new(done)));
+        self.serve(|core, publisher| core.pause_consumer(name, until, bytes, publisher, Box::new(done)));
     }
 
     pub fn reset_consumer(
@@ -350,26 +351,27 @@ impl Replica {
         bytes: usize,
         done: impl FnOnce(&mut Core, &mut Publisher, Result<ConsumerReset, ApiError>) + Send + 'static,
     ) {
-        self.with(|core, publisher| core.reset_consumer(name, sequence, bytes, publisher, Box::new(done)));
+        self.serve(|core, publisher| core.reset_consumer(name, sequence, bytes, publisher, Box::new(done)));
     }
 
     pub fn unpin_consumer(&self, name: &str, group: &str) -> Result<(), ApiError> {
-        self.with(|core, publisher| core.unpin_consumer(name, group, publisher))
+        let unpinned = self.serve(|core, publisher| core.unpin_consumer(name, group, publisher));
+        unpinned.unwrap_or_else(|| Err(error_codes::STREAM_OFFLINE.error()))
     }
 
     /// HOT PATH: a pull request, and whether this server has the API level that it needs. False when there is no such
     /// consumer.
     pub fn pull(&self, consumer: &str, reply: &[u8], body: &[u8], level_is_met: bool) -> bool {
-        self.with(|core, publisher| core.pull(consumer, reply, body, level_is_met, publisher))
+        self.serve(|core, publisher| core.pull(consumer, reply, body, level_is_met, publisher)).unwrap_or(true)
     }
 
     /// HOT PATH: an acknowledgement. False when there is no such consumer, or it takes none.
     pub fn ack(&self, consumer: &str, numbers: &ReplyNumbers, body: &[u8], reply: Option<&[u8]>) -> bool {
-        self.with(|core, publisher| core.ack(consumer, numbers, body, reply, publisher))
+        self.serve(|core, publisher| core.ack(consumer, numbers, body, reply, publisher)).unwrap_or(true)
     }
 
     /// False when there is no such consumer, or it has no flow control.
     pub fn flow_control(&self, consumer: &str, subject: &[u8], headers: &[u8]) -> bool {
-        self.with(|core, publisher| core.flow_control(consumer, subject, headers, publisher))
+        self.serve(|core, publisher| core.flow_control(consumer, subject, headers, publisher)).unwrap_or(true)
     }
 }

@@ -92,3 +92,15 @@ fn the_list_of_streams_is_checkpointed_by_the_number_of_its_entries() {
     }
     assert!(rig.node.meta().uncovered() < 1100, "{} entries to apply", rig.node.meta().uncovered());
 }
+
+/// A defect met while a client was served left the consumer out of the stream for good, and went on to the client's
+/// thread.
+#[test]
+fn a_defect_met_by_a_request_takes_its_stream_out_of_service_and_nothing_else() {
+    let mut rig = Rig::start(&SimIo::new());
+    rig.create_stream("");
+    rig.grant("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"]}"#);
+    rig.stream().when_stored(0, |_, _| panic!("a defect"));
+    assert!(rig.stream().lock().closed);
+    assert_eq!(rig.store("t", b""), 1);
+}
