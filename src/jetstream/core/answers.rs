@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// Calls `done` once everything appended so far is applied. `bytes` is what the request takes until then; see
-    /// [`refused_to_wait`](Self::refused_to_wait).
+    /// `refused_to_wait`.
     pub fn after_commit(&mut self, bytes: usize, publisher: &mut Publisher, done: Done) {
         if self.failed || !self.unlogged.is_empty() {
             return done(self, publisher, Err(not_taken()));
