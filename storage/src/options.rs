@@ -47,6 +47,8 @@ pub struct JournalOptions {
     /// Bytes of all groups since their last checkpoints, which a start reads: above this, those with the most are asked for
     /// one.
     pub replay_bytes_max: u64,
+    /// Bytes of a checkpoint's body in one record, 1 at least.
+    pub checkpoint_part_bytes: usize,
     /// No threads: [`crate::Journal::drive`] does all work on the caller's thread. For simulations.
     pub manual: bool,
 }
@@ -75,6 +77,7 @@ impl Default for JournalOptions {
             checkpoint_bytes: 64 * 1024 * 1024,
             // A quarter of a second, about.
             replay_bytes_max: 256 * 1024 * 1024,
+            checkpoint_part_bytes: 1024 * 1024,
             manual: false,
         }
     }

@@ -14,7 +14,7 @@ mod fast_batches;
 mod formats;
 mod inspection;
 mod leader;
-mod node_rig;
+pub mod node_rig;
 mod power_cuts;
 mod refusals;
 mod removal;
