@@ -69,6 +69,14 @@ pub fn encode(
     Body { machine: body.into(), consumers, time, erasures: to_erase, definition }.encode_to_vec().into()
 }
 
+/// Whether this record's payload is the end of a checkpoint, which comes in parts: `part u32 | parts u32 | bytes`.
+pub fn is_last_part(payload: &[u8]) -> bool {
+    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+    let part = payload.get(..4).and_then(number);
+    let parts = payload.get(4..8).and_then(number);
+    part.zip(parts).is_some_and(|(part, parts)| part.saturating_add(1) >= parts)
+}
+
 /// # Errors
 /// When a newer version wrote it, or this one has a defect: storage has verified the bytes.
 pub fn restore(bytes: Bytes) -> Result<Restored, RestoreError> {

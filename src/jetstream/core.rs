@@ -112,8 +112,8 @@ pub struct Core {
     held: batches::Held,
     /// Removed messages that wait for a checkpoint.
     releases: Releases,
-    /// Checkpoints written and not yet durable.
-    checkpoints_begun: u32,
+    /// What the last checkpoint that was begun covers.
+    checkpoint_index: u64,
     /// The most that the stream held since it last wanted a checkpoint to give space back.
     bytes_held: u64,
     usage: Arc<Usage>,
@@ -201,7 +201,7 @@ impl Core {
             fast: None,
             held: batches::Held::default(),
             releases: Releases::default(),
-            checkpoints_begun: 0,
+            checkpoint_index: 0,
             bytes_held: 0,
             usage,
             counted_bytes: 0,

@@ -150,7 +150,7 @@ impl GroupLog {
     }
 
     /// Writes a checkpoint of the entries up to `index`. `anew` has the state written once more, so that it keeps no older
-    /// segment.
+    /// segment. Where it is large, most of it is written by and by.
     ///
     /// # Errors
     /// When the journal does not take it; nothing was written.
@@ -164,7 +164,7 @@ impl GroupLog {
         if let Some(state) = self.state.as_ref().filter(|_| anew) {
             appender.record(&self.header(RecordKind::State, (0, 0, 0), state), &[state]);
         }
-        appender.checkpoint(self.id, index, term, &body);
+        appender.checkpoint(self.id, index, term, body);
         appender.finish(Urgency::Lazy);
         Ok(())
     }

@@ -11,6 +11,7 @@ use prost::Message;
 use super::account::JetStreamAccount;
 use super::api::responses::{Body, StreamCreated, StreamDeleted};
 use super::api::{ApiError, StreamConfig, error_codes, json};
+use super::checkpoint::is_last_part;
 use super::core::refusal;
 use super::group_log::{GroupLog, raft_kind};
 use super::meta::{META_GROUP, MetaChange, MetaEffect, MetaEntry, MetaMachine, StreamDefinition};
@@ -209,7 +210,7 @@ impl<'a> MetaGuard<'a> {
         for (_, record) in records {
             let header = &record.header;
             match header.kind {
-                RecordKind::Checkpoint => self.meta.log.compact(header.index),
+                RecordKind::Checkpoint if is_last_part(record.payload()) => self.meta.log.compact(header.index),
                 RecordKind::Entry if committed.as_ref().is_some_and(|range| range.contains(&header.index)) => {
                     let effect = apply(&mut self.meta.machine, &record);
                     let outcome = self.carry_out(effect);

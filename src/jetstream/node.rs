@@ -296,7 +296,7 @@ impl Node {
     }
 
     /// Writes a checkpoint of a group. On a full disk the group's state is written anew with it, for it may be what keeps a
-    /// segment. False when there was one and it could not be written.
+    /// segment. False when there was one and it could not be written, or the one before is still being written.
     pub fn checkpoint(&self, group: GroupId) -> bool {
         let anew = matches!(self.health(), Health::Full);
         if group == META_GROUP {
@@ -309,12 +309,12 @@ impl Node {
         if core.is_memory() {
             return true;
         }
-        let checkpoint = core.checkpoint();
-        let is_written = self.write_checkpoint(&core.log, checkpoint, anew);
-        if !is_written {
-            core.checkpoint_refused();
+        if self.shared.journal.is_feeding(group) {
+            // One large one in the place of another that is half written would only be as late.
+            return false;
         }
-        is_written
+        let checkpoint = core.checkpoint();
+        self.write_checkpoint(&core.log, checkpoint, anew)
     }
 
     /// False when there was one and it could not be written.

@@ -6,6 +6,7 @@ pub(crate) mod dictionary;
 pub(crate) mod group;
 pub(crate) mod live;
 pub(crate) mod sealed;
+pub(crate) mod subject_filter;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;

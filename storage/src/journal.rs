@@ -15,6 +15,7 @@ mod compact;
 mod completion;
 mod cursor;
 mod erase;
+mod feed;
 mod look;
 pub mod loss;
 mod lost_pages;
@@ -54,10 +55,11 @@ use crate::format::record::{GroupId, RECORD_BYTES_MAX, RecordHeader, RecordKind}
 use crate::location::Location;
 use crate::sequence_set::SequenceSet;
 use crate::stats::{Health, JournalStats};
+use checkpoint::Parts;
+use feed::Unfed;
 use maintenance::Maintenance;
 use queue::{Queue, QueueState};
 use shared::Shared;
-use space::SPARES_MIN;
 use writer::Step;
 
 pub use cursor::{MessageCursor, Placed};
@@ -94,9 +96,6 @@ pub enum Urgency {
 
 /// Above this many bytes the writer is woken before the turn ends.
 const WAKE_BYTES: usize = 256 * 1024;
-
-/// Bytes of a checkpoint's body in one record.
-const CHECKPOINT_PART_BYTES: usize = 1024 * 1024;
 
 /// The journal. Clones share it.
 #[derive(Clone)]
@@ -152,7 +151,7 @@ impl Journal {
             if queue.bytes_queued() > self.shared.options.queue_bytes_max {
                 return Err(AppendError::Busy);
             }
-            if (queue.full || self.is_in_doubt(&queue)) && !self.has_room(&queue, class, bytes) {
+            if self.shared.lacks_room(&queue, class, bytes) {
                 return Err(AppendError::Full);
             }
         }
@@ -163,31 +162,6 @@ impl Journal {
     /// when the answer has changed by then: the bounds may be exceeded by one burst of each thread.
     pub fn admit(&self) -> Result<(), AppendError> {
         self.append(AppendClass::Message).map(|mut appender| appender.finished = true)
-    }
-
-    /// True near the end of a segment on a disk that is nearly full, before maintenance has come to ask it for the next one:
-    /// what is let in then could wait for a place for ever, or take it from the reserve.
-    fn is_in_doubt(&self, queue: &Queue) -> bool {
-        let is_near_end = queue.segment_remaining() <= queue.placement.capacity / 4;
-        is_near_end && queue.next.is_none() && !self.shared.has_room_for(SPARES_MIN)
-    }
-
-    /// On a full disk, messages may use three quarters of the segment that was the present one by then. The rest, and the
-    /// [`RESERVE`](space::RESERVE), is for what frees space. Progress leaves the last half segment and one more to control
-    /// records: enough for the checkpoints that give the others back, and for a start, which begins a segment of its own.
-    fn has_room(&self, queue: &Queue, class: AppendClass, bytes: usize) -> bool {
-        let (remaining, capacity) = (queue.segment_remaining(), queue.placement.capacity);
-        let spares = self.shared.pool.lock().count() + usize::from(queue.next.is_some());
-        match class {
-            AppendClass::Message => !queue.is_in_reserve() && remaining > capacity / 4,
-            AppendClass::Progress => {
-                let has_last = spares == 1 || !queue.is_in_reserve();
-                spares > 1 || (has_last && remaining > capacity / 2)
-            }
-            AppendClass::Control | AppendClass::Admitted => {
-                spares > 0 || remaining as usize > capacity as usize / 16 + bytes
-            }
-        }
     }
 
     /// The end of a turn: the writer takes what is queued.
@@ -202,7 +176,7 @@ impl Journal {
         writer::end_turn(&self.shared, true);
     }
 
-    /// Bytes that wait to become durable.
+    /// Bytes that wait to become durable, without those of checkpoints in more than one part.
     pub fn queued_bytes(&self) -> usize {
         self.shared.queue.lock().bytes_queued()
     }
@@ -265,6 +239,23 @@ impl Journal {
         if is_news {
             self.shared.ask(|errands| errands.reclaim = true);
         }
+    }
+
+    /// Whether a checkpoint of the group is appended and not durable yet. Cheap, and allowed whatever lock is held, an
+    /// [`Appender`] included.
+    pub fn is_checkpoint_under_way(&self, group: GroupId) -> bool {
+        let directory = self.shared.directory.read();
+        directory.group(group).is_some_and(|group| group.known_checkpoints().is_under_way)
+    }
+
+    /// Whether parts of a checkpoint of the group wait for their turn to be queued: see [`Appender::checkpoint`].
+    pub fn is_feeding(&self, group: GroupId) -> bool {
+        self.shared.queue.lock().unfed.iter().any(|unfed| unfed.group == group)
+    }
+
+    /// Bytes of checkpoints, of all groups, that wait for their turn to be queued.
+    pub fn unfed_bytes(&self) -> usize {
+        self.shared.queue.lock().unfed.iter().map(|unfed| unfed.parts.bytes_left()).sum()
     }
 
     /// What a start would read of each group beside its checkpoint, the most first.
@@ -409,32 +400,21 @@ impl Appender<'_> {
     }
 
     /// Writes the group's state up to `index`, in parts. It counts once all of it is durable.
-    pub fn checkpoint(&mut self, group: GroupId, index: u64, term: u64, body: &[u8]) {
-        self.checkpoint_pieces(group, index, term, &[body]);
-    }
-
-    /// Like `checkpoint`, for a body in pieces.
-    pub fn checkpoint_pieces(&mut self, group: GroupId, index: u64, term: u64, body: &[&[u8]]) {
+    ///
+    /// A body of one part is queued like any record. A larger one waits beside the queue, and its parts are queued a few at
+    /// a time, behind what others append meanwhile; on a disk that gets full before the last one has a place, the checkpoint
+    /// is dropped. So is one that waits so when the group's next one is appended.
+    pub fn checkpoint(&mut self, group: GroupId, index: u64, term: u64, body: Bytes) {
         let number = self.queue.next_control;
         self.queue.next_control += 1;
         if let Some(group) = self.shared.directory.write().group_unless_removed(group) {
             group.checkpoint_begun = number;
         }
-        checkpoint::encode_parts(body, CHECKPOINT_PART_BYTES, &mut |head, pieces| {
-            let payload = head.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
-            let header = RecordHeader {
-                index,
-                term,
-                sequence: number,
-                ..RecordHeader::of_payload(group, RecordKind::Checkpoint, payload)
-            };
-            let mut parts = vec![head];
-            parts.extend(pieces);
-            self.queue.record(&header, &parts);
-        });
+        let parts = Parts::new(body, self.shared.options.checkpoint_part_bytes);
+        self.shared.take_in(&mut self.queue, Unfed { group, index, term, number, parts });
     }
 
-    /// Bytes that wait, these records included.
+    /// Bytes that wait, these records included, without those of checkpoints in more than one part.
     pub fn queued_bytes(&self) -> usize {
         self.queue.bytes_queued()
     }

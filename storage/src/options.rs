@@ -47,6 +47,13 @@ pub struct JournalOptions {
     /// Bytes of all groups since their last checkpoints, which a start reads: above this, those with the most are asked for
     /// one.
     pub replay_bytes_max: u64,
+    /// Bytes that all tables together take that find subjects in sealed segments. Without room for one its segment's subjects
+    /// are compared one by one.
+    pub subject_table_bytes_max: usize,
+    /// Bytes that all filters together take that tell which sealed segments do not have a subject.
+    pub subject_filter_bytes_max: usize,
+    /// Bytes of a checkpoint's body in one record, 1 at least.
+    pub checkpoint_part_bytes: usize,
     /// No threads: [`crate::Journal::drive`] does all work on the caller's thread. For simulations.
     pub manual: bool,
 }
@@ -75,6 +82,10 @@ impl Default for JournalOptions {
             checkpoint_bytes: 64 * 1024 * 1024,
             // A quarter of a second, about.
             replay_bytes_max: 256 * 1024 * 1024,
+            subject_table_bytes_max: 64 * 1024 * 1024,
+            // Of fifty million subjects, counted anew in each segment.
+            subject_filter_bytes_max: 64 * 1024 * 1024,
+            checkpoint_part_bytes: 1024 * 1024,
             manual: false,
         }
     }

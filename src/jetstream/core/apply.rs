@@ -5,6 +5,7 @@ use headwater_raft::EntryKind;
 use headwater_storage::{Location, RecordKind, RecordRef};
 
 use super::{Cause, Core, StoredMessage, subjects};
+use crate::jetstream::checkpoint::is_last_part;
 use crate::jetstream::group_log::raft_kind;
 use crate::jetstream::stream::{Control, MESSAGE_OF_BATCH, MessageEntry, Outcome};
 use crate::jetstream::workers::Job;
@@ -31,7 +32,7 @@ impl Core {
         for (_, record) in records {
             let header = &record.header;
             match header.kind {
-                RecordKind::Checkpoint => self.checkpoint_durable(&record),
+                RecordKind::Checkpoint if is_last_part(record.payload()) => self.checkpoint_durable(header.index),
                 RecordKind::Message | RecordKind::Entry
                     if committed.as_ref().is_some_and(|range| range.contains(&header.index)) =>
                 {
@@ -210,7 +211,7 @@ impl Core {
             }
         } else {
             self.releases.note(&self.effects);
-            if self.releases.has_erasures() && self.checkpoints_begun == 0 {
+            if self.releases.has_erasures() && !self.shared.journal.is_checkpoint_under_way(self.log.id()) {
                 self.shared.queue(Job::checkpoint(self.log.id()));
             }
         }

@@ -1,7 +1,7 @@
 //! Checkpoints of the stream: what is made for the journal to write, and what may go once it is durable.
 
 use bytes::Bytes;
-use headwater_storage::{Health, RecordRef, SequenceSet};
+use headwater_storage::{Health, SequenceSet};
 
 use super::Core;
 use crate::jetstream::checkpoint;
@@ -21,14 +21,11 @@ impl Core {
         }
     }
 
-    /// A part of a checkpoint is durable; with the last one, what the checkpoint covers may go.
-    pub(super) fn checkpoint_durable(&mut self, record: &RecordRef<'_>) {
-        if !is_last_part(record.payload()) {
-            return;
-        }
-        self.log.compact(record.header.index);
-        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
-        if self.checkpoints_begun > 0 {
+    /// A checkpoint of everything up to `index` is durable: what it covers may go.
+    pub(super) fn checkpoint_durable(&mut self, index: u64) {
+        self.log.compact(index);
+        if index < self.checkpoint_index {
+            // It does not have all that was removed before the last one was begun.
             return;
         }
         let released = self.releases.checkpoint_durable();
@@ -79,14 +76,9 @@ impl Core {
         }
     }
 
-    /// The checkpoint just made could not be written; the next one covers what it would have.
-    pub fn checkpoint_refused(&mut self) {
-        self.checkpoints_begun = self.checkpoints_begun.saturating_sub(1);
-    }
-
     /// A checkpoint of everything that the log up to `applied` made: index, term, body. It may be asked for again though
     /// nothing happened since: the journal keeps two, for one may be damaged.
-    /// It must be written at once, since what was removed up to here is released when it is durable.
+    /// What was removed up to here is released when it is durable. If it never is, the next one has that, too.
     pub fn checkpoint(&mut self) -> Option<(u64, u64, Bytes)> {
         if self.closed || self.failed {
             // What was not applied as it should be must not become what the next start begins with.
@@ -101,15 +93,34 @@ impl Core {
         let (machine, consumers) = (&self.machine, &self.consumers);
         let body = checkpoint::encode(machine, consumers, self.log.time(), &erasures, self.definition());
         self.releases.checkpoint_begun();
-        self.checkpoints_begun += 1;
+        self.checkpoint_index = index;
         Some((index, term, self.log.wrap_checkpoint(body)))
     }
 }
 
-/// A checkpoint comes in parts: `part u32 | parts u32 | bytes`.
-fn is_last_part(payload: &[u8]) -> bool {
-    let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
-    let part = payload.get(..4).and_then(number);
-    let parts = payload.get(4..8).and_then(number);
-    part.zip(parts).is_some_and(|(part, parts)| part.saturating_add(1) >= parts)
+#[cfg(test)]
+mod tests {
+    use headwater_storage::SimIo;
+
+    use crate::jetstream::proofs::node_rig::Rig;
+
+    /// Two were begun, and the second one never written. The first one does not have what was removed between them: what a
+    /// start applies again would not have been there to be read.
+    #[test]
+    fn a_checkpoint_releases_nothing_that_a_later_one_was_begun_with() {
+        let mut rig = Rig::start(&SimIo::new());
+        rig.create_stream("");
+        (0..3).for_each(|_| assert!(rig.store("s.a", b"one") > 0));
+        let mut begin = |sequence: u64| {
+            rig.grant("STREAM.MSG.DELETE.S", &format!(r#"{{"seq":{sequence},"no_erase":true}}"#));
+            rig.stream().lock().checkpoint().map(|(index, ..)| index).unwrap()
+        };
+        let (first, second) = (begin(1), begin(2));
+        assert!(first < second);
+        let stream = rig.stream();
+        let mut core = stream.lock();
+        core.checkpoint_durable(first);
+        let kept = core.releases.checkpoint_durable();
+        assert_eq!(kept.sequences.iter().collect::<Vec<_>>(), [1, 2]);
+    }
 }

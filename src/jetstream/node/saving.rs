@@ -24,6 +24,8 @@ impl Node {
             META_GROUP => self.meta.lock().uncovered() > 1,
             _ => unsaved.bytes >= SAVED_BYTES_MIN || !unsaved.has_checkpoint,
         };
+        // What is being written need not be written again.
+        self.wait_for_room(deadline);
         let unsaved: Vec<Unsaved> = self.shared.journal.unsaved().into_iter().filter(wants).collect();
         let left = unsaved.iter().position(|unsaved| !self.save_group(unsaved.group, deadline));
         if let Some(saved) = left {
@@ -33,11 +35,17 @@ impl Node {
 
     /// False when there is no time or no room for more.
     fn save_group(&self, group: GroupId, deadline: Instant) -> bool {
-        let is_late = || Instant::now() >= deadline;
-        while self.shared.journal.queued_bytes() > QUEUE_BYTES_LOW && !is_late() {
-            self.shared.journal.wake();
+        self.wait_for_room(deadline);
+        Instant::now() < deadline && self.checkpoint(group)
+    }
+
+    /// Until nearly nothing is left in the journal's queue and of the checkpoints beside it, or it is too late.
+    fn wait_for_room(&self, deadline: Instant) {
+        let journal = &self.shared.journal;
+        let bytes = || journal.queued_bytes() + journal.unfed_bytes();
+        while bytes() > QUEUE_BYTES_LOW && Instant::now() < deadline {
+            journal.wake();
             std::thread::sleep(QUEUE_PAUSE);
         }
-        !is_late() && self.checkpoint(group)
     }
 }

@@ -15,7 +15,7 @@ mod filters;
 mod formats;
 mod inspection;
 mod leader;
-mod node_rig;
+pub mod node_rig;
 mod power_cuts;
 mod pressure;
 mod refusals;

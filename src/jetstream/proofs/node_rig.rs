@@ -68,12 +68,13 @@ pub enum Published {
     Refused { err_code: u64 },
 }
 
-/// Small segments and frequent checkpoints; no threads.
+/// Small segments and frequent checkpoints of many parts; no threads.
 pub fn options() -> JournalOptions {
     JournalOptions {
         segment_bytes: Some(64 * 1024),
         first_segment_bytes: 64 * 1024,
         checkpoint_bytes: 24 * 1024,
+        checkpoint_part_bytes: 512,
         scrub_bytes_per_second: 0,
         manual: true,
         ..JournalOptions::default()

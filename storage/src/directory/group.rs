@@ -36,6 +36,9 @@ pub(crate) struct CheckpointRef {
     pub(crate) index: u64,
     pub(crate) term: u64,
     pub(crate) parts: Vec<Option<ControlRef>>,
+    /// What the group had written since the checkpoint before when the first part became durable. What it wrote behind that
+    /// part is not covered.
+    bytes_before: u64,
 }
 
 impl CheckpointRef {
@@ -59,6 +62,8 @@ pub(crate) struct Checkpoints {
     pub(crate) latest: u64,
     /// A later one is appended and not durable yet.
     pub(crate) is_under_way: bool,
+    /// The latest one has more than one part.
+    pub(crate) is_large: bool,
 }
 
 /// More parts than any checkpoint has: a bound against damaged numbers.
@@ -88,6 +93,8 @@ pub(crate) struct GroupDirectory {
     pub(crate) bytes_since_checkpoint: u64,
     /// Number of the last checkpoint that was appended since the start, 0 when none was.
     pub(crate) checkpoint_begun: u64,
+    /// Number of the last one that will never be complete, though it was begun; 0 for none.
+    checkpoint_dropped: u64,
     /// One with a higher number than this is wanted.
     checkpoint_wanted: Option<u64>,
     /// Entries were replaced at some time: an entry may be found at more than one place.
@@ -320,7 +327,15 @@ impl GroupDirectory {
     /// What there is of its checkpoints.
     pub(crate) fn known_checkpoints(&self) -> Checkpoints {
         let latest = self.checkpoint().map_or(0, |checkpoint| checkpoint.number);
-        Checkpoints { latest, is_under_way: self.checkpoint_begun > latest }
+        let is_under_way = self.checkpoint_begun > latest.max(self.checkpoint_dropped);
+        let is_large = self.checkpoint().is_some_and(|checkpoint| checkpoint.parts.len() > 1);
+        Checkpoints { latest, is_under_way, is_large }
+    }
+
+    /// No more parts of a checkpoint come: those that are there are not kept.
+    pub(crate) fn drop_checkpoint(&mut self, number: u64) {
+        self.checkpoint_dropped = number;
+        self.checkpoints.retain(|checkpoint| checkpoint.number != number);
     }
 
     /// The records of the latest complete checkpoint.
@@ -359,12 +374,13 @@ impl GroupDirectory {
     /// Enters a durable part of a checkpoint. When that completes it, all go that are older than the one before.
     pub(crate) fn add_checkpoint_part(&mut self, part: ControlRef, keep_older: bool) {
         let FooterControl { number, index, term, part: at, parts, .. } = part.control;
-        if parts == 0 || parts > PARTS_MAX || at >= parts {
+        if parts == 0 || parts > PARTS_MAX || at >= parts || number == self.checkpoint_dropped {
             return;
         }
         let place = self.checkpoints.partition_point(|checkpoint| checkpoint.number < number);
         if self.checkpoints.get(place).is_none_or(|checkpoint| checkpoint.number != number) {
-            let empty = CheckpointRef { number, index, term, parts: vec![None; parts as usize] };
+            let bytes_before = self.bytes_since_checkpoint;
+            let empty = CheckpointRef { number, index, term, parts: vec![None; parts as usize], bytes_before };
             self.checkpoints.insert(place, empty);
         }
         let checkpoint = &mut self.checkpoints[place];
@@ -377,7 +393,8 @@ impl GroupDirectory {
         }
         // One that was moved covers no more than before.
         if !was_complete && self.checkpoint().is_some_and(|latest| latest.number == number) {
-            self.bytes_since_checkpoint = 0;
+            let bytes_before = self.checkpoints[place].bytes_before;
+            self.bytes_since_checkpoint = self.bytes_since_checkpoint.saturating_sub(bytes_before);
             self.checkpoint_wanted = self.checkpoint_wanted.filter(|after| number <= *after);
         }
         if !keep_older {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::subject_filter::SubjectFilter;
 use super::table::{find, find_from, number_at};
 use crate::format::footer::{FooterGroup, Section};
 use crate::segment::Segment;
@@ -27,6 +28,9 @@ pub(crate) struct SealedSpan {
     released: Mutex<SequenceSet>,
     /// Live messages when so many sequences were released: counting a table with gaps takes long.
     counted: Mutex<Option<(u64, u64)>>,
+    subject_filter: OnceLock<SubjectFilter>,
+    /// How often its subjects were looked through one by one.
+    subject_scans: AtomicU32,
 }
 
 impl SealedSpan {
@@ -41,6 +45,8 @@ impl SealedSpan {
             is_lost: AtomicBool::new(false),
             released: Mutex::new(SequenceSet::new()),
             counted: Mutex::new(None),
+            subject_filter: OnceLock::new(),
+            subject_scans: AtomicU32::new(0),
         }
     }
 
@@ -66,6 +72,20 @@ impl SealedSpan {
 
     pub(crate) fn set_section_anew(&self, section: Section) -> &Section {
         self.section_anew.get_or_init(|| section)
+    }
+
+    /// What tells subjects that it does not have, once somebody has made it.
+    pub(crate) fn subject_filter(&self) -> Option<&SubjectFilter> {
+        self.subject_filter.get()
+    }
+
+    pub(crate) fn set_subject_filter(&self, filter: SubjectFilter) -> &SubjectFilter {
+        self.subject_filter.get_or_init(|| filter)
+    }
+
+    /// Its subjects are about to be looked through: how often they were before.
+    pub(crate) fn count_subject_scan(&self) -> u32 {
+        self.subject_scans.fetch_add(1, Ordering::Relaxed)
     }
 
     /// True when it is known that there is nothing to make tables from.

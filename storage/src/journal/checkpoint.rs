@@ -4,34 +4,47 @@ use bytes::{Bytes, BytesMut};
 
 use crate::directory::PART_HEAD_BYTES;
 
-/// Receives a part's head and its pieces.
-pub(crate) type EmitPart<'e> = &'e mut dyn FnMut(&[u8], &[&[u8]]);
+/// Splits a body into parts: gives each one's head and bytes. An empty body is one empty part.
+pub(crate) struct Parts {
+    body: Bytes,
+    part_bytes: usize,
+    next: usize,
+    total: usize,
+}
 
-/// Splits a body into parts and hands each one's head and pieces to `emit`. An empty body is one empty part.
-pub(crate) fn encode_parts(body: &[&[u8]], part_bytes: usize, emit: EmitPart<'_>) {
-    let total: usize = body.iter().map(|piece| piece.len()).sum();
-    let parts = total.div_ceil(part_bytes).max(1);
-    let mut pieces = body.iter();
-    let mut rest: &[u8] = &[];
-    for part in 0..parts {
-        let mut wanted = part_bytes.min(total - part * part_bytes);
-        let mut taken = Vec::new();
-        while wanted > 0 {
-            if rest.is_empty() {
-                match pieces.next() {
-                    Some(piece) => rest = piece,
-                    None => break,
-                }
-            }
-            let (now, later) = rest.split_at(wanted.min(rest.len()));
-            taken.push(now);
-            wanted -= now.len();
-            rest = later;
+impl Parts {
+    pub(crate) fn new(body: Bytes, part_bytes: usize) -> Self {
+        let total = body.len().div_ceil(part_bytes).max(1);
+        Self { body, part_bytes, next: 0, total }
+    }
+
+    /// How many parts the body has.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.next == self.total
+    }
+
+    /// Bytes of the body that no part has had yet.
+    pub(crate) fn bytes_left(&self) -> usize {
+        self.body.len()
+    }
+}
+
+impl Iterator for Parts {
+    type Item = ([u8; PART_HEAD_BYTES], Bytes);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_done() {
+            return None;
         }
         let mut head = [0; PART_HEAD_BYTES];
-        head[..4].copy_from_slice(&(part as u32).to_le_bytes());
-        head[4..].copy_from_slice(&(parts as u32).to_le_bytes());
-        emit(&head, &taken);
+        head[..4].copy_from_slice(&(self.next as u32).to_le_bytes());
+        head[4..].copy_from_slice(&(self.total as u32).to_le_bytes());
+        self.next += 1;
+        Some((head, self.body.split_to(self.part_bytes.min(self.body.len()))))
     }
 }
 
@@ -55,11 +68,9 @@ mod tests {
     fn a_body_is_put_together_again() {
         for length in [0, 1, 9, 10, 11, 35] {
             let body: Vec<u8> = (0..length).collect();
-            let (left, right) = body.split_at(body.len() / 3);
-            let mut parts = Vec::new();
-            encode_parts(&[left, right], 10, &mut |head, pieces| {
-                parts.push(Bytes::from([&[head], pieces].concat().concat()));
-            });
+            let parts = Parts::new(Bytes::from(body.clone()), 10);
+            assert_eq!(parts.total(), usize::from(length).div_ceil(10).max(1));
+            let parts: Vec<Bytes> = parts.map(|(head, part)| Bytes::from([&head, &part[..]].concat())).collect();
             assert_eq!(parts.len(), usize::from(length).div_ceil(10).max(1));
             assert_eq!(join_parts(&parts).unwrap(), body);
         }

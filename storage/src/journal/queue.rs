@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::feed::Unfed;
 use super::records::Records;
 use super::writer::Writer;
 use crate::aligned::{AlignedBuffer, BufferPool};
@@ -35,6 +36,8 @@ pub(crate) struct ClosedBatch {
     pub(crate) base: u32,
     pub(crate) number: u64,
     pub(crate) flags: u32,
+    /// It holds parts of a checkpoint that is fed.
+    pub(crate) is_fed: bool,
     /// For a segment's first batch: the segment before and where its data ends.
     pub(crate) previous: (u32, u32),
 }
@@ -75,8 +78,14 @@ pub(crate) struct Queue {
     length: usize,
     limit: usize,
     record_count: u32,
-    /// Bytes closed or in flight.
-    pub(crate) bytes_waiting: usize,
+    /// Bytes closed or in flight, but for those that are fed.
+    bytes_waiting: usize,
+    /// Checkpoints with parts that are not queued yet; those of the first one come next.
+    pub(crate) unfed: VecDeque<Unfed>,
+    /// Bytes of such parts, closed or in flight.
+    bytes_fed: usize,
+    /// What is being encoded is fed.
+    feeds: bool,
     /// A segment prepared in advance: its number and capacity.
     pub(crate) next: Option<(u32, u32)>,
     pub(crate) next_number: u32,
@@ -121,6 +130,9 @@ impl Queue {
             limit: 0,
             record_count: 0,
             bytes_waiting: 0,
+            unfed: VecDeque::new(),
+            bytes_fed: 0,
+            feeds: false,
             next: None,
             next_number: 1,
             requested: Vec::new(),
@@ -139,7 +151,7 @@ impl Queue {
         }
     }
 
-    /// Bytes that wait to become durable.
+    /// Bytes that wait to become durable, but for those that are fed.
     pub(crate) fn bytes_queued(&self) -> usize {
         self.bytes_waiting + if self.record_count > 0 { self.length } else { 0 }
     }
@@ -149,9 +161,10 @@ impl Queue {
         if self.record_count > 0 { self.length } else { 0 }
     }
 
-    /// True when only one batch waits, and it is this small.
+    /// True when only one batch waits, no checkpoint does, and the batch is this small.
     pub(crate) fn gathers_at_most(&self, records: u32, bytes: usize) -> bool {
-        self.closed.is_empty() && self.record_count <= records && self.bytes_gathered() <= bytes
+        let is_alone = self.closed.is_empty() && self.unfed.is_empty();
+        is_alone && self.record_count <= records && self.bytes_gathered() <= bytes
     }
 
     /// True when nobody writes, and the writer's thread waits to be notified.
@@ -159,9 +172,41 @@ impl Queue {
         self.writer_sleeps && self.writer.is_some()
     }
 
-    /// True when nothing waits to be taken.
+    /// True when nothing waits to be taken or fed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.record_count == 0 && self.closed.is_empty()
+        self.record_count == 0 && self.closed.is_empty() && self.unfed.is_empty()
+    }
+
+    /// True when parts wait for the writer already.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.bytes_fed > 0
+    }
+
+    /// Queues parts of the first checkpoint that waits for that, with as many bytes if there are so many, and one part at
+    /// least. They get batches of their own.
+    pub(crate) fn feed(&mut self, bytes: usize) {
+        self.close_gathering(0);
+        self.feeds = true;
+        while let Some((header, head, part)) = self.unfed.front_mut().and_then(Unfed::next) {
+            self.record(&header, &[&head, &part]);
+            if self.bytes_fed + self.bytes_gathered() >= bytes {
+                break;
+            }
+        }
+        self.close_gathering(0);
+        self.feeds = false;
+        if self.unfed.front().is_some_and(|unfed| unfed.parts.is_done()) {
+            self.unfed.pop_front();
+        }
+    }
+
+    /// A batch that was taken is durable.
+    pub(crate) fn batch_done(&mut self, bytes: usize, is_fed: bool) {
+        if is_fed {
+            self.bytes_fed -= bytes;
+        } else {
+            self.bytes_waiting -= bytes;
+        }
     }
 
     /// Bytes that the current segment still takes.
@@ -310,11 +355,16 @@ impl Queue {
             base: placement.position,
             number: placement.batch_number,
             flags,
+            is_fed: self.feeds,
             previous: if placement.batch_number == 1 { placement.previous } else { (0, 0) },
         });
         placement.data_end = placement.position + length as u32;
         placement.position += padded as u32;
-        self.bytes_waiting += padded;
+        if self.feeds {
+            self.bytes_fed += padded;
+        } else {
+            self.bytes_waiting += padded;
+        }
     }
 
     /// The next batch to write, if there is any; `all` takes what is still gathering too.

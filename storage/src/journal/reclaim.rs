@@ -222,9 +222,10 @@ impl Reclaim {
             self.compaction = Some(Compaction::new(victims));
         }
         let due = {
+            let is_feeding = !shared.queue.lock().unfed.is_empty();
             let directory = shared.directory.read();
             let known = |group| directory.group(group).map(GroupDirectory::known_checkpoints);
-            self.requests.take(Instant::now(), shared.options.manual, known)
+            self.requests.take(Instant::now(), shared.options.manual, is_feeding, known)
         };
         for group in due {
             shared.sink().checkpoint_wanted(group);

@@ -37,16 +37,21 @@ impl Requests {
         self.wanted.insert(group);
     }
 
-    /// Ends a pass: the groups that are to be asked now. Without a clock every pass asks.
+    /// Ends a pass: the groups that are to be asked now. Without a clock every pass asks. One with a large checkpoint waits
+    /// until no other such is being fed, for each of them takes memory until it is.
     pub(crate) fn take(
         &mut self,
         now: Instant,
         manual: bool,
+        mut is_feeding: bool,
         known: impl Fn(GroupId) -> Option<Checkpoints>,
     ) -> Vec<GroupId> {
         let wanted = std::mem::take(&mut self.wanted);
         let due = wanted.iter().copied().filter(|group| {
-            let Some(Checkpoints { latest, is_under_way: false }) = known(*group) else { return false };
+            let Some(Checkpoints { latest, is_under_way: false, is_large }) = known(*group) else { return false };
+            if is_large && is_feeding {
+                return false;
+            }
             let pause = match self.asked.get(group) {
                 Some(asked) => {
                     let in_vain = asked.latest == latest;
@@ -59,6 +64,7 @@ impl Requests {
                 None => PAUSE_MIN,
             };
             self.asked.insert(*group, Asked { at: now, pause, latest });
+            is_feeding |= is_large;
             true
         });
         let due = due.collect();
@@ -139,13 +145,13 @@ mod tests {
     /// A pass in which the group is wanted, so many seconds after the start.
     fn pass(requests: &mut Requests, start: Instant, seconds: u64, known: Checkpoints) -> bool {
         requests.want(GROUP);
-        !requests.take(start + Duration::from_secs(seconds), false, |_| Some(known)).is_empty()
+        !requests.take(start + Duration::from_secs(seconds), false, false, |_| Some(known)).is_empty()
     }
 
     #[test]
     fn a_group_that_does_not_answer_is_asked_after_longer_and_longer_pauses() {
         let (mut requests, start) = (Requests::default(), Instant::now());
-        let known = Checkpoints { latest: 3, is_under_way: false };
+        let known = Checkpoints { latest: 3, is_under_way: false, is_large: false };
         let asked: Vec<u64> = (0..130).filter(|second| pass(&mut requests, start, *second, known)).collect();
         assert_eq!(asked, [0, 1, 3, 7, 15, 31, 61, 91, 121]);
     }
@@ -153,7 +159,7 @@ mod tests {
     #[test]
     fn a_group_that_answered_is_asked_as_if_for_the_first_time() {
         let (mut requests, start) = (Requests::default(), Instant::now());
-        let known = |latest| Checkpoints { latest, is_under_way: false };
+        let known = |latest| Checkpoints { latest, is_under_way: false, is_large: false };
         let asked: Vec<u64> = (0..10).filter(|second| pass(&mut requests, start, *second, known(3))).collect();
         assert_eq!(asked, [0, 1, 3, 7]);
         let asked: Vec<u64> =
@@ -164,10 +170,25 @@ mod tests {
     #[test]
     fn nobody_is_asked_for_what_is_being_written() {
         let (mut requests, start) = (Requests::default(), Instant::now());
-        let known = Checkpoints { latest: 3, is_under_way: true };
+        let known = Checkpoints { latest: 3, is_under_way: true, is_large: false };
         assert!((0..130).all(|second| !pass(&mut requests, start, second, known)));
         requests.want(GROUP);
-        assert_eq!(requests.take(start, false, |_| None), [], "nor for a group that is gone");
+        assert_eq!(requests.take(start, false, false, |_| None), [], "nor for a group that is gone");
+    }
+
+    #[test]
+    fn large_checkpoints_are_asked_for_one_after_the_other() {
+        let (mut requests, start) = (Requests::default(), Instant::now());
+        let mut asked = |second: u64, is_feeding: bool| -> Vec<u64> {
+            (1..=4).for_each(|group| requests.want(GroupId(group)));
+            let known = |group: GroupId| {
+                Some(Checkpoints { latest: second, is_under_way: false, is_large: group.0.is_multiple_of(2) })
+            };
+            let due = requests.take(start + Duration::from_secs(second), false, is_feeding, known);
+            due.into_iter().map(|group| group.0).collect()
+        };
+        assert_eq!(asked(1, true), [1, 3]);
+        assert_eq!(asked(2, false), [1, 2, 3], "the other one waits for that");
     }
 
     #[test]
@@ -219,7 +240,7 @@ mod tests {
     fn what_is_wanted_no_more_is_forgotten() {
         let (mut requests, start) = (Requests::default(), Instant::now());
         assert!(pass(&mut requests, start, 0, Checkpoints::default()));
-        requests.take(start + PAUSE_MIN, false, |_| Some(Checkpoints::default()));
+        requests.take(start + PAUSE_MIN, false, false, |_| Some(Checkpoints::default()));
         assert!(requests.asked.is_empty());
     }
 }

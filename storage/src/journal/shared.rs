@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{error, warn};
 
+use super::AppendClass;
 use super::ahead::Ahead;
 use super::completion::{Completion, Failure};
 use super::maintenance::Maintenance;
@@ -18,6 +19,7 @@ use super::pool::Pool;
 use super::queue::{Queue, QueueState};
 use super::records::Records;
 use super::sink::{DurableSink, IgnoringSink};
+use super::space::SPARES_MIN;
 use super::subject_numbers::SubjectNumbers;
 use super::tail::Tail;
 use crate::aligned::BufferPool;
@@ -144,6 +146,7 @@ impl Shared {
             groups.extend(queue.records().map(|(_, record)| record.header.group));
             queue.state = QueueState::Poisoned(error.clone());
             queue.closed.clear();
+            queue.unfed.clear();
             self.writer_wake.notify_all();
         }
         groups.sort();
@@ -191,6 +194,39 @@ impl Shared {
         let missing = spares.saturating_sub(self.pool.lock().count()) as u64;
         let wanted = missing * u64::from(self.segment_bytes);
         wanted == 0 || self.io.free_bytes(&self.path).is_none_or(|free| free >= wanted)
+    }
+
+    /// Whether there is no place for what is to be appended, or may be none.
+    pub(crate) fn lacks_room(&self, queue: &Queue, class: AppendClass, bytes: usize) -> bool {
+        (queue.full || self.is_in_doubt(queue)) && !self.has_room(queue, class, bytes)
+    }
+
+    /// True near the end of a segment on a disk that is nearly full, before maintenance has come to ask it for the next one:
+    /// what is let in then could wait for a place for ever, or take it from the reserve.
+    fn is_in_doubt(&self, queue: &Queue) -> bool {
+        let is_near_end = queue.segment_remaining() <= queue.placement.capacity / 4;
+        is_near_end && queue.next.is_none() && !self.has_room_for(SPARES_MIN)
+    }
+
+    /// On a full disk, messages may use three quarters of the segment that was the present one by then. The rest, and the
+    /// [`RESERVE`](super::space::RESERVE), is for what frees space. Progress leaves the last half segment and one more to
+    /// control records: enough for the checkpoints that give the others back, and for a start, which begins a segment of its
+    /// own.
+    fn has_room(&self, queue: &Queue, class: AppendClass, bytes: usize) -> bool {
+        let (remaining, capacity) = (queue.segment_remaining(), queue.placement.capacity);
+        let spares = self.pool.lock().count() + usize::from(queue.next.is_some());
+        match class {
+            AppendClass::Message => !queue.is_in_reserve() && remaining > capacity / 4,
+            AppendClass::Progress => {
+                let has_last = spares == 1 || !queue.is_in_reserve();
+                spares > 1 || (has_last && remaining > capacity / 2)
+            }
+            AppendClass::Control | AppendClass::Admitted => {
+                // Not to the last byte: a record does not go on in the next segment.
+                let in_spares = spares * (self.segment_bytes as usize / 4 * 3);
+                in_spares + remaining as usize > capacity as usize / 16 + bytes
+            }
+        }
     }
 
     /// Takes "no space left" for an outcome.

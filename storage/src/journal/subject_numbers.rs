@@ -1,15 +1,19 @@
 //! HOT PATH: no log above trace.
 //!
 //! Finds the next message of one subject by the tables of the segments alone: no record is read, and a segment without the
-//! subject costs one look-up.
+//! subject costs one look at a filter.
 //!
-//! A footer lists subjects in order of appearance. Which number a subject has there is looked up in a hash table that is made
-//! when first needed and kept as long as there is room.
+//! A footer lists subjects in order of appearance. Which number a subject has there is looked up in a hash table. Filters and
+//! hash tables are made once going through the list has taken as long as making them would, and only one for each look-up:
+//! whoever looks holds a stream's lock. A table is kept for as long as it is used; when there is no room for another one the
+//! list is gone through. So however many segments a look-up goes over, none is made only to be dropped.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -20,31 +24,38 @@ use super::read::{LOOKUPS_MAX, Unread};
 use super::shared::Shared;
 use crate::directory::live::LiveSpan;
 use crate::directory::sealed::SealedSpan;
+use crate::directory::subject_filter::SubjectFilter;
 use crate::directory::table::{Run, find_from, number_at};
 use crate::error::ReadError;
 use crate::format::footer::{Section, find_equal};
 use crate::format::record::GroupId;
+use crate::options::JournalOptions;
 
-/// What all hash tables together may take.
-const TABLE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Fewer subjects are compared one by one.
 const FEW_SUBJECTS: usize = 32;
 /// So many sealed segments are looked at before the directory is asked again.
 const SPANS_AT_ONCE: usize = 8;
+/// A filter takes as long to make as so many scans, about, and so does a table after that.
+const SCANS_PER_FILTER: u32 = 16;
+const SCANS_PER_TABLE: u32 = 48;
+/// After so many look-ups without it a table makes room for another one.
+const IDLE_LOOKUPS: u64 = 4096;
 
 /// The numbers of subjects in footers, as hash tables.
-#[derive(Default)]
 pub(crate) struct SubjectNumbers {
     tables: Mutex<Tables>,
+    /// What filters take.
+    filter_bytes: Arc<AtomicUsize>,
+    filter_bytes_max: usize,
     /// Clients choose subjects, so the seed must be random.
     hasher: RandomState,
 }
 
-#[derive(Default)]
 struct Tables {
     /// By segment and group. Segment numbers are never used twice.
     by_span: HashMap<(u32, GroupId), Table, RandomState>,
     bytes: usize,
+    bytes_max: usize,
     uses: u64,
 }
 
@@ -53,20 +64,72 @@ struct Table {
     used: u64,
 }
 
+/// A subject that is looked for in one segment after the other.
+struct Sought<'s> {
+    subject: &'s [u8],
+    hash: u64,
+    /// A filter or a table may be made on the way.
+    may_make: Cell<bool>,
+}
+
 impl SubjectNumbers {
+    pub(crate) fn new(options: &JournalOptions) -> Self {
+        let bytes_max = options.subject_table_bytes_max;
+        Self {
+            tables: Mutex::new(Tables { by_span: HashMap::default(), bytes: 0, bytes_max, uses: 0 }),
+            filter_bytes: Arc::default(),
+            filter_bytes_max: options.subject_filter_bytes_max,
+            hasher: RandomState::default(),
+        }
+    }
+
+    fn seek<'s>(&self, subject: &'s [u8]) -> Sought<'s> {
+        Sought { subject, hash: self.hasher.hash_one(subject), may_make: Cell::new(true) }
+    }
+
     /// The number of a subject in a span's section.
-    fn find(&self, span: &SealedSpan, section: &Section, subject: &[u8]) -> Option<u32> {
+    fn find(&self, span: &SealedSpan, section: &Section, sought: &Sought<'_>) -> Option<u32> {
         if section.subject_count() <= FEW_SUBJECTS {
-            return find_among(section, subject);
+            return find_among(section, sought.subject);
+        }
+        let is_ruled_out = |filter: &SubjectFilter| !filter.may_have(sought.hash);
+        if span.subject_filter().is_some_and(is_ruled_out) {
+            return None;
         }
         let key = (span.segment.number, span.numbers.group);
-        let known = self.tables.lock().get(key);
-        let numbers = known.unwrap_or_else(|| {
-            let made = Arc::new(self.number_all(section));
-            self.tables.lock().insert(key, made.clone());
-            made
-        });
-        numbers.find(self.hasher.hash_one(subject), |number| text(section, *number) == subject).copied()
+        let in_table = |numbers: &HashTable<u32>| {
+            numbers.find(sought.hash, |number| text(section, *number) == sought.subject).copied()
+        };
+        if let Some(numbers) = self.tables.lock().get(key) {
+            return in_table(&numbers);
+        }
+        let scans = span.count_subject_scan();
+        if scans >= SCANS_PER_FILTER
+            && span.subject_filter().is_none()
+            && sought.may_make.get()
+            && let Some(filter) = self.make_filter(section)
+        {
+            sought.may_make.set(false);
+            if is_ruled_out(span.set_subject_filter(filter)) {
+                return None;
+            }
+        }
+        if scans >= SCANS_PER_TABLE
+            && sought.may_make.get()
+            && self.tables.lock().make_room(table_bytes(section.subject_count()))
+        {
+            sought.may_make.set(false);
+            let numbers = Arc::new(self.number_all(section));
+            self.tables.lock().insert(key, numbers.clone());
+            return in_table(&numbers);
+        }
+        find_among(section, sought.subject)
+    }
+
+    fn make_filter(&self, section: &Section) -> Option<SubjectFilter> {
+        let count = section.subject_count();
+        let hashes = (0..count as u32).map(|number| self.hasher.hash_one(text(section, number)));
+        SubjectFilter::new(count, hashes, &self.filter_bytes, self.filter_bytes_max)
     }
 
     fn number_all(&self, section: &Section) -> HashTable<u32> {
@@ -88,28 +151,31 @@ impl Tables {
         Some(table.numbers.clone())
     }
 
+    /// Whether so many more bytes are allowed, once tables that nobody uses any more are gone.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        if self.bytes + bytes > self.bytes_max {
+            let Self { by_span, uses, .. } = self;
+            by_span.retain(|_, table| table.used + IDLE_LOOKUPS > *uses);
+            self.bytes = self.by_span.values().map(|table| bytes_of(&table.numbers)).sum();
+        }
+        self.bytes + bytes <= self.bytes_max
+    }
+
     fn insert(&mut self, key: (u32, GroupId), numbers: Arc<HashTable<u32>>) {
         self.bytes += bytes_of(&numbers);
         if let Some(before) = self.by_span.insert(key, Table { numbers, used: self.uses }) {
             self.bytes -= bytes_of(&before.numbers);
         }
-        if self.bytes > TABLE_BYTES_MAX {
-            self.drop_older_half();
-        }
-    }
-
-    fn drop_older_half(&mut self) {
-        let mut uses: Vec<u64> = self.by_span.values().map(|table| table.used).collect();
-        let middle = uses.len() / 2;
-        let (_, median, _) = uses.select_nth_unstable(middle);
-        let median = *median;
-        self.by_span.retain(|_, table| table.used > median);
-        self.bytes = self.by_span.values().map(|table| bytes_of(&table.numbers)).sum();
     }
 }
 
 fn bytes_of(numbers: &HashTable<u32>) -> usize {
     numbers.allocation_size() + size_of::<Table>()
+}
+
+/// What a table of so many subjects takes, about: a number and a byte for each place, of which an eighth stays free.
+fn table_bytes(subjects: usize) -> usize {
+    (subjects * 8 / 7).next_power_of_two() * 5 + size_of::<Table>()
 }
 
 fn text(section: &Section, number: u32) -> &[u8] {
@@ -127,7 +193,8 @@ impl Journal {
     /// # Errors
     /// When tables that may name it can not be read, nor made anew.
     pub fn next_of_subject(&self, group: GroupId, from: u64, subject: &[u8]) -> Result<Option<u64>, ReadError> {
-        until_settled(|| self.try_next_of_subject(group, from, subject))
+        let sought = self.shared.subject_numbers.seek(subject);
+        until_settled(|| self.try_next_of_subject(group, from, &sought))
     }
 
     /// The highest sequence at or below `to` of a message on exactly this subject, with the same reservations as
@@ -136,15 +203,16 @@ impl Journal {
     /// # Errors
     /// When tables that may name it can not be read, nor made anew.
     pub fn previous_of_subject(&self, group: GroupId, to: u64, subject: &[u8]) -> Result<Option<u64>, ReadError> {
-        until_settled(|| self.try_previous_of_subject(group, to, subject))
+        let sought = self.shared.subject_numbers.seek(subject);
+        until_settled(|| self.try_previous_of_subject(group, to, &sought))
     }
 
     /// [`Unread::Moved`] when a segment went meanwhile.
-    fn try_previous_of_subject(&self, group: GroupId, to: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
+    fn try_previous_of_subject(&self, group: GroupId, to: u64, sought: &Sought<'_>) -> Result<Option<u64>, Unread> {
         let (mut best, mut spans) = {
             let directory = self.shared.directory.read();
             let Some(group) = directory.group(group) else { return Ok(None) };
-            let best = group.live.iter().filter_map(|span| previous_in_live(span, to, subject)).max();
+            let best = group.live.iter().filter_map(|span| previous_in_live(span, to, sought.subject)).max();
             let reaches = |span: &&Arc<SealedSpan>| span.numbers.first_sequence <= to;
             (best, group.sealed.iter().filter(reaches).cloned().collect::<Vec<_>>())
         };
@@ -153,18 +221,18 @@ impl Journal {
             if best.is_some_and(|best| best >= span.numbers.last_sequence) {
                 break;
             }
-            let found = self.previous_in_sealed(&span, to, subject)?;
+            let found = self.previous_in_sealed(&span, to, sought)?;
             best = best.into_iter().chain(found).max();
         }
         Ok(best)
     }
 
-    fn previous_in_sealed(&self, span: &Arc<SealedSpan>, to: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
+    fn previous_in_sealed(&self, span: &Arc<SealedSpan>, to: u64, sought: &Sought<'_>) -> Result<Option<u64>, Unread> {
         let mut to = to;
         while let Some(found) =
-            self.shared.by_section(span, subject, |section, id| previous_in_section(section, id, to))?
+            self.shared.by_section(span, sought, |section, id| previous_in_section(section, id, to))?
         {
-            if !self.is_doubtful(span, found, subject) {
+            if !self.is_doubtful(span, found, sought.subject) {
                 return Ok(Some(found));
             }
             let Some(below) = found.checked_sub(1) else { break };
@@ -183,11 +251,11 @@ impl Journal {
     }
 
     /// [`Unread::Moved`] when a segment came or went meanwhile.
-    fn try_next_of_subject(&self, group: GroupId, from: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
+    fn try_next_of_subject(&self, group: GroupId, from: u64, sought: &Sought<'_>) -> Result<Option<u64>, Unread> {
         let (mut best, arrangement, mut spans, mut passed) = {
             let directory = self.shared.directory.read();
             let Some(group) = directory.group(group) else { return Ok(None) };
-            let best = group.live.iter().filter_map(|span| next_in_live(span, from, subject)).min();
+            let best = group.live.iter().filter_map(|span| next_in_live(span, from, sought.subject)).min();
             let mut passed = 0;
             let spans = group.sealed_reaching(from, &mut passed, SPANS_AT_ONCE);
             (best, group.arrangement, spans, passed)
@@ -197,7 +265,7 @@ impl Journal {
                 if best.is_some_and(|best| best <= span.numbers.first_sequence) {
                     return Ok(best);
                 }
-                let found = self.next_in_sealed(&span, from, subject)?;
+                let found = self.next_in_sealed(&span, from, sought)?;
                 best = best.into_iter().chain(found).min();
             }
             let directory = self.shared.directory.read();
@@ -207,12 +275,12 @@ impl Journal {
         Ok(best)
     }
 
-    fn next_in_sealed(&self, span: &Arc<SealedSpan>, from: u64, subject: &[u8]) -> Result<Option<u64>, Unread> {
+    fn next_in_sealed(&self, span: &Arc<SealedSpan>, from: u64, sought: &Sought<'_>) -> Result<Option<u64>, Unread> {
         let mut from = from;
         while let Some(found) =
-            self.shared.by_section(span, subject, |section, id| next_in_section(section, id, from))?
+            self.shared.by_section(span, sought, |section, id| next_in_section(section, id, from))?
         {
-            if !self.is_doubtful(span, found, subject) {
+            if !self.is_doubtful(span, found, sought.subject) {
                 return Ok(Some(found));
             }
             from = found + 1;
@@ -226,16 +294,16 @@ impl Shared {
     fn by_section(
         &self,
         span: &Arc<SealedSpan>,
-        subject: &[u8],
+        sought: &Sought<'_>,
         find: impl Fn(&Section, u32) -> Option<u64>,
     ) -> Result<Option<u64>, Unread> {
         let section = self.section(span)?;
-        let number = self.subject_numbers.find(span, section, subject);
+        let number = self.subject_numbers.find(span, section, sought);
         let found = number.and_then(|number| find(section, number));
         if self.lacks_pages(&span.segment) {
             // Zeros are no subjects.
             let section = self.section_anew(span)?;
-            return Ok(find_among(section, subject).and_then(|number| find(section, number)));
+            return Ok(find_among(section, sought.subject).and_then(|number| find(section, number)));
         }
         if span.segment.is_retired() { Err(Unread::Moved) } else { Ok(found) }
     }
@@ -335,23 +403,4 @@ fn next_in_live(span: &LiveSpan, from: u64, subject: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_are_dropped_before_they_take_too_much() {
-        let mut tables = Tables::default();
-        let table = Arc::new(HashTable::with_capacity(1 << 20));
-        let fit = TABLE_BYTES_MAX / bytes_of(&table);
-        for segment in 0..fit as u32 {
-            tables.get((0, GroupId(1)));
-            tables.insert((segment, GroupId(1)), table.clone());
-        }
-        assert_eq!(tables.by_span.len(), fit);
-        assert!(tables.get((0, GroupId(1))).is_some(), "used again");
-        tables.insert((1000, GroupId(1)), table);
-        assert!(tables.by_span.contains_key(&(1000, GroupId(1))) || tables.by_span.contains_key(&(0, GroupId(1))));
-        assert!(tables.bytes < TABLE_BYTES_MAX && tables.by_span.len() <= fit / 2 + 1, "{}", tables.by_span.len());
-        assert!(!tables.by_span.contains_key(&(1, GroupId(1))));
-    }
-}
+mod tests;

@@ -31,7 +31,7 @@ const COMPANY_RECORDS_MIN: u32 = 4;
 const COMPANY_TURNS: u32 = 3;
 /// How long to wait before a full disk is tried again.
 const NO_SPACE_PAUSE: Duration = Duration::from_millis(50);
-/// How often a writer that waits for a segment looks again.
+/// How often a writer that waits for a segment, or for room for a part of a checkpoint, looks again.
 const SEGMENT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A batch with more records or bytes is always written by the writer's thread: whoever brings so much at once brings
@@ -74,6 +74,7 @@ struct InFlight {
     header: BatchHeader,
     base: u32,
     segment_capacity: u32,
+    is_fed: bool,
     summary: BatchSummary,
     segment: Arc<Segment>,
 }
@@ -249,6 +250,7 @@ impl Writer {
             if shared.aborted.load(Ordering::Acquire) || !matches!(queue.state, QueueState::Running) {
                 return Next::Stop(queue);
             }
+            shared.feed(&mut queue);
             if self.is_due(shared, &queue, manual) {
                 if queue.closed.is_empty() {
                     queue.close_gathering(0);
@@ -322,7 +324,8 @@ impl Writer {
             let left = shared.options.idle_interval.saturating_sub(last.elapsed());
             left.max(Duration::from_millis(1))
         });
-        lazy.into_iter().chain(marker).min()
+        let feeding = (!queue.unfed.is_empty()).then_some(SEGMENT_PAUSE);
+        lazy.into_iter().chain(marker).chain(feeding).min()
     }
 }
 
@@ -350,7 +353,7 @@ fn launch(shared: &Shared, queue: MutexGuard<'_, Queue>, batch: ClosedBatch, seg
         previous_segment: batch.previous.0,
         previous_end: batch.previous.1,
     };
-    let ClosedBatch { mut buffer, length, base, capacity: segment_capacity, .. } = batch;
+    let ClosedBatch { mut buffer, length, base, capacity: segment_capacity, is_fed, .. } = batch;
     header.encode(segment.seed, &mut buffer);
     let padded = length.next_multiple_of(shared.block_bytes as usize);
     let capacity = buffer.len();
@@ -359,7 +362,7 @@ fn launch(shared: &Shared, queue: MutexGuard<'_, Queue>, batch: ClosedBatch, seg
     shared.tail.insert(segment.number, base, bytes.clone());
     drop(queue);
     let summary = index(directory, &segment, base, &bytes[..length]);
-    InFlight { bytes, capacity, length, header, base, segment_capacity, summary, segment }
+    InFlight { bytes, capacity, length, header, base, segment_capacity, is_fed, summary, segment }
 }
 
 fn index(
@@ -412,7 +415,7 @@ fn write(shared: &Shared, in_flight: &InFlight) -> std::io::Result<()> {
 
 /// Lets everybody know that a batch is durable.
 fn finish(shared: &Shared, in_flight: InFlight, completed: Completed) {
-    let InFlight { bytes, capacity, length, header, base, summary, segment, .. } = in_flight;
+    let InFlight { bytes, capacity, length, header, base, is_fed, summary, segment, .. } = in_flight;
     segment.data_end.store(base + header.length, Ordering::Release);
     segment.record_count.fetch_add(header.record_count, Ordering::AcqRel);
     segment.last_batch.store(header.number, Ordering::Release);
@@ -442,7 +445,7 @@ fn finish(shared: &Shared, in_flight: InFlight, completed: Completed) {
     }
     let queue_is_empty = {
         let mut queue = shared.queue.lock();
-        queue.bytes_waiting -= bytes.len();
+        queue.batch_done(bytes.len(), is_fed);
         queue.write_refused = false;
         queue.is_empty()
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headwater_storage::{
     AppendClass, AppendError, GroupId, Journal, JournalOptions, ReadError, RealIo, SimIo, Urgency,
 };
@@ -196,7 +197,7 @@ fn a_snapshot_with_another_term_voids_the_log_behind_it() {
     }
     journal.drive();
     let mut appender = journal.append(AppendClass::Control).unwrap();
-    appender.checkpoint(GROUP, 10, 2, b"a snapshot of term 2");
+    appender.checkpoint(GROUP, 10, 2, Bytes::from_static(b"a snapshot of term 2"));
     appender.finish(Urgency::Wake);
     journal.drive();
     assert!(journal.read_entry(GROUP, 11).is_err());

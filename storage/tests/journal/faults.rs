@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use headwater_storage::io::FaultKind;
 use headwater_storage::{
     AppendClass, AppendError, DurableBatch, DurableSink, EraseError, GroupId, Health, Journal, JournalError,
@@ -501,7 +502,7 @@ fn live_with(io: &SimIo, appends: u64) -> (u64, bool) {
 
 fn append_checkpoint_if_possible(journal: &Journal, group: u64, index: u64) {
     if let Ok(mut appender) = journal.append(AppendClass::Control) {
-        appender.checkpoint(GroupId(group), index, 1, b"checkpoint");
+        appender.checkpoint(GroupId(group), index, 1, Bytes::from_static(b"checkpoint"));
     }
 }
 

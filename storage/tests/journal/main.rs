@@ -5,6 +5,7 @@ mod basics;
 mod cursors;
 mod damage;
 mod faults;
+mod feeding;
 #[cfg(target_os = "linux")]
 mod losses;
 mod lost_pages;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headwater_storage::io::CrashPoint;
 use headwater_storage::{
     AppendClass, DurableBatch, DurableSink, GroupId, Journal, JournalError, Opened, ReadError, RecordHeader,
@@ -157,7 +158,7 @@ fn perform(journal: &Journal, action: &Action) -> u64 {
         }
         Action::Checkpoint { group, index, body } => {
             let Ok(mut appender) = journal.append(AppendClass::Control) else { return 0 };
-            appender.checkpoint(GroupId(*group), *index, 1, body);
+            appender.checkpoint(GroupId(*group), *index, 1, Bytes::copy_from_slice(body));
         }
         Action::Release { group, below } => {
             journal.release_messages_before(GroupId(*group), below + 1);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headwater_storage::io::FaultKind;
 use headwater_storage::verify::verify;
 use headwater_storage::{
@@ -261,7 +262,7 @@ fn a_log_that_a_snapshot_replaced_does_not_come_back_because_its_entry_is_refuse
     }
     journal.drive();
     let mut appender = journal.append(AppendClass::Control).unwrap();
-    appender.checkpoint(GroupId(5), 10, 2, b"a snapshot of term 2");
+    appender.checkpoint(GroupId(5), 10, 2, Bytes::from_static(b"a snapshot of term 2"));
     appender.finish(Urgency::Wake);
     journal.drive();
     journal.close();

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use headwater_storage::{AppendClass, AppendError, GroupId, Health, Journal, JournalOptions, SimIo, Urgency};
 
 use crate::support::*;
@@ -71,7 +72,7 @@ impl Rig {
                 continue;
             }
             if let Ok(mut appender) = self.journal.append_large(AppendClass::Control, 400) {
-                appender.checkpoint(GroupId(group), last, 1, &[1; 400]);
+                appender.checkpoint(GroupId(group), last, 1, Bytes::from_static(&[1; 400]));
                 appender.finish(Urgency::Wake);
                 append_state(&self.journal, group, b"state");
             }

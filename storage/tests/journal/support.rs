@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headwater_storage::{
     AppendClass, DurableBatch, DurableSink, GroupId, Io, Journal, JournalError, JournalOptions, Location, OpenError,
     Opened, RecordHeader, RecordKind, SimIo, Urgency,
@@ -108,7 +109,7 @@ pub fn append_state(journal: &Journal, group: u64, body: &[u8]) {
 
 pub fn append_checkpoint(journal: &Journal, group: u64, index: u64, body: &[u8]) {
     let mut appender = journal.append(AppendClass::Control).unwrap();
-    appender.checkpoint(GroupId(group), index, 1, body);
+    appender.checkpoint(GroupId(group), index, 1, Bytes::copy_from_slice(body));
     appender.finish(Urgency::Wake);
 }
 

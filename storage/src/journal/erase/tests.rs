@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::format::record::{RecordHeader, RecordKind};
 use crate::io::SimIo;
@@ -38,7 +40,7 @@ fn an_erase_reaches_the_copy_that_a_compaction_has_just_made() {
     append(&journal, 1, SECRET);
     (2..=60).for_each(|index| append(&journal, index, &[7; 2000]));
     let mut appender = journal.append(AppendClass::Control).unwrap();
-    appender.checkpoint(GROUP, 60, 1, b"checkpoint");
+    appender.checkpoint(GROUP, 60, 1, Bytes::from_static(b"checkpoint"));
     drop(appender);
     journal.drive();
     (2..=30).for_each(|sequence| journal.release_message(GROUP, sequence));

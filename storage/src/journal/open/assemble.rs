@@ -85,7 +85,7 @@ impl Opening {
             writer_wake: Condvar::new(),
             directory: RwLock::new(self.directory),
             segments: RwLock::new(self.segments),
-            subject_numbers: SubjectNumbers::default(),
+            subject_numbers: SubjectNumbers::new(&self.options),
             tail: Tail::new(self.options.tail_bytes_max),
             buffers,
             pool: Mutex::new(self.pool),
