@@ -6,7 +6,8 @@ use std::time::Duration;
 /// Settings of a journal.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
-    /// Bytes of a segment file; `None` chooses from the free space of the disk, 64 MiB at most.
+    /// Bytes of a segment file; `None` chooses from the free space of the disk, 64 MiB at most, and not less than most of
+    /// what is stored lies in.
     pub segment_bytes: Option<u32>,
     /// Bytes of the very first segment: small, so that a first start is quick.
     pub first_segment_bytes: u32,
@@ -91,7 +92,8 @@ impl Default for JournalOptions {
     }
 }
 
-const SEGMENT_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// A file is longer only for a record that needs it.
+pub(crate) const SEGMENT_BYTES_MAX: u32 = 64 * 1024 * 1024;
 const SEGMENT_BYTES_MIN: u32 = 4 * 1024 * 1024;
 
 impl JournalOptions {

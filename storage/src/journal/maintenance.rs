@@ -147,8 +147,8 @@ impl Maintenance {
         let mut queue = shared.queue.lock();
         // Numbers are given out in order: a batch may have been placed in a later one meanwhile.
         if queue.placement.segment < number {
+            queue.next = Some((number, segment.header.capacity));
             shared.segments.write().insert(number, segment);
-            queue.next = Some((number, shared.segment_bytes));
         } else {
             drop(queue);
             let spare = crate::format::segment::FileName::Spare(number);

@@ -10,6 +10,7 @@ use crate::aligned::AlignedBuffer;
 use crate::format::PAGE_BYTES;
 use crate::format::segment::{DATA_OFFSET, FileName, HEADER_COPY_OFFSET, SegmentHeader};
 use crate::io::{Io, IoFile, OpenMode, as_final};
+use crate::options::SEGMENT_BYTES_MAX;
 use crate::segment::Segment;
 
 #[derive(Default)]
@@ -22,6 +23,13 @@ pub(crate) struct Pool {
 pub(crate) struct Spare {
     pub(crate) name: FileName,
     pub(crate) length: u32,
+}
+
+impl Spare {
+    /// Bytes of the segment that is made of it, of which `wanted` are needed: nothing else ever uses the rest of the file.
+    fn capacity(&self, wanted: u32) -> u32 {
+        wanted.max(self.length.min(SEGMENT_BYTES_MAX) / PAGE_BYTES * PAGE_BYTES)
+    }
 }
 
 struct Filling {
@@ -46,6 +54,11 @@ impl Pool {
     pub(crate) fn bytes(&self) -> u64 {
         let filling = self.filling.as_ref().map_or(0, |filling| u64::from(filling.length));
         self.spares.iter().map(|spare| u64::from(spare.length)).sum::<u64>() + filling
+    }
+
+    /// Bytes of each spare file that is ready.
+    pub(crate) fn lengths(&self) -> impl Iterator<Item = u32> {
+        self.spares.iter().map(|spare| spare.length)
     }
 
     fn take(&mut self, capacity: u32) -> Option<Spare> {
@@ -110,7 +123,8 @@ fn create(io: &dyn Io, path: &Path, length: u32) -> io::Result<Arc<dyn IoFile>> 
     Ok(file)
 }
 
-/// Makes an empty segment with this number, durable under its name: from a spare file if it may and there is one.
+/// Makes an empty segment with this number, durable under its name: from a spare file if it may and there is one. It may
+/// take more than `capacity`; its header says what.
 pub(crate) fn prepare(shared: &Shared, number: u32, capacity: u32, spare: bool) -> io::Result<Arc<Segment>> {
     let built = build_numbered(shared, number, capacity, 0, spare)?;
     let segment = Segment::new(&shared.path, built.header, built.length);
@@ -151,6 +165,7 @@ pub(crate) fn build(shared: &Shared, capacity: u32, flags: u32) -> io::Result<Bu
 fn build_numbered(shared: &Shared, number: u32, capacity: u32, flags: u32, spare: bool) -> io::Result<Built> {
     let taken = if spare { shared.pool.lock().take(capacity) } else { None };
     let name = taken.as_ref().map_or(FileName::Filling(number), |spare| spare.name);
+    let capacity = taken.as_ref().map_or(capacity, |spare| spare.capacity(capacity));
     let path = shared.path.join(name.to_string());
     let (journal, created, block_bytes) = (shared.journal, wall_clock(), shared.block_bytes);
     let header = SegmentHeader { journal, number, capacity, created, block_bytes, flags };

@@ -178,7 +178,7 @@ impl Reclaim {
         let mut assessment = assess(shared, &segment);
         // While a reader keeps a retired file from being renamed, the note that it is retired must stay.
         assessment.proof |= self.retiring.iter().any(|retiring| retiring.note_segment() == segment.number);
-        let capacity = u64::from(segment.length.load(Ordering::Acquire).min(shared.segment_bytes));
+        let capacity = u64::from(segment.length.load(Ordering::Acquire).min(segment.header.capacity));
         let sparse = assessment.live_bytes * 100 < capacity * u64::from(shared.options.compact_below_percent);
         if !assessment.holders.is_empty() || !assessment.reserving.is_empty() {
             let is_old = newer >= PATIENCE_SEGMENTS || shared.queue.lock().full;

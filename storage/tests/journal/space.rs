@@ -44,6 +44,73 @@ fn a_stream_with_a_limit_lives_in_a_few_files_for_ever() {
     assert_eq!(opened.journal.read_message(GROUP, 4990).unwrap().payload(), payload(4990));
 }
 
+/// Files are never made shorter: what a smaller segment left of one would be lost until the store is gone.
+#[test]
+fn a_file_is_used_to_its_end_though_segments_became_smaller() {
+    const SMALL_BYTES: u32 = 16 * 1024;
+    let io = SimIo::new();
+    let write = |journal: &Journal, sequences: std::ops::Range<u64>| {
+        let mut ends = Vec::new();
+        for sequence in sequences {
+            append(journal, 5, sequence, sequence, &payload(sequence));
+            journal.release_messages_before(GROUP, sequence.saturating_sub(500));
+            if sequence % 50 == 0 {
+                append_checkpoint(journal, 5, sequence, b"checkpoint");
+            }
+            journal.drive();
+            ends.extend(journal.locate(GROUP, sequence).map(|place| place.offset));
+        }
+        ends
+    };
+    let journal = open(&io, manual()).journal;
+    write(&journal, 1..3000);
+    journal.close();
+    let length = |path: &std::path::PathBuf| io.content(path).unwrap().len();
+    assert!(files(&io).iter().all(|path| length(path) >= 64 * 1024));
+    let opened = open(&io, JournalOptions { segment_bytes: Some(SMALL_BYTES), ..manual() });
+    let before = opened.journal.stats().segments_recycled;
+    let ends = write(&opened.journal, 3000..6000);
+    assert!(opened.journal.stats().segments_recycled > before + 5, "{:?}", opened.journal.stats());
+    let beyond = ends.iter().filter(|end| **end > SMALL_BYTES).count();
+    assert!(beyond > ends.len() / 2, "{beyond} of {} messages lie behind what a small segment takes", ends.len());
+    opened.journal.close();
+    let opened = open(&io, JournalOptions { segment_bytes: Some(SMALL_BYTES), ..manual() });
+    assert_eq!(opened.report.damages, []);
+    assert_eq!(opened.journal.read_message(GROUP, 5900).unwrap().payload(), payload(5900));
+}
+
+#[test]
+fn a_disk_that_filled_up_makes_no_smaller_segments() {
+    const MIB: u64 = 1024 * 1024;
+    let io = SimIo::new();
+    let options = JournalOptions { segment_bytes: None, first_segment_bytes: 4 * 1024 * 1024, ..manual() };
+    let write = |journal: &Journal, sequences: std::ops::RangeInclusive<u64>| {
+        for sequence in sequences {
+            append(journal, 5, sequence, sequence, &vec![1; MIB as usize]);
+            journal.drive();
+        }
+    };
+    let lengths = || {
+        let mut lengths: Vec<u64> =
+            files(&io).iter().map(|path| io.content(path).unwrap().len() as u64 / MIB).collect();
+        lengths.sort_unstable();
+        lengths
+    };
+    // A 128th of it are 8 MiB and something.
+    io.set_capacity(Some(1200 * MIB));
+    let journal = open(&io, options.clone()).journal;
+    write(&journal, 1..=12);
+    journal.close();
+    let before = lengths();
+    assert_eq!((before[0], before[1]), (4, 8), "the first one is small");
+    io.set_capacity(Some(io.used_bytes() + 600 * MIB));
+    let journal = open(&io, options).journal;
+    write(&journal, 13..=40);
+    let after = lengths();
+    assert!(after.len() > before.len(), "{after:?}");
+    assert!(after[1..].iter().all(|length| *length == 8), "{after:?}");
+}
+
 #[test]
 fn survivors_of_sparse_segments_move_together() {
     let io = SimIo::new();

@@ -1,5 +1,6 @@
 //! Puts the parts of an opened journal together, and chooses where it goes on writing.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,8 @@ use super::super::tail::Tail;
 use super::{Opened, Opening};
 use crate::aligned::BufferPool;
 use crate::error::OpenError;
+use crate::format::PAGE_BYTES;
+use crate::options::SEGMENT_BYTES_MAX;
 use crate::stats::Counters;
 
 impl Opening {
@@ -28,7 +31,8 @@ impl Opening {
         if self.journal == 0 {
             self.journal = random_identity();
         }
-        let capacity = self.options.capacity(self.io.free_bytes(&self.path));
+        let chosen = self.options.capacity(self.io.free_bytes(&self.path));
+        let capacity = if self.options.segment_bytes.is_some() { chosen } else { chosen.max(self.usual_bytes()) };
         let first_start = self.segments.is_empty() && self.pool.count() == 0;
         let newest = self.newest_with_data().filter(|_| self.report.clean);
         let block_bytes = self.io.block_bytes();
@@ -125,6 +129,21 @@ impl Opening {
     }
 }
 
+impl Opening {
+    /// The length that most bytes of the journal's files are in; 0 when there are none. A disk that filled up meanwhile is no
+    /// reason for smaller segments: the files stay as long as they are, and compaction must be able to fill them.
+    fn usual_bytes(&self) -> u32 {
+        let segments = self.segments.values().map(|segment| segment.length.load(Ordering::Acquire));
+        let mut bytes: BTreeMap<u32, u64> = BTreeMap::new();
+        for length in segments.chain(self.pool.lengths()).filter(|length| *length <= SEGMENT_BYTES_MAX) {
+            *bytes.entry(length).or_default() += u64::from(length);
+        }
+        let usual = bytes.into_iter().max_by_key(|(length, bytes)| (*bytes, *length)).map_or(0, |(length, _)| length);
+        // Some are cut.
+        usual.next_multiple_of(PAGE_BYTES)
+    }
+}
+
 /// Prepares the segment that the first batch goes to.
 fn begin_segment(shared: &Shared, capacity: u32) -> Result<(), OpenError> {
     let number = {
@@ -135,6 +154,7 @@ fn begin_segment(shared: &Shared, capacity: u32) -> Result<(), OpenError> {
     };
     match prepare(shared, number, capacity, true) {
         Ok(segment) => {
+            let capacity = segment.header.capacity;
             shared.segments.write().insert(number, segment);
             let is_of_reserve = !shared.has_room_for(RESERVE);
             let mut queue = shared.queue.lock();
